@@ -1,0 +1,129 @@
+"""What one cell of a table of specimens may hold."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def _check_numeric(name, values, ndim):
+    array = np.asarray(values)
+    if array.dtype == object or array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be a numeric array, got dtype {array.dtype}")
+    if array.ndim != ndim or array.size == 0:
+        raise ValueError(f"{name} must be a non-empty {ndim}-D array, got shape {array.shape}")
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class DiffractionImage:
+    """A diffraction pattern recorded by a camera, with its calibration.
+
+    Parameters
+    ----------
+    data : array-like of shape (n_rows, n_columns)
+        Counts or intensities. NaN marks a pixel that was not measured. Small negative values, as cameras
+        give after dark subtraction, are allowed; infinities are not.
+    pixel_size : float or None
+        Width of a pixel in 1/Å (of q = 1/d). None where a transformer's parameter gives it.
+    center : (float, float) or None
+        Row and column of the direct beam, in pixels from the middle of the first pixel. None where it is
+        not known.
+
+    Raises
+    ------
+    ValueError
+        If the image is not a 2-D numeric array, holds infinities or nothing but NaN, or if the pixel size
+        is not a positive number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xtalsk.io import DiffractionImage
+    >>> DiffractionImage(np.ones((128, 128)), pixel_size=0.015)
+    DiffractionImage(128 x 128, pixel_size=0.015, center=None)
+    """
+
+    data: np.ndarray
+    pixel_size: float | None = None
+    center: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        data = _check_numeric("an image", self.data, 2)
+        if data.dtype.kind == "f":
+            if np.isinf(data).any():
+                raise ValueError("an image must not hold infinities")
+            if np.isnan(data).all():
+                raise ValueError("an image must not be all NaN")
+        object.__setattr__(self, "data", data)
+        if self.pixel_size is not None and not (np.isfinite(self.pixel_size) and self.pixel_size > 0):
+            raise ValueError(f"pixel_size must be a positive number of 1/Å, got {self.pixel_size!r}")
+        if self.center is not None:
+            center = tuple(float(c) for c in self.center)
+            if len(center) != 2 or not np.isfinite(center).all():
+                raise ValueError(f"center must be (row, column) in pixels, got {self.center!r}")
+            object.__setattr__(self, "center", center)
+
+    def __repr__(self):
+        rows, columns = self.data.shape
+        return f"DiffractionImage({rows} x {columns}, pixel_size={self.pixel_size}, center={self.center})"
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Diffracted intensity against q = 1/d, or against 2θ at a wavelength.
+
+    Parameters
+    ----------
+    intensity : array-like of shape (n_points,)
+        Counts or intensities, at least two. NaN marks a point that was not measured.
+    q : array-like of shape (n_points,) or None
+        q = 1/d = 2 sin θ / λ in 1/Å, increasing.
+    two_theta : array-like of shape (n_points,) or None
+        Scattering angle in degrees, increasing, below 180.
+    wavelength : float or None
+        In Å; needed with ``two_theta`` unless a transformer's parameter gives it.
+
+    Raises
+    ------
+    ValueError
+        If both or neither axis is given, if an axis does not fit the intensities, is not finite or does not
+        increase, or if the intensities hold infinities or nothing but NaN.
+
+    Examples
+    --------
+    >>> from xtalsk.io import Profile
+    >>> Profile([1, 5, 2], two_theta=[20.0, 20.1, 20.2], wavelength=1.5406)
+    Profile(3 points, two_theta 20 to 20.2°, wavelength=1.5406)
+    """
+
+    intensity: np.ndarray
+    q: np.ndarray | None = None
+    two_theta: np.ndarray | None = None
+    wavelength: float | None = None
+
+    def __post_init__(self):
+        intensity = _check_numeric("intensity", self.intensity, 1)
+        if np.isinf(intensity).any() or np.isnan(intensity).all():
+            raise ValueError("intensity must be finite, or NaN at points that were not measured")
+        if (self.q is None) == (self.two_theta is None):
+            raise ValueError("a Profile needs exactly one axis: q in 1/Å, or two_theta in degrees")
+        name = "q" if self.two_theta is None else "two_theta"
+        axis = _check_numeric(name, getattr(self, name), 1)
+        if axis.shape != intensity.shape or axis.size < 2:
+            raise ValueError(
+                f"{name} has {axis.size} points and intensity {intensity.size}; both need the same, 2 or more"
+            )
+        if not np.isfinite(axis).all() or not (np.diff(axis) > 0).all():
+            raise ValueError(f"{name} must be finite and increasing")
+        if axis[0] < 0 or (name == "two_theta" and axis[-1] >= 180):
+            raise ValueError(f"{name} out of range: {axis[0]:g} to {axis[-1]:g}")
+        if self.wavelength is not None and not (np.isfinite(self.wavelength) and self.wavelength > 0):
+            raise ValueError(f"wavelength must be a positive number of Å, got {self.wavelength!r}")
+        object.__setattr__(self, "intensity", intensity)
+        object.__setattr__(self, name, axis)
+
+    def __repr__(self):
+        if self.q is not None:
+            return f"Profile({self.q.size} points, q {self.q[0]:g} to {self.q[-1]:g} 1/Å)"
+        ends = f"{self.two_theta[0]:g} to {self.two_theta[-1]:g}"
+        return f"Profile({self.two_theta.size} points, two_theta {ends}°, wavelength={self.wavelength})"

@@ -1,0 +1,6 @@
+"""Shared checks and the base class of the transformers."""
+
+from xtalsk.utils._cell_transformer import BrokenCellWarning, CellTransformer
+from xtalsk.utils._validation import check_column, check_option, is_missing
+
+__all__ = ["BrokenCellWarning", "CellTransformer", "check_column", "check_option", "is_missing"]
