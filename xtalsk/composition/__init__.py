@@ -1,0 +1,8 @@
+"""From a measured composition to features."""
+
+from xtalsk.composition._fractions import ElementFractions
+from xtalsk.composition._presence import ElementPresence
+from xtalsk.composition._ranked import RankedElements
+from xtalsk.composition._statistics import CompositionStatistics
+
+__all__ = ["CompositionStatistics", "ElementFractions", "ElementPresence", "RankedElements"]

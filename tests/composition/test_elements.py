@@ -1,0 +1,94 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.pipeline import make_pipeline
+
+from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
+
+CELLS = ["SiO2", None, "Ca(OH)2", "XeF6"]
+
+
+def test_fractions_sum_to_one():
+    out = ElementFractions().fit(CELLS).transform(CELLS)
+    assert out.shape == (4, 98)
+    np.testing.assert_allclose(out.sum(axis=1), [1, np.nan, 1, 1], rtol=1e-6)
+
+
+def test_presence_threshold_is_inclusive():
+    cells = ["Fe0.99Mn0.01", "Fe0.995Mn0.005"]
+    out = ElementPresence(threshold=0.01).set_output(transform="pandas").fit_transform(cells)
+    assert out["mn"].tolist() == [1, 0]
+    assert out["fe"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.5, "0.1"])
+def test_presence_threshold_is_checked(threshold):
+    with pytest.raises((ValueError, TypeError), match="threshold"):
+        ElementPresence(threshold=threshold).fit(CELLS)
+
+
+def test_ranked_elements_break_ties_by_atomic_number():
+    cells = ["OCaH", "HCaO", {"Ca": 1 / 3, "O": 1 / 3, "H": 1 - 2 / 3}]
+    out = RankedElements(n_ranks=4).set_output(transform="pandas").fit_transform(cells)
+    assert out[[f"rank{r}_z" for r in (1, 2, 3, 4)]].to_numpy().tolist() == [[1, 8, 20, 0]] * 3
+
+
+def test_absent_ranks_are_zero_and_electronegativities_may_be_unknown():
+    out = RankedElements(n_ranks=2).set_output(transform="pandas").fit_transform(["Ar", "Xe"])
+    assert (out.filter(like="rank2_") == 0).all(axis=None)
+    assert out["rank1_electronegativity"].isna().tolist() == [True, False]
+
+
+def test_onehot_ranks():
+    out = RankedElements(n_ranks=2, encoding="onehot").set_output(transform="pandas").fit_transform(CELLS)
+    assert out.shape == (4, 2 * 99)
+    assert out.loc[0, ["rank1_o", "rank1_si", "rank2_si"]].tolist() == [1, 0, 1]
+    assert out.loc[2, "rank1_fraction"] == pytest.approx(0.4)
+    assert out.drop(columns=["rank1_fraction", "rank2_fraction"]).sum(axis=1)[[0, 2, 3]].tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "params", [{"n_ranks": 0}, {"n_ranks": 99}, {"n_ranks": 2.5}, {"encoding": "ordinal"}]
+)
+def test_ranked_parameters_are_checked(params):
+    with pytest.raises((ValueError, TypeError), match=next(iter(params))):
+        RankedElements(**params).fit(CELLS)
+
+
+@pytest.mark.parametrize("transformer", [ElementFractions(), ElementPresence(), RankedElements(3)])
+def test_a_table_of_fractions_gives_the_same_features(transformer):
+    expected = transformer.fit(CELLS).transform(CELLS)
+    table = ElementFractions().set_output(transform="pandas").fit_transform(CELLS)
+    table.index = list("abcd")
+    named = table[["xe", "o", "ca", "h", "si", "f"]].add_prefix("eds__")
+    for matrix in (table, named, table.to_numpy(), table.to_numpy()[:, :54]):
+        np.testing.assert_allclose(transformer.fit(matrix).transform(matrix), expected, atol=1e-6)
+    framed = transformer.set_output(transform="pandas").fit(named).transform(named)
+    assert framed.index.tolist() == list("abcd")
+    assert transformer.n_features_in_ == 6
+    chained = make_pipeline(ElementFractions(), transformer).set_output(transform="default")
+    np.testing.assert_allclose(chained.fit_transform(CELLS), expected, atol=1e-6)
+
+
+def test_single_nan_in_a_table_is_an_element_not_found():
+    table = pd.DataFrame({"h": [np.nan, np.nan], "o": [2.0, np.nan], "si": [1.0, np.nan]})
+    out = ElementFractions().fit(table).transform(table)
+    np.testing.assert_allclose(out[0, [0, 7, 13]], [0, 2 / 3, 1 / 3], rtol=1e-6)
+    assert np.isnan(out[1]).all()
+
+
+def test_tables_are_checked():
+    table = pd.DataFrame({"o": [1.0], "si": [1.0]})
+    fitted = ElementFractions().fit(table)
+    with pytest.raises(ValueError, match="fitted on columns"):
+        fitted.transform(table.rename(columns={"o": "s"}))
+    with pytest.raises(ValueError, match="fitted on 2 columns"):
+        fitted.transform(table.assign(h=0.0))
+    with pytest.raises(ValueError, match=r"'total' of a table .* must end in an element symbol"):
+        fitted.fit(table.assign(total=1.0))
+    with pytest.raises(ValueError, match="'a__o': O has a column already"):
+        fitted.fit(table.assign(a__o=1.0))
+    with pytest.raises(ValueError, match="at most 98 columns"):
+        fitted.fit(np.ones((2, 99)))
+    with pytest.raises(ValueError, match=r"row 0 .* fraction of O is -1"):
+        fitted.transform(-table)

@@ -1,0 +1,115 @@
+from functools import cache
+from numbers import Integral
+
+import numpy as np
+from pymatgen.core import Element
+from sklearn.utils import check_scalar
+
+from xtalsk.composition._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, electronegativities
+from xtalsk.composition._fractions import _ElementTransformer
+from xtalsk.utils import check_option
+
+_PROPERTIES = ("z", "period", "group", "mendeleev", "electronegativity")
+
+
+@cache
+def _property_table():
+    """Properties of the elements by atomic number; row 0 stands for no element. NaN where there is none."""
+    table = np.zeros((N_ELEMENTS + 1, len(_PROPERTIES)))
+    for z, symbol in enumerate(SYMBOLS, start=1):
+        element = Element(symbol)
+        table[z, :-1] = z, element.row, element.group, element.mendeleev_no
+    table[1:, -1] = electronegativities()
+    return table
+
+
+def rank_elements(fractions, n_ranks):
+    """Atomic numbers and fractions of the most abundant elements of each row.
+
+    Parameters
+    ----------
+    fractions : ndarray of shape (n_rows, 98)
+    n_ranks : int
+
+    Returns
+    -------
+    numbers : ndarray of int, shape (n_rows, n_ranks)
+        By decreasing fraction, equal ones (within 1e-9) by increasing atomic number; 0 where a row has
+        fewer elements than ranks.
+    amounts : ndarray of shape (n_rows, n_ranks)
+    """
+    order = np.argsort(-np.round(fractions, 9), axis=1, kind="stable")[:, :n_ranks]
+    amounts = np.take_along_axis(fractions, order, axis=1)
+    return np.where(amounts > 0, order + 1, 0), amounts
+
+
+class RankedElements(_ElementTransformer):
+    """The most abundant elements of each specimen, by decreasing atomic fraction.
+
+    Equally abundant elements follow each other by atomic number. Each rank has a fraction and a
+    description of the element. All features of a rank without an element are zero: no element has atomic
+    number, period or group zero, so a tree can split absent ranks off, and a network sees the same zero as
+    for an absent element elsewhere.
+
+    Parameters
+    ----------
+    n_ranks : int, default=5
+        Number of elements to describe, from 1 to 98.
+    encoding : {"properties", "onehot"}, default="properties"
+        How an element is described: by atomic number, period, group, Mendeleev number and Pauling
+        electronegativity (as pymatgen lists them; lanthanides and actinides are in group 3, and the
+        electronegativity of He, Ne and Ar is NaN), which serves trees and networks alike; or by one
+        indicator for each of the 98 elements, which serves dense networks.
+    on_error : {"raise", "warn"}, default="raise"
+        Whether a composition that cannot be used is an error, or a warning after which it counts as not
+        measured.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of input columns.
+    feature_names_in_ : ndarray of str
+        Their names, where they have names.
+
+    See Also
+    --------
+    ElementFractions : The amounts, and which compositions are understood.
+
+    Examples
+    --------
+    >>> from xtalsk.composition import RankedElements
+    >>> ranked = RankedElements(n_ranks=2).set_output(transform="pandas")
+    >>> ranked.fit_transform(["SiO2", "Fe"]).T.round(2)
+                                 0      1
+    rank1_fraction            0.67   1.00
+    rank1_z                   8.00  26.00
+    rank1_period              2.00   4.00
+    rank1_group              16.00   8.00
+    rank1_mendeleev         101.00  61.00
+    rank1_electronegativity   3.44   1.83
+    rank2_fraction            0.33   0.00
+    rank2_z                  14.00   0.00
+    rank2_period              3.00   0.00
+    rank2_group              14.00   0.00
+    rank2_mendeleev          85.00   0.00
+    rank2_electronegativity   1.90   0.00
+    """
+
+    def __init__(self, n_ranks=5, encoding="properties", *, on_error="raise"):
+        self.n_ranks = n_ranks
+        self.encoding = encoding
+        self.on_error = on_error
+
+    def _check_params(self):
+        check_scalar(self.n_ranks, "n_ranks", Integral, min_val=1, max_val=N_ELEMENTS)
+        check_option("encoding", self.encoding, ("properties", "onehot"))
+
+    def _from_fractions(self, fractions):
+        numbers, amounts = rank_elements(fractions, self.n_ranks)
+        table = _property_table() if self.encoding == "properties" else np.eye(N_ELEMENTS + 1)[:, 1:]
+        described = np.concatenate([amounts[..., np.newaxis], table[numbers]], axis=2)
+        return described.reshape(len(fractions), -1)
+
+    def _feature_names(self):
+        described = _PROPERTIES if self.encoding == "properties" else FEATURE_NAMES
+        return [f"rank{r}_{name}" for r in range(1, self.n_ranks + 1) for name in ("fraction", *described)]
