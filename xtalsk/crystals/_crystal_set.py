@@ -1,0 +1,408 @@
+"""Many crystal structures in a handful of arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from xtalsk.symmetry import check_space_group
+
+_IDENTITY = np.eye(3, dtype=np.int8)[None]
+
+
+def ragged_arange(starts, lengths):
+    """Concatenate ``arange(start, start + length)`` over all starts without a loop."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CrystalSet:
+    """A columnar, ragged set of crystal structures.
+
+    The atoms of crystal ``i`` are the rows ``offsets[i]:offsets[i + 1]`` of the site arrays; they are all
+    atoms of the cell, not of its asymmetric unit. Sites may be occupied in part and several sites may share
+    a position, which is how disorder is written. Sets are made by `from_pymatgen`, `from_cifs`, `load` or
+    `xtalsk.datasets.load_amcsd`, and never changed: indexing and `concatenate` give new ones.
+
+    Parameters
+    ----------
+    lattices : ndarray of shape (n, 3, 3)
+        Lattice vectors as rows, in Å.
+    offsets : ndarray of int, shape (n + 1,)
+        First site of each crystal, and the number of sites at the end.
+    atomic_numbers : ndarray of int, shape (n_sites,)
+        1 to 98; deuterium counts as hydrogen.
+    frac_coords : ndarray of shape (n_sites, 3)
+        Fractional coordinates.
+    occupancies : ndarray of shape (n_sites,)
+        Above 0 and at most 1.
+    u_iso : ndarray of shape (n_sites,)
+        Isotropic mean-square displacement in Å², NaN where the source gives none.
+    space_groups : ndarray of int, shape (n,)
+        Space-group numbers.
+    rotation_sets : list of ndarray of shape (m, 3, 3)
+        Distinct point groups in the bases of the crystals: integer matrices that act on fractional
+        coordinates as columns.
+    rotation_index : ndarray of int, shape (n,)
+        Which of ``rotation_sets`` belongs to each crystal.
+    formulas, ids, groups : ndarray of str, shape (n,)
+        Chemical formula, identifier, and the mineral or prototype whose repeats belong together (empty
+        where there is none).
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit together or a crystal is not physical (flat cell, element without form
+        factors, occupancy outside (0, 1], coordinates that are not finite); the message names the crystal.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from xtalsk.crystals import CrystalSet
+    >>> salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    >>> crystals = CrystalSet.from_pymatgen([salt], ids=["salt"])
+    >>> crystals
+    CrystalSet(1 crystals, 8 sites, 1 space groups)
+    >>> crystals.space_groups.tolist(), crystals.formulas.tolist()
+    ([225], ['NaCl'])
+    """
+
+    lattices: np.ndarray
+    offsets: np.ndarray
+    atomic_numbers: np.ndarray
+    frac_coords: np.ndarray
+    occupancies: np.ndarray
+    u_iso: np.ndarray
+    space_groups: np.ndarray
+    rotation_sets: list
+    rotation_index: np.ndarray
+    formulas: np.ndarray
+    ids: np.ndarray
+    groups: np.ndarray
+
+    def __post_init__(self):
+        as_array = {
+            "lattices": float,
+            "offsets": np.int64,
+            "atomic_numbers": np.int16,
+            "frac_coords": float,
+            "occupancies": float,
+            "u_iso": float,
+            "rotation_index": np.int32,
+        }
+        for name, dtype in as_array.items():
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=dtype))
+        for name in ("formulas", "ids", "groups"):
+            object.__setattr__(self, name, np.asarray([str(v) for v in getattr(self, name)], dtype=object))
+        object.__setattr__(self, "space_groups", check_space_group(self.space_groups).astype(np.int16))
+        object.__setattr__(self, "rotation_sets", [np.asarray(r, dtype=np.int8) for r in self.rotation_sets])
+        self._check_shapes()
+        self._check_physics()
+
+    def _check_shapes(self):
+        n, n_sites = len(self.offsets) - 1, len(self.atomic_numbers)
+        if n < 0 or self.offsets[0] != 0 or self.offsets[-1] != n_sites or (np.diff(self.offsets) < 0).any():
+            raise ValueError("offsets must rise from 0 to the number of sites")
+        expected = {
+            "lattices": (n, 3, 3),
+            "frac_coords": (n_sites, 3),
+            "occupancies": (n_sites,),
+            "u_iso": (n_sites,),
+        }
+        expected |= dict.fromkeys(("space_groups", "rotation_index", "formulas", "ids", "groups"), (n,))
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
+        index = self.rotation_index
+        if n and not (index.min() >= 0 and index.max() < len(self.rotation_sets)):
+            raise ValueError(f"rotation_index must point into the {len(self.rotation_sets)} rotation sets")
+
+    def _check_physics(self):
+        volumes = self.volumes
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fullness = volumes / np.linalg.norm(self.lattices, axis=2).prod(axis=1)
+        crystal_faults = {
+            "a flat, left-handed or non-finite cell": ~(fullness > 1e-4),
+            "no atoms": np.diff(self.offsets) == 0,
+        }
+        z, occupancies = self.atomic_numbers, self.occupancies
+        site_faults = {
+            "an atomic number outside 1 to 98": (z < 1) | (z > 98),
+            "an occupancy outside (0, 1]": ~((occupancies > 0) & (occupancies <= 1)),
+            "coordinates that are not finite": ~np.isfinite(self.frac_coords).all(axis=1),
+            "a negative u_iso": self.u_iso < 0,
+        }
+        for fault, where in crystal_faults.items():
+            if where.any():
+                i = int(np.flatnonzero(where)[0])
+                raise ValueError(f"crystal {i} ({self.ids[i] or self.formulas[i]}) has {fault}")
+        for fault, where in site_faults.items():
+            if where.any():
+                site = int(np.flatnonzero(where)[0])
+                i = int(self.crystal_of_site[site])
+                raise ValueError(
+                    f"crystal {i} ({self.ids[i] or self.formulas[i]}) has {fault} "
+                    f"at its site {site - int(self.offsets[i])}"
+                )
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    def __repr__(self):
+        kinds = len(np.unique(self.space_groups))
+        return f"CrystalSet({len(self)} crystals, {len(self.atomic_numbers)} sites, {kinds} space groups)"
+
+    @property
+    def volumes(self):
+        """Cell volumes in Å³, shape (n,)."""
+        return np.linalg.det(self.lattices)
+
+    @property
+    def crystal_of_site(self):
+        """Row of the crystal that each site belongs to, shape (n_sites,)."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def __getitem__(self, key):
+        """Choose crystals by a slice, an integer, integers or a boolean mask; always a `CrystalSet`."""
+        if isinstance(key, int | np.integer):
+            if not -len(self) <= key < len(self):
+                raise IndexError(f"crystal {key} of a set of {len(self)}")
+            key = [key]
+        key = np.asarray(key) if isinstance(key, Sequence) else key
+        if isinstance(key, np.ndarray) and key.size == 0:
+            key = key.astype(int)
+        rows = np.arange(len(self))[key]
+        lengths = np.diff(self.offsets)[rows]
+        sites = ragged_arange(self.offsets[rows], lengths)
+        chosen = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name in _PER_CRYSTAL}
+        chosen |= {name: getattr(self, name)[sites] for name in _PER_SITE}
+        return replace(self, offsets=np.concatenate([[0], np.cumsum(lengths)]), **chosen)
+
+    @classmethod
+    def concatenate(cls, sets):
+        """Join sets end to end.
+
+        Parameters
+        ----------
+        sets : list of CrystalSet
+            At least one.
+
+        Returns
+        -------
+        CrystalSet
+        """
+        sets = list(sets)
+        if not sets:
+            raise ValueError("concatenate needs at least one CrystalSet")
+        rotation_sets, index = _unique_rotations([r for s in sets for r in s.rotation_sets])
+        starts = np.cumsum([0] + [len(s.rotation_sets) for s in sets])
+        joined = {n: np.concatenate([getattr(s, n) for s in sets]) for n in _PER_CRYSTAL + _PER_SITE}
+        lengths = np.concatenate([np.diff(s.offsets) for s in sets])
+        joined["rotation_index"] = np.concatenate(
+            [index[s.rotation_index + start] for s, start in zip(sets, starts, strict=False)]
+        )
+        return cls(offsets=np.concatenate([[0], np.cumsum(lengths)]), rotation_sets=rotation_sets, **joined)
+
+    @classmethod
+    def from_pymatgen(cls, structures, *, ids=None, groups=None, symprec=0.01):
+        """Make a set from pymatgen structures; space groups are determined with spglib.
+
+        Parameters
+        ----------
+        structures : list of pymatgen Structure
+            Disordered sites keep their occupancies; a site property ``u_iso`` (Å²) is kept.
+        ids, groups : list of str, optional
+            Identifiers (default: position in the list) and mineral or prototype names (default: none).
+        symprec : float
+            Tolerance of the symmetry search in Å.
+
+        Returns
+        -------
+        CrystalSet
+
+        Raises
+        ------
+        ValueError
+            If a structure is not usable; the message names it.
+        """
+        from xtalsk.crystals._pymatgen import parts_from_structure
+
+        structures = list(structures)
+        ids = [str(i) for i in range(len(structures))] if ids is None else list(ids)
+        parts = []
+        for structure, name in zip(structures, ids, strict=True):
+            try:
+                parts.append(parts_from_structure(structure, symprec))
+            except ValueError as error:
+                raise ValueError(f"structure {name}: {error}") from error
+        return cls.from_parts(parts, ids, [""] * len(ids) if groups is None else list(groups))
+
+    @classmethod
+    def from_parts(cls, parts, ids, groups):
+        """Make a set from one dict of arrays a crystal.
+
+        Parameters
+        ----------
+        parts : list of dict
+            With keys ``lattice``, ``atomic_numbers``, ``frac_coords``, ``occupancies``, ``u_iso``,
+            ``space_group``, ``rotations`` and ``formula``.
+        ids, groups : list of str
+
+        Returns
+        -------
+        CrystalSet
+        """
+        rotation_sets, index = _unique_rotations([p["rotations"] for p in parts])
+        lengths = [len(p["atomic_numbers"]) for p in parts]
+
+        def join(key, empty_shape):
+            return np.concatenate([p[key] for p in parts]) if parts else np.empty(empty_shape)
+
+        return cls(
+            lattices=np.reshape([p["lattice"] for p in parts], (-1, 3, 3)),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]),
+            atomic_numbers=join("atomic_numbers", 0),
+            frac_coords=join("frac_coords", (0, 3)),
+            occupancies=join("occupancies", 0),
+            u_iso=join("u_iso", 0),
+            space_groups=np.array([p["space_group"] for p in parts], dtype=int),
+            rotation_sets=rotation_sets,
+            rotation_index=index,
+            formulas=[p["formula"] for p in parts],
+            ids=ids,
+            groups=groups,
+        )
+
+    @classmethod
+    def from_cifs(cls, source, *, column="cif", id_column=None, symprec=0.01, on_error="warn", n_jobs=None):
+        """Read CIF files, a folder of them, or a CSV column of CIF text.
+
+        Parameters
+        ----------
+        source : path, list of paths, or DataFrame
+            A ``.cif`` file (one crystal for each data block with atoms), a folder searched for ``*.cif``,
+            a list of files, a ``.csv`` or ``.csv.gz`` table, or such a table as a DataFrame.
+        column : str
+            The column of the table that holds CIF text.
+        id_column : str or None
+            The column with identifiers; by default rows are numbered. Files are identified by their name.
+        symprec : float
+            Tolerance in Å of the symmetry search for entries that list no operation but the identity.
+        on_error : {"warn", "raise"}
+            Whether entries that cannot be used are left out and named in one `BrokenEntryWarning`, or raise.
+        n_jobs : int or None
+            Number of joblib workers.
+
+        Returns
+        -------
+        CrystalSet
+            Of the entries that could be read, in order.
+
+        Raises
+        ------
+        ValueError
+            If nothing could be read, or an entry could not and ``on_error="raise"``.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from xtalsk.crystals import CrystalSet
+        >>> text = '''data_cscl
+        ... _cell_length_a 4.12
+        ... _cell_length_b 4.12
+        ... _cell_length_c 4.12
+        ... _cell_angle_alpha 90
+        ... _cell_angle_beta 90
+        ... _cell_angle_gamma 90
+        ... _space_group_name_H-M_alt 'P m -3 m'
+        ... loop_
+        ... _atom_site_label
+        ... _atom_site_fract_x
+        ... _atom_site_fract_y
+        ... _atom_site_fract_z
+        ... Cs 0 0 0
+        ... Cl 0.5 0.5 0.5
+        ... '''
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = pathlib.Path(folder, "cscl.cif").write_text(text)
+        ...     crystals = CrystalSet.from_cifs(folder)
+        >>> crystals.formulas.tolist(), crystals.space_groups.tolist()
+        (['CsCl'], [221])
+        """
+        from xtalsk.crystals._cif import read_cifs
+
+        parts, ids = read_cifs(source, column, id_column, symprec, on_error, n_jobs)
+        return cls.from_parts(parts, ids, [""] * len(ids))
+
+    def to_pymatgen(self, i):
+        """Return crystal ``i`` as a pymatgen Structure, sites that share a position joined into one.
+
+        Parameters
+        ----------
+        i : int
+
+        Returns
+        -------
+        pymatgen.core.Structure
+        """
+        from xtalsk.crystals._pymatgen import to_structure
+
+        return to_structure(self[i])
+
+    def save(self, path):
+        """Write the set to a compressed ``.npz`` file that `load` reads.
+
+        Parameters
+        ----------
+        path : path-like
+        """
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rotation_sets"}
+        arrays |= {name: arrays[name].astype(str) for name in ("formulas", "ids", "groups")}
+        arrays["rotations"] = np.concatenate([*self.rotation_sets, np.empty((0, 3, 3), np.int8)])
+        arrays["rotation_lengths"] = np.array([len(r) for r in self.rotation_sets], dtype=int)
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path):
+        """Read a set that `save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        CrystalSet
+
+        Raises
+        ------
+        ValueError
+            If the file is not such a set.
+        """
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        try:
+            splits = np.cumsum(arrays.pop("rotation_lengths"))[:-1]
+            return cls(rotation_sets=np.split(arrays.pop("rotations"), splits), **arrays)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} does not hold a CrystalSet: {error}") from error
+
+
+_PER_SITE = ("atomic_numbers", "frac_coords", "occupancies", "u_iso")
+_PER_CRYSTAL = ("lattices", "space_groups", "rotation_index", "formulas", "ids", "groups")
+
+
+def _unique_rotations(rotation_sets):
+    """Distinct sets of rotations, and the place of each given set among them."""
+    places, unique, index = {}, [], []
+    for rotations in rotation_sets:
+        distinct = np.unique(np.asarray(rotations, dtype=np.int8), axis=0)
+        key = distinct.tobytes()
+        if key not in places:
+            places[key] = len(unique)
+            unique.append(distinct)
+        index.append(places[key])
+    return unique or [_IDENTITY], np.array(index, dtype=np.int32)
