@@ -1,0 +1,98 @@
+"""Checks of what the classifier is given."""
+
+import numbers
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+from xtalsk.neural._augment import check_augment
+from xtalsk.neural._loss import check_hierarchy_weights
+from xtalsk.neural._net import SCHEDULES, check_device
+from xtalsk.utils import check_option
+
+_COUNTS = ("hidden_size", "embedding_size", "n_filters", "max_epochs", "batch_size", "n_iter_no_change")
+
+
+def check_params(model):
+    """Check the parameters of a `FusionClassifier`, except ``branches``, which needs the data.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of the wrong type or out of range; the message names it.
+    """
+    for name in _COUNTS:
+        check_scalar(getattr(model, name), name, numbers.Integral, min_val=1)
+    for name, high, boundaries in (
+        ("dropout", 1, "left"),
+        ("modality_dropout", 1, "left"),
+        ("label_smoothing", 1, "left"),
+        ("learning_rate", np.inf, "neither"),
+        ("weight_decay", np.inf, "left"),
+        ("validation_fraction", 0.5, "right"),
+    ):
+        value = getattr(model, name)
+        check_scalar(value, name, numbers.Real, min_val=0, max_val=high, include_boundaries=boundaries)
+    check_scalar(model.verbose, "verbose", numbers.Integral, min_val=0)
+    check_option("early_stopping", model.early_stopping, (True, False))
+    check_option("hierarchy", model.hierarchy, (None, "space_group"))
+    check_option("schedule", model.schedule, SCHEDULES)
+    check_hierarchy_weights(model.hierarchy, model.hierarchy_weights)
+    check_augment(model.augment)
+    check_device(model.device)
+
+
+def name_rows(rows):
+    """Say which rows, the first ten of them.
+
+    Examples
+    --------
+    >>> from xtalsk.neural._checks import name_rows
+    >>> name_rows([3]), name_rows([3, 7])
+    ('row 3', 'rows 3, 7')
+    """
+    listed = ", ".join(str(r) for r in rows[:10])
+    return f"row{'s' * (len(rows) > 1)} {listed}{', ...' * (len(rows) > 10)}"
+
+
+def to_float32(X, names):
+    """Cast a feature matrix to float32.
+
+    Raises
+    ------
+    ValueError
+        If a value is infinite or does not fit; the message names its row and column.
+    """
+    with np.errstate(over="ignore"):
+        X = X.astype(np.float32, copy=False)
+    infinite = np.isinf(X)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        label = f" ({names[column]!r})" if names is not None else ""
+        raise ValueError(
+            f"X contains infinity or a value too large for float32 in row {row}, column {column}{label}; "
+            f"mark missing values as NaN"
+        )
+    return X
+
+
+def check_weights(sample_weight, n):
+    """Return one finite, non-negative float64 weight for each of ``n`` rows.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many, or one is negative or not finite; the message names its row.
+    """
+    if sample_weight is None:
+        return np.ones(n)
+    if isinstance(sample_weight, numbers.Real):
+        sample_weight = np.full(n, sample_weight)
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
+    bad = ~(np.isfinite(weight) & (weight >= 0))
+    if bad.any():
+        row = np.flatnonzero(bad)[0]
+        raise ValueError(f"sample_weight must be finite and not negative, got {weight[row]} in row {row}")
+    return weight

@@ -1,0 +1,217 @@
+"""The skorch net inside the estimator: devices, seeds, the learning-rate schedule and early stopping."""
+
+import copy
+import math
+import threading
+import warnings
+from contextlib import contextmanager, suppress
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from skorch.history import History
+
+SCHEDULES = ("one_cycle", "cosine", "constant")
+
+_WARM_UP = 0.25  # share of the steps of "one_cycle" in which the learning rate rises
+_START = 0.04  # of the learning rate, at the first step of "one_cycle"
+_SEED_LOCK = threading.RLock()
+
+
+def check_device(device):
+    """Resolve ``"auto"`` to the first GPU or the CPU, and check any other device.
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown or this machine does not have it.
+    """
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<n>', got {device!r}") from None
+    if resolved.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<n>', got {device!r}")
+    if resolved.type == "cuda":
+        resolved = torch.device("cuda", resolved.index or 0)
+        if resolved.index >= torch.cuda.device_count():
+            raise ValueError(f"device={device!r}: this machine has {torch.cuda.device_count()} CUDA devices")
+    return resolved
+
+
+def device_for_prediction(device):
+    """Like `check_device`, but fall back to the CPU, with a warning, where a GPU is gone since training."""
+    try:
+        return check_device(device)
+    except ValueError as error:
+        warnings.warn(f"{error}; predicting on the CPU", UserWarning, stacklevel=4)
+        return torch.device("cpu")
+
+
+@contextmanager
+def own_random_numbers(device):
+    """Give back torch's global random numbers as they were; one thread at a time uses them."""
+    cuda = [device.index] if device.type == "cuda" else []
+    with _SEED_LOCK, torch.random.fork_rng(devices=cuda):
+        yield
+
+
+def seed_torch(device, *entropy):
+    """Seed the generator of the CPU, and of ``device`` if it is another, from some integers."""
+    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+def schedule_factor(schedule, progress):
+    """Learning rate, relative to its highest, when a share ``progress`` (0 to 1) of training is done."""
+    if schedule == "constant":
+        return 1.0
+    if schedule == "one_cycle":
+        if progress < _WARM_UP:
+            return _START + (1 - _START) * progress / _WARM_UP
+        progress = (progress - _WARM_UP) / (1 - _WARM_UP)
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+class _TrainingDone(Exception):
+    """Raised by a callback to end training before the last epoch."""
+
+
+class LearningRate(Callback):
+    """Set the learning rate before each batch."""
+
+    def __init__(self, schedule, learning_rate, n_steps):
+        self.schedule, self.learning_rate, self.n_steps = schedule, learning_rate, n_steps
+
+    def on_train_begin(self, net, **kwargs):
+        """Start counting."""
+        self.step_ = 0
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        """Set the learning rate of the coming step."""
+        if training:
+            rate = self.learning_rate * schedule_factor(self.schedule, self.step_ / self.n_steps)
+            for group in net.optimizer_.param_groups:
+                group["lr"] = rate
+            self.step_ += 1
+
+
+class KeepBest(Callback):
+    """End training when the validation loss has not fallen for some epochs, and restore the best weights."""
+
+    def __init__(self, n_iter_no_change):
+        self.n_iter_no_change = n_iter_no_change
+
+    def on_train_begin(self, net, **kwargs):
+        """Forget earlier training."""
+        self.best_loss_, self.best_epoch_, self.best_state_ = math.inf, 0, None
+
+    def on_epoch_end(self, net, **kwargs):
+        """Keep the weights if they are the best so far; end training if none were for long."""
+        epoch, loss = len(net.history), net.history[-1, "valid_loss"]
+        if loss < self.best_loss_ or self.best_state_ is None:
+            self.best_loss_, self.best_epoch_ = loss, epoch
+            self.best_state_ = copy.deepcopy(net.module_.state_dict())
+        elif epoch - self.best_epoch_ >= self.n_iter_no_change:
+            raise _TrainingDone
+
+    def on_train_end(self, net, **kwargs):
+        """Restore the best weights."""
+        net.module_.load_state_dict(self.best_state_)
+        self.best_state_ = None
+
+
+class FusionNet(NeuralNet):
+    """The private net: `Rows` in, class scores out.
+
+    It trains through `train` and scores through skorch's ``forward``. Each epoch is seeded from ``seed`` and
+    its number, so that training in one go and epoch by epoch see the same random numbers.
+    """
+
+    def start(self, seed):
+        """Make the network, with weights drawn from ``seed``."""
+        self.seed, self.n_epochs_ = seed, 0
+        device = torch.device(self.device)
+        with own_random_numbers(device):
+            seed_torch(device, seed)
+            return self.initialize()
+
+    def get_dataset(self, X, y=None):
+        """Pass `Rows` through."""
+        return X
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Split a pair of training and validation `Rows` (or None)."""
+        return X
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Weighted loss of a batch."""
+        return self.criterion_(y_pred, *y_true)
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Seed the epoch."""
+        super().on_epoch_begin(net, **kwargs)
+        self.n_epochs_ += 1
+        seed_torch(torch.device(self.device), self.seed, self.n_epochs_)
+
+    def train(self, train, valid, epochs, callbacks):
+        """Train some epochs and return the history of them.
+
+        Parameters
+        ----------
+        train, valid : Rows
+            ``valid`` may be None.
+        epochs : int
+        callbacks : list of Callback
+            For this training only.
+
+        Returns
+        -------
+        skorch.history.History
+        """
+        lasting = self.callbacks_
+        self.callbacks_ = (
+            lasting[:-1] + [(type(c).__name__, c.initialize()) for c in callbacks] + lasting[-1:]
+        )
+        self.history = History()
+        try:
+            with own_random_numbers(torch.device(self.device)):
+                self.notify("on_train_begin")
+                with suppress(_TrainingDone):
+                    self.fit_loop((train, valid), epochs=epochs)
+                self.notify("on_train_end")
+        finally:
+            self.callbacks_, history, self.history = lasting, self.history, History()
+        return history
+
+    def move_to(self, device):
+        """Move the network and the state of its optimiser."""
+        if torch.device(self.device) == device:
+            return self
+        self.device = str(device)
+        self.module_.to(device)
+        self.criterion_.to(device)
+        for state in self.optimizer_.state.values():
+            for name, value in state.items():
+                if isinstance(value, torch.Tensor) and value.ndim:
+                    state[name] = value.to(device)
+        return self
+
+    def __getstate__(self):
+        """Keep everything on the CPU, so that any machine can load it; the estimator moves it back."""
+        if torch.device(self.device).type == "cpu":
+            return self.__dict__.copy()
+        names = ("module_", "criterion_", "optimizer_")
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.__dict__.update(copy.deepcopy({name: self.__dict__[name] for name in names}))
+        return twin.move_to(torch.device("cpu")).__dict__
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
