@@ -87,7 +87,7 @@ def test_matminer_featurizers_in_parallel():
 
 def test_a_failing_featurizer_names_the_composition():
     statistics = CompositionStatistics(presets=(matminer.IonProperty(),)).fit(CELLS)
-    with pytest.raises(ValueError, match="IonProperty failed on O0.515"):
+    with pytest.raises(ValueError, match=r"IonProperty failed on O0\.515"):
         statistics.transform(["NaCl", "Fe0.9412345O"])
 
 

@@ -1,0 +1,81 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+
+from xtalsk.compose import make_features
+from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
+
+
+@pytest.fixture
+def specimens():
+    return pd.DataFrame({"id": [7, 8, 9], "formula": ["SiO2", None, "Fe"], "eds": [None, {"Fe": 1}, "NaCl"]})
+
+
+@pytest.fixture
+def features():
+    return make_features(
+        presence=("formula", ElementPresence()),
+        eds_ranked=("eds", make_pipeline(ElementFractions(), RankedElements(n_ranks=2))),
+    )
+
+
+def test_columns_are_named_after_the_blocks(specimens, features):
+    out = features.fit_transform(specimens.set_index("id"))
+    assert (out.dtypes == np.float32).all()
+    assert out.index.tolist() == [7, 8, 9]
+    assert out.columns.str.fullmatch("[a-z0-9_]+").all()
+    assert out.columns.str.split("__").str[0].value_counts().to_dict() == {"presence": 98, "eds_ranked": 12}
+    assert out.columns.tolist() == features.get_feature_names_out().tolist()
+    assert out.filter(like="presence__").isna().all(axis=1).tolist() == [False, True, False]
+    assert out.filter(like="eds_ranked__").isna().all(axis=1).tolist() == [True, False, False]
+
+
+def test_columns_are_found_by_name(specimens, features):
+    expected = features.fit_transform(specimens)
+    pd.testing.assert_frame_equal(features.transform(specimens[["eds", "id", "formula"]]), expected)
+    for X in (specimens.drop(columns="eds"), specimens.rename(columns={"eds": "eels"})):
+        with pytest.raises(ValueError, match="'eds'"):
+            clone(features).fit(X)
+        with pytest.raises(ValueError, match="'eds'"):
+            features.transform(X)
+
+
+def test_blocks_can_be_dropped_and_replaced(specimens, features):
+    features.set_params(eds_ranked="drop", presence=ElementFractions())
+    out = features.fit_transform(specimens)
+    assert out.shape == (3, 98)
+    assert out["presence__o"].iloc[0] == pytest.approx(2 / 3)
+
+
+def test_a_broken_cell_is_named(specimens, features):
+    specimens.loc[2, "eds"] = "NaClx"
+    with pytest.raises(ValueError, match=r"row 2 of column eds.*'NaClx' does not parse"):
+        features.fit_transform(specimens)
+
+
+@pytest.mark.parametrize("name", ["a__b", "_a", "a_", "A", "a-b", "å"])
+def test_block_names_are_checked(name):
+    with pytest.raises(ValueError, match=f"block name '{name}'"):
+        make_features(**{name: ("formula", ElementPresence())})
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (("formula", ElementPresence), "instance of a transformer"),
+        (("formula", "passthrough"), "instance of a transformer"),
+        ((ElementPresence(), "formula"), "tuple"),
+        ((["formula"], ElementPresence()), "tuple"),
+        (ElementPresence(), "tuple"),
+    ],
+)
+def test_blocks_are_checked(block, message):
+    with pytest.raises(ValueError, match=f"block 'presence' .*{message}"):
+        make_features(presence=block)
+
+
+def test_no_block():
+    with pytest.raises(ValueError, match="at least one block"):
+        make_features()

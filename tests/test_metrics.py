@@ -1,0 +1,116 @@
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sklearn_metrics
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.tree import DecisionTreeClassifier
+
+from xtalsk import metrics
+from xtalsk.symmetry import LEVELS, to_level
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(0)
+    classes = np.array([2, 14, 15, 62, 166, 167, 221, 225, 227])
+    y = rng.choice(classes, 200)
+    proba = rng.dirichlet(np.ones(9), 200) + 0.6 * (y[:, np.newaxis] == classes) * rng.random((200, 1))
+    return y, proba / proba.sum(axis=1, keepdims=True), classes
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_level_probabilities_are_sums(scored, level):
+    _, proba, classes = scored
+    summed, names = metrics.level_probabilities(proba, classes, level)
+    np.testing.assert_allclose(summed.sum(axis=1), 1)
+    assert names.tolist() == sorted(set(to_level(classes, level).tolist()))
+    for column, name in zip(summed.T, names, strict=True):
+        np.testing.assert_allclose(column, proba[:, to_level(classes, level) == name].sum(axis=1))
+
+
+@pytest.mark.parametrize("k", [1, 3, 9])
+def test_top_k_agrees_with_sklearn(scored, k):
+    expected = sklearn_metrics.top_k_accuracy_score(*scored[:2], k=k, labels=scored[2]) if k < 9 else 1
+    assert metrics.top_k_accuracy(*scored, k=k) == pytest.approx(expected)
+
+
+def test_balanced_accuracy_agrees_with_sklearn(scored):
+    y, proba, classes = scored
+    expected = sklearn_metrics.balanced_accuracy_score(y, classes[proba.argmax(axis=1)])
+    assert metrics.balanced_accuracy(y, proba, classes) == pytest.approx(expected)
+
+
+def test_calibration_error_by_hand():
+    proba = np.array([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35], [0.35, 0.65]])
+    # bin (0.9, 1]: 2 samples, accuracy 0.5, confidence 0.95; bin (0.6, 0.7]: accuracy 1, confidence 0.65
+    expected = 0.5 * 0.45 + 0.5 * 0.35
+    error = metrics.expected_calibration_error(["a", "b", "a", "b"], proba, ["a", "b"], n_bins=10)
+    assert error == pytest.approx(expected)
+
+
+def test_calibration_error_of_a_calibrated_and_an_overconfident_model():
+    rng = np.random.default_rng(0)
+    p = rng.random(50_000)
+    y = rng.random(50_000) < p
+    calibrated = np.stack([1 - p, p], axis=1)
+    assert metrics.expected_calibration_error(y, calibrated, [False, True]) < 0.01
+    certain = np.round(calibrated)
+    assert metrics.expected_calibration_error(y, certain, [False, True]) == pytest.approx(0.25, abs=0.01)
+
+
+def test_labels_unseen_in_training_count_as_wrong():
+    scores = metrics.level_scores(
+        [225, 225, 227], [[0.1, 0.9]] * 3, [62, 227], hierarchy="space_group", top_k=2
+    )
+    assert scores["space_group_accuracy"] == pytest.approx(1 / 3)
+    assert scores["space_group_top2"] == pytest.approx(1 / 3)
+    assert scores["space_group_balanced_accuracy"] == pytest.approx(1 / 2)
+    assert scores["crystal_system_accuracy"] == 1
+
+
+def test_other_labels_have_one_level():
+    scores = metrics.level_scores(["x", "z"], [[0.9, 0.1]] * 2, ["x", "y"])
+    assert {name.split("_")[0] for name in scores} == {"label"}
+    assert scores["label_accuracy"] == 0.5
+
+
+def test_bad_input(scored):
+    y, proba, classes = scored
+    with pytest.raises(ValueError, match="shape"):
+        metrics.level_scores(y, proba[:, 1:], classes)
+    with pytest.raises(ValueError, match="inconsistent"):
+        metrics.level_scores(y[1:], proba, classes)
+    with pytest.raises(ValueError, match="row 3 are not finite"):
+        metrics.level_scores(y, np.where(np.arange(200)[:, np.newaxis] == 3, np.nan, proba), classes)
+    with pytest.raises(ValueError, match="space groups must be integers"):
+        metrics.level_scores(["x"], [[1.0]], ["x"], hierarchy="space_group")
+    with pytest.raises(ValueError, match="hierarchy"):
+        metrics.make_level_scorers("point_group")
+
+
+def test_scorers_in_cross_validation_and_search(monkeypatch):
+    X = pd.DataFrame({"q": np.tile([0.0, 1.0, 2.0], 10)})
+    y = np.tile([62, 225, 227], 10)
+    scorers = pickle.loads(pickle.dumps(metrics.make_level_scorers()))
+    result = cross_validate(DecisionTreeClassifier(), X, y, scoring=scorers, cv=3, n_jobs=2)
+    assert all((result[f"test_{level}_accuracy"] == 1).all() for level in metrics.SCORED_LEVELS)
+    search = GridSearchCV(
+        DecisionTreeClassifier(), {"max_depth": [1, 2]}, scoring=scorers, refit="space_group_accuracy", cv=3
+    )
+    assert search.fit(X, y).best_params_ == {"max_depth": 2}
+
+
+def test_probabilities_are_computed_once():
+    calls = []
+
+    class Counting(DummyClassifier):
+        def predict_proba(self, X):
+            calls.append(len(X))
+            return super().predict_proba(X)
+
+    X, y = np.zeros((6, 1)), np.array([62, 225] * 3)
+    metrics.make_level_scorers()(Counting().fit(X, y), X, y)
+    assert calls == [6]

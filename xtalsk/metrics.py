@@ -1,0 +1,271 @@
+"""Scores of a classifier's probabilities at every level of symmetry.
+
+A classifier gives probabilities of space groups; those of the coarser levels are their sums. A label that
+the classifier never saw in training has no probability: it counts as wrong, whatever was predicted.
+"""
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_consistent_length
+
+from xtalsk.symmetry import to_level
+from xtalsk.utils import check_option
+
+__all__ = [
+    "SCORED_LEVELS",
+    "balanced_accuracy",
+    "expected_calibration_error",
+    "level_probabilities",
+    "level_scores",
+    "make_level_scorers",
+    "top_k_accuracy",
+]
+
+SCORED_LEVELS = ("crystal_system", "point_group", "extinction_group", "space_group")
+"""Levels that are scored where the labels are space groups, coarse to fine."""
+
+
+def _check_probabilities(proba, classes):
+    proba, classes = np.asarray(proba, dtype=float), np.asarray(classes)
+    if proba.ndim != 2 or classes.shape != proba.shape[1:]:
+        raise ValueError(
+            f"expected probabilities of shape (n_samples, {classes.size}), one column for each class, "
+            f"got {proba.shape}"
+        )
+    if not np.isfinite(proba).all():
+        row = int(np.flatnonzero(~np.isfinite(proba).all(axis=1))[0])
+        raise ValueError(f"the probabilities of row {row} are not finite")
+    return proba, classes
+
+
+def _check_scored(y_true, proba, classes):
+    proba, classes = _check_probabilities(proba, classes)
+    y_true = np.asarray(y_true)
+    check_consistent_length(y_true, proba)
+    return y_true, proba, classes
+
+
+def level_probabilities(proba, classes, level):
+    """Sum probabilities of space groups to those of a coarser level.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_samples, n_classes)
+    classes : array-like of shape (n_classes,)
+        Space-group number of each column, as in ``classifier.classes_``.
+    level : str
+        One of `xtalsk.symmetry.LEVELS`.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_level_classes)
+    classes : ndarray of shape (n_level_classes,)
+        Label of each column at this level, sorted.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, a probability is not finite or a class is not a space-group number.
+
+    Examples
+    --------
+    >>> from xtalsk.metrics import level_probabilities
+    >>> level_probabilities([[0.5, 0.2, 0.3]], [62, 225, 227], "crystal_system")
+    (array([[0.5, 0.5]]), array(['cubic', 'orthorhombic'], dtype='<U12'))
+    """
+    proba, classes = _check_probabilities(proba, classes)
+    level_classes, column = np.unique(to_level(classes, level), return_inverse=True)
+    summed = np.zeros((len(proba), len(level_classes)))
+    np.add.at(summed.T, column, proba.T)
+    return summed, level_classes
+
+
+def top_k_accuracy(y_true, proba, classes, *, k=1):
+    """Fraction of samples whose label is among the k most probable ones.
+
+    Unlike sklearn's function of this name it takes labels that are not among the classes; they count as
+    wrong. Among equally probable classes the first comes first.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+    proba : array-like of shape (n_samples, n_classes)
+    classes : array-like of shape (n_classes,)
+        Label of each column.
+    k : int, default=1
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from xtalsk.metrics import top_k_accuracy
+    >>> proba = [[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.6, 0.3, 0.1]]
+    >>> float(top_k_accuracy([62, 225, 14], proba, [62, 225, 227], k=2).round(3))
+    0.667
+    """
+    y_true, proba, classes = _check_scored(y_true, proba, classes)
+    best = np.argsort(-proba, axis=1, kind="stable")[:, :k]
+    return np.mean((classes[best] == y_true[:, np.newaxis]).any(axis=1))
+
+
+def balanced_accuracy(y_true, proba, classes):
+    """Recall of the most probable label, averaged over the labels of ``y_true`` with equal weight.
+
+    A macro average: a rare space group counts as much as a frequent one. Labels that are predicted but do
+    not occur in ``y_true`` have no recall and are left out, as in sklearn's ``balanced_accuracy_score``;
+    labels unseen in training have recall zero.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+    proba : array-like of shape (n_samples, n_classes)
+    classes : array-like of shape (n_classes,)
+        Label of each column.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from xtalsk.metrics import balanced_accuracy
+    >>> float(balanced_accuracy(["a", "a", "a", "b"], [[0.9, 0.1]] * 4, ["a", "b"]))
+    0.5
+    """
+    y_true, proba, classes = _check_scored(y_true, proba, classes)
+    correct = classes[proba.argmax(axis=1)] == y_true
+    return pd.Series(correct).groupby(y_true).mean().mean()
+
+
+def expected_calibration_error(y_true, proba, classes, *, n_bins=15):
+    """How far the probability of the most probable label is from the frequency with which it is right.
+
+    The mean over bins of equal width of ``|accuracy - confidence|``, weighted by the number of samples in
+    each bin: equation 3 of [1]_.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+    proba : array-like of shape (n_samples, n_classes)
+    classes : array-like of shape (n_classes,)
+        Label of each column.
+    n_bins : int, default=15
+
+    Returns
+    -------
+    float
+        0 for perfectly calibrated, at most 1.
+
+    References
+    ----------
+    .. [1] C. Guo et al., On Calibration of Modern Neural Networks, ICML (2017).
+
+    Examples
+    --------
+    >>> from xtalsk.metrics import expected_calibration_error
+    >>> proba = [[0.75, 0.25]] * 4
+    >>> float(expected_calibration_error(["a", "a", "a", "b"], proba, ["a", "b"]))
+    0.0
+    """
+    y_true, proba, classes = _check_scored(y_true, proba, classes)
+    confidence = proba.max(axis=1)
+    correct = classes[proba.argmax(axis=1)] == y_true
+    bins = np.clip(np.ceil(confidence * n_bins) - 1, 0, n_bins - 1).astype(int)
+    gaps = np.abs(np.bincount(bins, weights=correct - confidence, minlength=n_bins))
+    return gaps.sum() / len(y_true)
+
+
+def level_scores(y_true, proba, classes, *, hierarchy=None, top_k=5):
+    """All scores of one set of probabilities.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+    proba : array-like of shape (n_samples, n_classes)
+    classes : array-like of shape (n_classes,)
+        Label of each column.
+    hierarchy : {"space_group"} or None, default=None
+        Whether the labels are space-group numbers, to be scored at each of `SCORED_LEVELS`, or any labels,
+        scored as the one level ``"label"``.
+    top_k : int, default=5
+        Number of most probable labels of the ``top`` score.
+
+    Returns
+    -------
+    dict of str to float
+        For each level ``<level>_accuracy``, ``<level>_top5`` (with the ``top_k`` used),
+        ``<level>_balanced_accuracy`` and ``<level>_calibration_error``.
+
+    Examples
+    --------
+    >>> from xtalsk.metrics import level_scores
+    >>> scores = level_scores([225, 62], [[0.2, 0.8], [0.1, 0.9]], [62, 227], hierarchy="space_group")
+    >>> float(scores["space_group_accuracy"]), float(scores["crystal_system_accuracy"])
+    (0.0, 0.5)
+    """
+    check_option("hierarchy", hierarchy, (None, "space_group"))
+    y_true, proba, classes = _check_scored(y_true, proba, classes)
+    scores = {}
+    for level in ("label",) if hierarchy is None else SCORED_LEVELS:
+        y, p, c = y_true, proba, classes
+        if hierarchy is not None:
+            y, (p, c) = to_level(y_true, level), level_probabilities(proba, classes, level)
+        scores[f"{level}_accuracy"] = top_k_accuracy(y, p, c)
+        scores[f"{level}_top{top_k}"] = top_k_accuracy(y, p, c, k=top_k)
+        scores[f"{level}_balanced_accuracy"] = balanced_accuracy(y, p, c)
+        scores[f"{level}_calibration_error"] = expected_calibration_error(y, p, c)
+    return scores
+
+
+class _LevelScorers:
+    """A callable ``(estimator, X, y) -> dict``; a class, so that worker processes can unpickle it."""
+
+    def __init__(self, hierarchy, top_k):
+        self.hierarchy = hierarchy
+        self.top_k = top_k
+
+    def __call__(self, estimator, X, y):
+        proba = estimator.predict_proba(X)
+        return level_scores(y, proba, estimator.classes_, hierarchy=self.hierarchy, top_k=self.top_k)
+
+    def __repr__(self):
+        return f"make_level_scorers(hierarchy={self.hierarchy!r}, top_k={self.top_k})"
+
+
+def make_level_scorers(hierarchy="space_group", *, top_k=5):
+    """Make the ``scoring`` argument of sklearn's ``cross_validate`` that gives the scores of every level.
+
+    Probabilities are computed once for all scores.
+
+    Parameters
+    ----------
+    hierarchy : {"space_group"} or None, default="space_group"
+        Whether the labels are space-group numbers, or any labels.
+    top_k : int, default=5
+        Number of most probable labels of the ``top`` score.
+
+    Returns
+    -------
+    callable
+        ``scorers(estimator, X, y)`` returns the dict of `level_scores`.
+
+    Notes
+    -----
+    In ``GridSearchCV`` name the score that chooses: ``GridSearchCV(..., scoring=make_level_scorers(),
+    refit="space_group_accuracy")``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn.model_selection import cross_validate
+    >>> from xtalsk.metrics import make_level_scorers
+    >>> X, y = np.zeros((9, 1)), np.repeat([62, 225, 227], 3)
+    >>> scores = cross_validate(DummyClassifier(), X, y, cv=3, scoring=make_level_scorers())
+    >>> scores["test_space_group_top5"]
+    array([1., 1., 1.])
+    """
+    check_option("hierarchy", hierarchy, (None, "space_group"))
+    return _LevelScorers(hierarchy, top_k)
