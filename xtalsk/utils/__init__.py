@@ -1,6 +1,14 @@
 """Shared checks and the base class of the transformers."""
 
 from xtalsk.utils._cell_transformer import BrokenCellWarning, CellTransformer
+from xtalsk.utils._device import check_device
 from xtalsk.utils._validation import check_column, check_option, is_missing
 
-__all__ = ["BrokenCellWarning", "CellTransformer", "check_column", "check_option", "is_missing"]
+__all__ = [
+    "BrokenCellWarning",
+    "CellTransformer",
+    "check_column",
+    "check_device",
+    "check_option",
+    "is_missing",
+]

@@ -1,0 +1,195 @@
+import json
+import sqlite3
+from base64 import b64decode
+
+import gemmi
+import numpy as np
+import pytest
+import torch
+from pymatgen.analysis.diffraction.xrd import XRDCalculator
+from pymatgen.core import Lattice, Structure
+
+from xtalsk.crystals import CrystalSet
+from xtalsk.crystals._labels import element_of_label
+from xtalsk.simulation import reflections
+from xtalsk.simulation._form_factors import form_factors
+from xtalsk.simulation._reflections import DEFAULT_U_ISO
+
+CU_K_ALPHA = 1.5406
+
+
+def gemmi_structure(row):
+    """The entry as its source gives it: unexpanded, with rounded special positions; None if unknown."""
+    amcsd_id, formula, *cell, labels, x, y, z, occupancy, u_iso, operations = row
+
+    def decode(text, default):
+        if text == "0":
+            return np.full(len(labels), default)
+        values = np.frombuffer(b64decode(text), np.int32) / 4e6
+        return np.where(np.isin(values, (2.0, 3.0)), default, values)
+
+    labels = json.loads(labels)
+    small = gemmi.SmallStructure()
+    small.cell = gemmi.UnitCell(*[float(v) for v in cell])
+    small.symops = json.loads(operations)
+    coords = np.stack([decode(v, 0.0) for v in (x, y, z)], axis=1)
+    for label, xyz, o, u in zip(labels, coords, decode(occupancy, 1.0), decode(u_iso, -1.0), strict=True):
+        site = gemmi.SmallStructure.Site()
+        site.label = label
+        site.element = gemmi.Element(element_of_label(label, formula))
+        site.fract = gemmi.Fractional(*xyz)
+        site.occ = min(o, 1.0) if o > 0 else 1.0
+        site.u_iso = u if u > 0 else DEFAULT_U_ISO
+        small.add_site(site)
+    small.determine_and_set_spacegroup("S.")
+    if small.spacegroup is None:  # a setting that gemmi does not list
+        return None
+    small.change_occupancies_to_crystallographic(0.06)
+    return small
+
+
+def gemmi_lines(small, radiation, d_min, wavelength=None):
+    """All q and |F|² inside the sphere, without use of symmetry for merging."""
+    if radiation == "xray":
+        calculator = gemmi.StructureFactorCalculatorX(small.cell)
+    else:
+        calculator = gemmi.StructureFactorCalculatorE(small.cell)
+    limits = [int(length / d_min) for length in small.cell.parameters[:3]]
+    hkl = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in limits], indexing="ij"), -1).reshape(-1, 3)
+    q = np.array([small.cell.calculate_1_d2(h) for h in hkl.tolist()]) ** 0.5
+    inside = (q > 0) & (q <= 1 / d_min)
+    hkl, q = hkl[inside], q[inside]
+    f = np.array([calculator.calculate_sf_from_small_structure(small, h) for h in hkl.tolist()])
+    return q, np.abs(f) ** 2
+
+
+def clustered(own_x, own_strength, other_x, other_strength, tolerance):
+    """Strengths of both lists summed over the clusters that their positions form together, shape (2, n)."""
+    x = np.concatenate([own_x, other_x])
+    order = np.argsort(x)
+    cluster = np.empty(len(x), dtype=int)
+    cluster[order] = np.cumsum(np.diff(x[order], prepend=x.min()) > tolerance)
+    own, other = np.split(cluster, [len(own_x)])
+    n = cluster.max() + 1
+    return np.stack([np.bincount(own, own_strength, n), np.bincount(other, other_strength, n)])
+
+
+def own_lines(r, i):
+    rows = slice(r.offsets[i], r.offsets[i + 1])
+    return r.q[rows].numpy(), (r.intensity * r.multiplicity)[rows].numpy()
+
+
+@pytest.fixture(scope="module")
+def database():
+    larixite = pytest.importorskip("larixite")
+    connection = sqlite3.connect(larixite.__file__.replace("__init__.py", "amcsd_cif1.db"))
+    query = """select cif.id, formula, a, b, c, alpha, beta, gamma, atoms_sites, atoms_x, atoms_y, atoms_z,
+        atoms_occupancy, atoms_u_iso, symmetry_xyz from cif join spacegroups on spacegroups.id = spacegroup_id
+        where cif.id = ?"""
+    return lambda amcsd_id: connection.execute(query, (int(amcsd_id),)).fetchone()
+
+
+@pytest.mark.parametrize("radiation", ["xray", "electron"])
+def test_lines_and_intensities_are_those_of_gemmi(sixty, amcsd, database, radiation):
+    """Includes rounded special positions (9475, 7694) and mixed sites (19271)."""
+    special = amcsd[np.isin(amcsd.ids, ["9475", "7694", "19271"])]
+    crystals = CrystalSet.concatenate([sixty, special])
+    r = reflections(crystals, radiation, d_min=1.5)
+    compared = 0
+    for i, name in enumerate(crystals.ids):
+        small = gemmi_structure(database(name))
+        if small is None:
+            continue
+        lines = gemmi_lines(small, radiation, 1.5)
+        own, reference = clustered(*own_lines(r, i), *lines, tolerance=1e-4)
+        scale = reference.max()
+        np.testing.assert_allclose(own, reference, atol=1e-3 * scale, rtol=0, err_msg=name)
+        own_has, reference_has = own > 1e-5 * scale, reference > 1e-5 * scale
+        unsure = np.maximum(own, reference) < 3e-5 * scale
+        assert ((own_has == reference_has) | unsure).all(), name
+
+
+def test_lines_are_those_of_pymatgen(sixty):
+    """Pymatgen's form factors are 1 to 4% off (tin by more): each line within 3% of the strongest."""
+    calculator = XRDCalculator(wavelength=CU_K_ALPHA, debye_waller_factors={})
+    checked = 0
+    for i in range(0, len(sixty), 2):
+        crystal = sixty[i]
+        if 50 in crystal.atomic_numbers:
+            continue
+        pattern = calculator.get_pattern(crystal.to_pymatgen(0), scaled=True, two_theta_range=(0, 90))
+        at_rest = reflections(crystal, "xray", d_min=CU_K_ALPHA / 2 / np.sin(np.pi / 4), default_u_iso=0.0)
+        if np.isfinite(crystal.u_iso).any():
+            continue
+        q, strength = own_lines(at_rest, 0)
+        theta = np.arcsin(q * CU_K_ALPHA / 2)
+        lp = (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
+        two_theta = np.degrees(2 * theta)
+        own, reference = clustered(two_theta, strength * lp, pattern.x, pattern.y, tolerance=0.02)
+        own, reference = own[:-1], reference[:-1]  # the last cluster is cut by the range
+        np.testing.assert_allclose(
+            100 * own / own.max(), 100 * reference / reference.max(), atol=3.0, err_msg=crystal.ids[0]
+        )
+        checked += 1
+    assert checked >= 10
+
+
+def test_anomalous_scattering_is_that_of_a_direct_sum():
+    """Zincblende has no centre: the mean over Friedel mates differs from either."""
+    sphalerite = Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3])
+    crystals = CrystalSet.from_pymatgen([sphalerite])
+    r = reflections(crystals, "xray", d_min=1.0, wavelength=CU_K_ALPHA, default_u_iso=0.0)
+    energy = 12398.419843 / CU_K_ALPHA
+    for hkl, q, value in zip(r.hkl.numpy(), r.q.numpy(), r.intensity.numpy(), strict=True):
+        squares = []
+        for sign in (1, -1):
+            f = 0
+            for z, xyz in zip(crystals.atomic_numbers, crystals.frac_coords, strict=True):
+                f0 = gemmi.Element(int(z)).it92.calculate_sf(q * q / 4)
+                f1, f2 = gemmi.cromer_liberman(int(z), energy)
+                f = f + (f0 + f1 + 1j * f2) * np.exp(2j * np.pi * sign * (hkl @ xyz))
+            squares.append(abs(f) ** 2)
+        np.testing.assert_allclose(value, np.mean(squares), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("radiation", ["xray", "electron"])
+def test_form_factors_are_those_of_gemmi(radiation):
+    q = torch.linspace(0.05, 2.0, 7, dtype=torch.float64)
+    z = torch.tensor([1, 8, 26, 50, 98])
+    own = form_factors(z, q, radiation)
+    assert own.shape == (7, 5)
+    for k, number in enumerate(z.tolist()):
+        element = gemmi.Element(number)
+        table = element.it92 if radiation == "xray" else element.c4322
+        reference = [table.calculate_sf(float(v) ** 2 / 4) for v in q]
+        np.testing.assert_allclose(own[:, k], reference, rtol=1e-5)
+
+
+def test_each_crystal_is_computed_alike_in_any_company(sixty):
+    together = reflections(sixty, "electron", d_min=1.2)
+    for i in (0, 20, 49):
+        alone = reflections(sixty[i], "electron", d_min=1.2)
+        rows = slice(together.offsets[i], together.offsets[i + 1])
+        np.testing.assert_array_equal(alone.hkl, together.hkl[rows])
+        np.testing.assert_allclose(alone.intensity, together.intensity[rows], rtol=1e-9, atol=1e-9)
+
+
+def test_multiplicities_fill_the_sphere(sixty):
+    """Families of a lattice without absences number all its points."""
+    lone = Structure.from_spacegroup("P6/mmm", Lattice.hexagonal(3.1, 3.4), ["W"], [[0, 0, 0]])
+    r = reflections(CrystalSet.from_pymatgen([lone]), "xray", d_min=0.7)
+    reciprocal = lone.lattice.reciprocal_lattice_crystallographic
+    points = reciprocal.get_points_in_sphere([[0, 0, 0]], [0, 0, 0], 1 / 0.7)
+    assert int(r.multiplicity.sum()) == len(points) - 1
+
+
+def test_empty_and_bad_arguments(sixty):
+    assert len(reflections(sixty[:0])) == 0
+    with pytest.raises(ValueError, match="d_min must be a positive"):
+        reflections(sixty, d_min=0)
+    with pytest.raises(ValueError, match="radiation must be one of"):
+        reflections(sixty, "neutron")
+    with pytest.raises(ValueError, match="wavelength must be a positive"):
+        reflections(sixty, "xray", wavelength=-1)
+    with pytest.raises(ValueError, match="not usable here"):
+        reflections(sixty, device="quantum")
