@@ -95,7 +95,7 @@ def test_scorers_in_cross_validation_and_search(monkeypatch):
     X = pd.DataFrame({"q": np.tile([0.0, 1.0, 2.0], 10)})
     y = np.tile([62, 225, 227], 10)
     scorers = pickle.loads(pickle.dumps(metrics.make_level_scorers()))
-    result = cross_validate(DecisionTreeClassifier(), X, y, scoring=scorers, cv=3, n_jobs=2)
+    result = cross_validate(DecisionTreeClassifier(), X, y, scoring=scorers, cv=3)
     assert all((result[f"test_{level}_accuracy"] == 1).all() for level in metrics.SCORED_LEVELS)
     search = GridSearchCV(
         DecisionTreeClassifier(), {"max_depth": [1, 2]}, scoring=scorers, refit="space_group_accuracy", cv=3

@@ -12,12 +12,12 @@ __all__ = ["all_estimators"]
 
 
 def _is_public(module_name):
-    """Tell whether a module is of the package proper; bases in utils are for other estimators to build on."""
-    return not module_name.startswith("xtalsk.utils") and "._build" not in module_name
+    """Tell whether users are meant to import from a module; bases are in utils."""
+    return "._" not in module_name and not module_name.startswith("xtalsk.utils")
 
 
 def all_estimators():
-    """List all public estimators of the package.
+    """List all public estimators: the classes that a public module of the package offers.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def all_estimators():
             continue
         module = importlib.import_module(module_info.name)
         for name, value in inspect.getmembers(module, inspect.isclass):
-            own = value.__module__.startswith("xtalsk.") and _is_public(value.__module__)
+            own = value.__module__.startswith("xtalsk.") and not value.__module__.startswith("xtalsk.utils")
             if own and issubclass(value, BaseEstimator) and not name.startswith("_"):
                 found[name] = value
     return sorted(found.items())

@@ -1,0 +1,249 @@
+"""What every public estimator of the package must do, whichever it is.
+
+Estimators are discovered. Each needs an entry below: what to pass its constructor so that it is quick, and,
+if it works on a column of specimens, what its cells may hold.
+"""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from xtalsk.io import DiffractionImage, Profile
+from xtalsk.utils import BrokenCellWarning, CellTransformer
+from xtalsk.utils.discovery import all_estimators
+
+ESTIMATORS = dict(all_estimators())
+TRANSFORMERS = sorted(name for name, cls in ESTIMATORS.items() if issubclass(cls, CellTransformer))
+
+# Constructor arguments with which the checks are quick.
+ARGUMENTS = {
+    "CompositionStatistics": {"presets": ("magpie", "ionic")},
+    "ElementFractions": {},
+    "ElementPresence": {},
+    "FusionClassifier": {
+        "max_epochs": 20,
+        "batch_size": 16,
+        "hidden_size": 16,
+        "embedding_size": 8,
+        "device": "cpu",
+        "random_state": 0,
+    },
+    "PowderProfile": {"n_bins": 64},
+    "RadialProfile": {"n_bins": 64},
+    "RankedElements": {"n_ranks": 3},
+}
+
+# Checks of sklearn that an estimator is known to fail, with the reason.
+EXPECTED_FAILED_CHECKS = {
+    "FusionClassifier": {
+        "check_sample_weight_equivalence_on_dense_data": (
+            "a row of weight two comes in one mini-batch, two equal rows in different ones; sklearn exempts "
+            "its own SGDClassifier and HistGradientBoostingClassifier, too"
+        ),
+    },
+}
+
+
+def make_image(seed):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :64]
+    q = np.hypot(y - 31 - rng.uniform(), x - 31 - rng.uniform()) * 0.04
+    rings = sum(np.exp(-(((q - q0) / 0.03) ** 2)) for q0 in rng.uniform(0.3, 1.1, 3))
+    return rng.poisson(200 * rings + 500 * np.exp(-q / 0.1)).astype(float)
+
+
+def make_profile(seed):
+    rng = np.random.default_rng(seed)
+    two_theta = np.linspace(10, 90, 400)
+    lines = sum(np.exp(-(((two_theta - t) / 0.3) ** 2)) for t in rng.uniform(15, 80, 5))
+    return Profile(rng.poisson(500 * lines + 20), two_theta=two_theta, wavelength=1.5406)
+
+
+COMPOSITIONS = ["SiO2", {"Ca": 1, "C": 1, "O": 3}, "Fe0.94O", None, "NaCl", float("nan"), "Ca(OH)2"]
+IMAGES = [DiffractionImage(make_image(s), pixel_size=0.04) for s in range(3)] + [None]
+IMAGES += [DiffractionImage(make_image(3), pixel_size=0.04, center=(31.5, 31.5)), float("nan")]
+PROFILES = [make_profile(s) for s in range(3)] + [None, make_profile(3), float("nan"), make_profile(4)]
+
+# Cells that each transformer takes, some of them missing; and one that it cannot use.
+CELLS = {
+    "CompositionStatistics": (COMPOSITIONS, "SiOx"),
+    "ElementFractions": (COMPOSITIONS, "SiOx"),
+    "ElementPresence": (COMPOSITIONS, {"Si": -1}),
+    "PowderProfile": (PROFILES, "no/such/file.xy"),
+    "RadialProfile": (IMAGES, np.ones((64, 64))),
+    "RankedElements": (COMPOSITIONS, 14),
+}
+
+
+def make_estimator(name):
+    if name not in ARGUMENTS:
+        pytest.fail(f"tests/test_common.py has no entry in ARGUMENTS for {name}; add one")
+    return ESTIMATORS[name](**ARGUMENTS[name])
+
+
+def make_cells(name):
+    if name not in CELLS:
+        pytest.fail(f"tests/test_common.py has no entry in CELLS for {name}; add one")
+    cells, broken = CELLS[name]
+    column = pd.Series(dict(enumerate(cells)), dtype=object, name="measured")
+    return column.set_axis([f"specimen {i}" for i in range(len(cells))]), broken
+
+
+@pytest.fixture(params=TRANSFORMERS)
+def case(request):
+    """A transformer, a column of cells it takes, and a cell it cannot use."""
+    return make_estimator(request.param), *make_cells(request.param)
+
+
+def assert_same(a, b):
+    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def assert_same_but_for_rounding(a, b):
+    """Compare the features of cells that were computed in other batches."""
+    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_has_an_entry(name):
+    assert make_estimator(name).get_params() is not None
+    if name in TRANSFORMERS:
+        assert len(make_cells(name)[0]) > 3
+
+
+def test_every_entry_is_of_an_estimator():
+    stale = (set(ARGUMENTS) | set(CELLS) | set(EXPECTED_FAILED_CHECKS)) - set(ESTIMATORS)
+    assert not stale
+
+
+@parametrize_with_checks(
+    [ESTIMATORS[name](**ARGUMENTS[name]) for name in ESTIMATORS if name in ARGUMENTS],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS.get(type(estimator).__name__, {}),
+)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+def test_output_is_float32_with_named_columns(case):
+    transformer, column, _ = case
+    out = transformer.fit_transform(column)
+    names = transformer.get_feature_names_out()
+    assert out.dtype == np.float32
+    assert out.shape == (len(column), len(names))
+    assert len(set(names)) == len(names)
+    assert pd.Series(names).str.fullmatch("[a-z0-9]+(_[a-z0-9]+)*").all()
+    assert not np.isinf(out).any()
+
+
+def test_missing_rows_are_nan_and_others_are_not(case):
+    transformer, column, _ = case
+    out = transformer.fit_transform(column)
+    assert_same(np.isnan(out).all(axis=1), column.isna())
+    assert np.isnan(transformer.transform([None, None])).all()
+
+
+def test_rows_do_not_depend_on_each_other(case):
+    transformer, column, _ = case
+    out = transformer.fit_transform(column)
+    assert_same_but_for_rounding(transformer.transform(column[::-1])[::-1], out)
+    assert_same_but_for_rounding(transformer.transform(column[1:4]), out[1:4])
+    assert_same_but_for_rounding(np.concatenate([transformer.transform([cell]) for cell in column]), out)
+    assert_same_but_for_rounding(clone(transformer).fit(column[:1]).transform(column), out)
+
+
+def test_kinds_of_columns_are_equal(case):
+    transformer, column, _ = case
+    out = transformer.fit_transform(column)
+    array = column.to_numpy(dtype=object)
+    for same in (list(column), tuple(column), array, array[:, np.newaxis], column.to_frame()):
+        assert_same(transformer.fit(same).transform(same), out)
+        assert transformer.n_features_in_ == 1
+
+
+def test_pandas_output(case):
+    transformer, column, _ = case
+    out = transformer.fit_transform(column)
+    framed = clone(transformer).set_output(transform="pandas").fit(column).transform(column)
+    assert framed.index.tolist() == column.index.tolist()
+    assert framed.columns.tolist() == transformer.get_feature_names_out().tolist()
+    assert (framed.dtypes == np.float32).all()
+    assert_same(framed, out)
+
+
+def test_input_is_not_changed(case):
+    transformer, column, _ = case
+    before = pickle.dumps(list(column))
+    params = transformer.get_params()
+    transformer.fit_transform(column)
+    assert pickle.dumps(list(column)) == before
+    assert transformer.get_params() == params
+
+
+def test_clone_params_and_pickle(case):
+    transformer, column, _ = case
+    copy = clone(transformer)
+    assert copy is not transformer
+    assert copy.get_params() == transformer.get_params()
+    assert clone(transformer).set_params(on_error="warn").on_error == "warn"
+    out = transformer.fit_transform(column)
+    assert_same(pickle.loads(pickle.dumps(transformer)).transform(column), out)
+
+
+def test_jobs_do_not_change_the_result(case):
+    transformer, column, _ = case
+    if "n_jobs" not in transformer.get_params():
+        pytest.skip("does not run in parallel")
+    out = transformer.fit_transform(column)
+    assert_same_but_for_rounding(clone(transformer).set_params(n_jobs=2).fit_transform(column), out)
+
+
+def test_not_fitted(case):
+    transformer, column, _ = case
+    with pytest.raises(NotFittedError):
+        transformer.transform(column)
+    with pytest.raises(NotFittedError):
+        transformer.get_feature_names_out()
+
+
+def test_another_column_is_an_error(case):
+    transformer, column, _ = case
+    transformer.fit(column)
+    assert transformer.feature_names_in_.tolist() == ["measured"]
+    with pytest.raises(ValueError, match=r"'measured'.*'other'"):
+        transformer.transform(column.rename("other"))
+    transformer.fit(list(column))
+    assert not hasattr(transformer, "feature_names_in_")
+
+
+def test_wrong_shapes(case):
+    transformer, column, _ = case
+    for wrong in ([], "SiO2", 3, column.to_frame().assign(second=column), np.array(None, dtype=object)):
+        with pytest.raises(ValueError, match=r"expected|fitted"):
+            transformer.fit(wrong)
+
+
+def test_a_broken_cell_is_named(case):
+    transformer, column, broken = case
+    column = column.copy()
+    column.iloc[2] = broken
+    with pytest.raises(ValueError, match=rf"{type(transformer).__name__}: row 2 of column measured: \S+"):
+        transformer.fit(column).transform(column)
+
+
+def test_a_broken_cell_can_count_as_missing(case):
+    transformer, column, broken = case
+    out = transformer.fit_transform(column)
+    column = column.copy()
+    column.iloc[2] = broken
+    transformer.set_params(on_error="warn").fit(column)
+    with pytest.warns(BrokenCellWarning, match="1 of .* specimens count as not measured:\nrow 2 of column"):
+        reported = transformer.transform(column)
+    assert np.isnan(reported[2]).all()
+    assert_same_but_for_rounding(np.delete(reported, 2, axis=0), np.delete(out, 2, axis=0))
+    with pytest.raises(ValueError, match="on_error must be one of"):
+        transformer.set_params(on_error="ignore").fit(column)

@@ -1,0 +1,270 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RepeatedStratifiedKFold,
+    StratifiedGroupKFold,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+from xtalsk.compose import make_features
+from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
+from xtalsk.metrics import make_level_scorers
+from xtalsk.model_selection import compare, paired_test
+
+CELLS = ["NaCl", "KCl", "LiF", "SiO2", "GeO2", "SnO2", "CaCO3", "FeCO3", "MnCO3"]
+SPACE_GROUPS = [225, 225, 225, 154, 154, 136, 167, 167, 167]
+
+
+class Recorder(ClassifierMixin, BaseEstimator):
+    """Remembers what its fits were given; blocks may be named, as for a network."""
+
+    fits = []
+
+    def __init__(self, branches=None):
+        self.branches = branches
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        blocks = {name.split("__")[0] for name in X.columns}
+        if self.branches and not set(self.branches) <= blocks:
+            raise ValueError(f"no block {self.branches}")
+        self.fits.append({"blocks": blocks, "groups": groups, "n": len(X)})
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
+
+    def predict(self, X):
+        return np.repeat(self.classes_[:1], len(X))
+
+
+@pytest.fixture
+def recorder():
+    Recorder.fits.clear()
+    return Recorder()
+
+
+@pytest.fixture
+def data():
+    # the rings of this test are compositions, too: any transformer will do
+    X = pd.DataFrame({"rings": CELLS * 4, "formula": CELLS * 4})
+    return X, np.array(SPACE_GROUPS * 4), np.arange(36) // 2
+
+
+@pytest.fixture
+def features():
+    return make_features(
+        diffraction=("rings", RankedElements(2)),
+        presence=("formula", ElementPresence()),
+        fractions=("formula", ElementFractions()),
+    )
+
+
+@pytest.fixture
+def tree(features):
+    return make_pipeline(features, DecisionTreeClassifier(random_state=0))
+
+
+def test_rows_and_columns(data, tree):
+    X, y, groups = data
+    table = compare({"tree": tree}, X, y, groups=groups, cv=3)
+    assert table["model"].tolist() == ["tree"] * 3 + ["tree (diffraction only)"] * 3 + ["prior"] * 3
+    assert table["fold"].tolist() == [0, 1, 2] * 3
+    assert (table["n_train"] + table["n_test"] == 36).all()
+    assert (table[["fit_time", "predict_time"]] > 0).all(axis=None)
+    for level in ("crystal_system", "point_group", "extinction_group", "space_group"):
+        for score in ("accuracy", "top5", "balanced_accuracy", "calibration_error"):
+            assert table[f"{level}_{score}"].between(0, 1).all()
+    assert table.loc[table["model"] == "prior", "fit_time"].max() < 1
+    assert table.groupby("model")["space_group_accuracy"].mean()["tree"] == 1
+
+
+def test_scores_are_those_of_cross_validate(data, tree):
+    X, y, groups = data
+    cv = StratifiedGroupKFold(3)
+    table = compare({"tree": tree}, X, y, groups=groups, cv=cv)
+    expected = cross_validate(tree, X, y, groups=groups, cv=cv, scoring=make_level_scorers())
+    np.testing.assert_allclose(
+        table.loc[table["model"] == "tree", "space_group_calibration_error"],
+        expected["test_space_group_calibration_error"],
+    )
+    parallel = compare({"tree": tree}, X, y, groups=groups, cv=cv, n_jobs=2)
+    same = [column for column in table.columns if not column.endswith("_time")]
+    pd.testing.assert_frame_equal(parallel[same], table[same])
+
+
+def test_derived_models_see_one_modality(data, features, recorder):
+    X, y, _ = data
+    model = make_pipeline(features, recorder.set_params(branches={"diffraction": 1, "presence": 2}))
+    table = compare({"net": model}, X, y, cv=2, chemistry_only=True)
+    assert list(table["model"].unique()) == [
+        "net", "net (diffraction only)", "net (chemistry only)", "prior"
+    ]  # fmt: skip
+    blocks = [fit["blocks"] for fit in Recorder.fits]
+    assert blocks[::2] == [
+        {"diffraction", "presence", "fractions"},
+        {"diffraction"},
+        {"presence", "fractions"},
+    ]
+    assert model.get_params()["recorder__branches"] == {"diffraction": 1, "presence": 2}
+    assert len(features.transformers) == 3
+
+
+def test_nothing_is_derived_twice(data, features, tree):
+    X, y, _ = data
+    alone = make_pipeline(
+        make_features(diffraction=("rings", RankedElements(2))), DecisionTreeClassifier(random_state=0)
+    )
+    chemistry = make_pipeline(make_features(presence=("formula", ElementPresence())), DummyClassifier())
+    table = compare({"tree": tree, "alone": alone, "chemistry": chemistry}, X, y, cv=2)
+    assert list(table["model"].unique()) == ["tree", "alone", "chemistry", "prior"]
+    named = compare({"tree": tree, "tree (diffraction only)": chemistry}, X, y, cv=2)
+    assert list(named["model"].unique()) == ["tree", "tree (diffraction only)", "prior"]
+
+
+def test_blocks_dropped_already_do_not_count(data, features):
+    X, y, _ = data
+    features.set_params(presence="drop", fractions="drop")
+    table = compare({"tree": make_pipeline(features, DecisionTreeClassifier())}, X, y, cv=2)
+    assert list(table["model"].unique()) == ["tree", "prior"]
+
+
+def test_groups_reach_the_classifier(data, features, recorder):
+    X, y, groups = data
+    compare({"net": make_pipeline(features, recorder)}, X, y, groups=groups, cv=GroupKFold(3))
+    assert len(Recorder.fits) == 6
+    splits = list(GroupKFold(3).split(X, y, groups))
+    for fit, (train, _) in zip(Recorder.fits, splits + splits, strict=True):
+        np.testing.assert_array_equal(fit["groups"], groups[train])
+
+
+def test_searches_are_compared(data, features, recorder):
+    X, y, groups = data
+    search = GridSearchCV(
+        make_pipeline(features, recorder),
+        {"recorder__branches": [None], "columntransformer__diffraction": [RankedElements(1)]},
+        cv=GroupKFold(2),
+    )
+    table = compare({"search": search}, X, y, groups=groups, cv=GroupKFold(2))
+    assert list(table["model"].unique()) == ["search", "search (diffraction only)", "prior"]
+    assert {fit["n"] for fit in Recorder.fits} == {18, 8, 10}
+    search.set_params(param_grid={"columntransformer__presence": [ElementPresence(0.1)]})
+    with pytest.warns(UserWarning, match="no derived row"):
+        table = compare({"search": search}, X, y, groups=groups, cv=GroupKFold(2))
+    assert list(table["model"].unique()) == ["search", "prior"]
+
+
+def test_groups_must_not_straddle(data, tree):
+    X, y, groups = data
+    with pytest.raises(ValueError, match=r"in fold 0 the group .* StratifiedGroupKFold"):
+        compare({"tree": tree}, X, y, groups=groups, cv=KFold(3, shuffle=True, random_state=0))
+
+
+def test_a_failing_model_is_named(data, tree):
+    X, y, _ = data
+    X.loc[4, "formula"] = "Zz"
+    alone = make_pipeline(make_features(rings=("rings", ElementPresence())), DecisionTreeClassifier())
+    with pytest.raises(
+        RuntimeError, match=r"the model 'broken' failed: .* of column formula: .*'Zz'"
+    ) as caught:
+        compare({"works": alone, "broken": tree}, X, y)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_labels_unseen_in_training_and_other_labels(data, tree):
+    X, y, _ = data
+    one = np.where(np.arange(36) == 3, 1, y)
+    with pytest.warns(UserWarning, match="least populated class"):
+        table = compare({"tree": tree}, X, one, cv=3)
+    assert np.isfinite(table.drop(columns="model")).all(axis=None)
+    named = compare({"tree": tree}, X, np.array([f"sg{n}" for n in y]), cv=2)
+    assert "label_accuracy" in named
+    numbered = compare({"tree": tree}, X, y, cv=2, scoring=make_level_scorers(hierarchy=None))
+    assert "label_top5" in numbered
+
+
+def test_other_scoring(data, tree):
+    X, y, _ = data
+    assert compare({"tree": tree}, X, y, cv=2, scoring="accuracy")["score"].between(0, 1).all()
+    table = compare({"tree": tree}, X, y, cv=2, scoring=["accuracy", "balanced_accuracy"])
+    assert {"accuracy", "balanced_accuracy"} <= set(table.columns)
+
+
+def test_bad_input(data, tree):
+    X, y, groups = data
+    with pytest.raises(ValueError, match="at least one model"):
+        compare({}, X, y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        compare({"tree": tree}, X, y[1:])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        compare({"tree": tree}, X, y, groups=groups[1:])
+
+
+def make_table(a, b, n_train=200, n_test=50):
+    rows = [("a", fold, value) for fold, value in enumerate(a)] + [("b", f, v) for f, v in enumerate(b)]
+    return pd.DataFrame(rows, columns=["model", "fold", "acc"]).assign(n_train=n_train, n_test=n_test)
+
+
+def test_paired_test_by_hand():
+    a, b = np.array([0.7, 0.75, 0.72, 0.71, 0.74]), np.array([0.69, 0.7, 0.69, 0.70, 0.7])
+    result = paired_test(make_table(a, b), "a", "b", "acc")
+    plain = ttest_rel(a, b)
+    # the correction multiplies the variance of the mean by 1 + J n_test / n_train
+    assert result.statistic == pytest.approx(plain.statistic / np.sqrt(1 + 5 * 50 / 200))
+    assert result.pvalue > plain.pvalue
+    assert result.degrees_of_freedom == 4
+    low, high = result.confidence_interval
+    assert (low + high) / 2 == pytest.approx(result.difference) == pytest.approx((a - b).mean())
+    vanishing = paired_test(make_table(a, b, n_test=0), "a", "b", "acc")
+    assert vanishing.pvalue == pytest.approx(plain.pvalue)
+    reverse = paired_test(make_table(a, b).iloc[::-1], "b", "a", "acc")
+    assert reverse.statistic == pytest.approx(-result.statistic)
+
+
+def test_paired_test_keeps_its_size_where_the_plain_test_does_not():
+    """Two equally good models, repeated cross-validation: 5% false alarms are asked for."""
+    corrected, plain = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(60, 4)), rng.integers(0, 2, 60)
+        cv = RepeatedStratifiedKFold(n_splits=3, n_repeats=4, random_state=seed)
+        a, b = (
+            [
+                (y[train][nearest(X[train][:, c], X[test][:, c])] == y[test]).mean()
+                for train, test in cv.split(X, y)
+            ]
+            for c in ([0, 1], [2, 3])
+        )
+        corrected.append(paired_test(make_table(a, b, n_train=40, n_test=20), "a", "b", "acc").pvalue)
+        plain.append(ttest_rel(a, b).pvalue)
+    assert np.mean(np.array(corrected) < 0.05) <= 0.1
+    assert np.mean(np.array(plain) < 0.05) > 0.15
+
+
+def nearest(train, test):
+    return ((test[:, np.newaxis] - train) ** 2).sum(axis=2).argmin(axis=1)
+
+
+def test_paired_test_of_constant_differences():
+    same = paired_test(make_table([0.5] * 3, [0.5] * 3), "a", "b", "acc")
+    assert (same.pvalue, same.statistic) == (1, 0)
+    assert paired_test(make_table([0.5] * 3, [0.25] * 3), "a", "b", "acc").pvalue == 0
+
+
+def test_paired_test_bad_input():
+    table = make_table([0.5, 0.6], [0.4, 0.3])
+    with pytest.raises(ValueError, match="no metric 'f1'"):
+        paired_test(table, "a", "b", "f1")
+    with pytest.raises(ValueError, match="no model 'c'"):
+        paired_test(table, "a", "c", "acc")
+    with pytest.raises(ValueError, match="two folds"):
+        paired_test(make_table([0.5], [0.4]), "a", "b", "acc")
