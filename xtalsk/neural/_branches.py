@@ -15,12 +15,17 @@ _FINAL_BINS = 16
 _FINAL_PIXELS = 4
 
 
+def scale_rows(x):
+    """Scale each row to a largest magnitude of 1, with 0 for NaN, so that nothing overflows later."""
+    x = torch.nan_to_num(x, nan=0.0)
+    return x / x.abs().amax(1, keepdim=True).clamp(min=1e-30)
+
+
 def standardise_rows(x, measured):
     """Give each row zero mean and unit standard deviation over its measured values, and 0 elsewhere.
 
-    The rows are scaled to a largest value of 1 first, so that no finite input overflows.
+    Rows are as `scale_rows` leaves them.
     """
-    x = x / x.abs().amax(1, keepdim=True).clamp(min=1e-30)
     counts = measured.sum(1, keepdim=True).clamp(min=1)
     mean = x.sum(1, keepdim=True) / counts
     x = torch.where(measured, x - mean, 0.0)
@@ -91,7 +96,7 @@ class Conv1dBranch(nn.Module):
     def forward(self, x):
         """Map (n, n_bins) to (n, embedding_size)."""
         measured = ~torch.isnan(x)
-        x, measured = self.augment(torch.where(measured, x, 0.0), measured)
+        x, measured = self.augment(scale_rows(x), measured)
         x = torch.asinh(standardise_rows(x, measured)).unsqueeze(1)
         if self.has_gaps:
             x = torch.cat([x, measured.to(x.dtype).unsqueeze(1)], dim=1)
@@ -119,6 +124,6 @@ class Conv2dBranch(nn.Module):
     def forward(self, x):
         """Map (n, n_rows * n_columns) to (n, embedding_size)."""
         measured = ~torch.isnan(x)
-        x = torch.asinh(standardise_rows(torch.where(measured, x, 0.0), measured))
+        x = torch.asinh(standardise_rows(scale_rows(x), measured))
         planes = [x, measured.to(x.dtype)] if self.has_gaps else [x]
         return self.layers(torch.stack([p.unflatten(1, self.shape) for p in planes], dim=1))
