@@ -1,7 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from scipy.stats import ttest_rel
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import (
@@ -19,6 +21,7 @@ from xtalsk.compose import make_features
 from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
 from xtalsk.metrics import make_level_scorers
 from xtalsk.model_selection import compare, paired_test
+from xtalsk.neural import FusionClassifier
 
 CELLS = ["NaCl", "KCl", "LiF", "SiO2", "GeO2", "SnO2", "CaCO3", "FeCO3", "MnCO3"]
 SPACE_GROUPS = [225, 225, 225, 154, 154, 136, 167, 167, 167]
@@ -97,7 +100,14 @@ def test_scores_are_those_of_cross_validate(data, tree):
         table.loc[table["model"] == "tree", "space_group_calibration_error"],
         expected["test_space_group_calibration_error"],
     )
-    parallel = compare({"tree": tree}, X, y, groups=groups, cv=cv, n_jobs=2)
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_joblib_backends_give_the_same(backend, data, tree):
+    X, y, groups = data
+    table = compare({"tree": tree}, X, y, groups=groups, cv=3)
+    with parallel_config(backend):
+        parallel = compare({"tree": tree}, X, y, groups=groups, cv=3, n_jobs=2)
     same = [column for column in table.columns if not column.endswith("_time")]
     pd.testing.assert_frame_equal(parallel[same], table[same])
 
@@ -147,6 +157,37 @@ def test_groups_reach_the_classifier(data, features, recorder):
         np.testing.assert_array_equal(fit["groups"], groups[train])
 
 
+def test_metadata_routing_does_not_matter(data, features, recorder):
+    X, y, groups = data
+    model = make_pipeline(features, recorder)
+    with config_context(enable_metadata_routing=True):
+        table = compare({"net": model}, X, y, groups=groups, cv=GroupKFold(3))
+    assert len(table) == 9
+    assert all(fit["groups"] is not None for fit in Recorder.fits)
+
+
+def test_the_network_among_the_models(data, features):
+    X, y, groups = data
+    X = X.assign(formula=X["formula"].where(np.arange(36) % 5 > 0))
+    network = FusionClassifier(
+        "space_group",
+        branches={"presence": "drop"},
+        hidden_size=8,
+        embedding_size=4,
+        max_epochs=3,
+        modality_dropout=0.3,
+        early_stopping=True,
+        validation_fraction=0.3,
+        device="cpu",
+        random_state=0,
+    )
+    table = compare({"fusion": make_pipeline(features, network)}, X, y, groups=groups, cv=2)
+    assert list(table["model"].unique()) == ["fusion", "fusion (diffraction only)", "prior"]
+    scores = table.filter(regex="accuracy|top5|error")
+    assert scores.shape == (6, 16)
+    assert ((scores >= 0) & (scores <= 1)).all(axis=None)
+
+
 def test_searches_are_compared(data, features, recorder):
     X, y, groups = data
     search = GridSearchCV(
@@ -165,7 +206,10 @@ def test_searches_are_compared(data, features, recorder):
 
 def test_groups_must_not_straddle(data, tree):
     X, y, groups = data
-    with pytest.raises(ValueError, match=r"in fold 0 the group .* StratifiedGroupKFold"):
+    with (
+        pytest.warns(UserWarning, match="groups parameter is ignored"),
+        pytest.raises(ValueError, match=r"in fold 0 the group .* StratifiedGroupKFold"),
+    ):
         compare({"tree": tree}, X, y, groups=groups, cv=KFold(3, shuffle=True, random_state=0))
 
 
@@ -176,7 +220,7 @@ def test_a_failing_model_is_named(data, tree):
     with pytest.raises(
         RuntimeError, match=r"the model 'broken' failed: .* of column formula: .*'Zz'"
     ) as caught:
-        compare({"works": alone, "broken": tree}, X, y)
+        compare({"works": alone, "broken": tree}, X, y, cv=2)
     assert isinstance(caught.value.__cause__, ValueError)
 
 
@@ -203,6 +247,8 @@ def test_bad_input(data, tree):
     X, y, groups = data
     with pytest.raises(ValueError, match="at least one model"):
         compare({}, X, y)
+    with pytest.raises(ValueError, match="'prior' is the name"):
+        compare({"prior": tree}, X, y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         compare({"tree": tree}, X, y[1:])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):

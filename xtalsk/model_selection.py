@@ -93,8 +93,12 @@ def _with_references(pipelines, chemistry_only):
             derived = _derive(model, columns)
             if derived is not None and joblib.hash(derived) not in same:
                 models.setdefault(f"{name} ({kind})", derived)
-    if not any(isinstance(model, DummyClassifier) for model in models.values()):
-        models.setdefault("prior", make_baseline("prior"))
+    if not any(isinstance(model, DummyClassifier) and model.strategy == "prior" for model in models.values()):
+        if "prior" in models:
+            raise ValueError(
+                f"'prior' is the name of the model that knows no features, got {models['prior']!r}"
+            )
+        models["prior"] = make_baseline("prior")
     return models
 
 
@@ -203,9 +207,15 @@ def compare(
     Raises
     ------
     ValueError
-        If there is no model, lengths do not fit or a group is on both sides of a split.
+        If there is no model, another model is named ``"prior"``, lengths do not fit or a group is on both
+        sides of a split.
     RuntimeError
         If a model fails; the message names it.
+
+    Notes
+    -----
+    The features are computed anew for each model and fold, as in use. Where that takes long, give the
+    pipelines a ``memory``: pipelines that begin with the same features then share them.
 
     See Also
     --------

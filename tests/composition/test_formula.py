@@ -5,6 +5,7 @@ from pymatgen.core import Composition
 
 from xtalsk.composition import ElementFractions
 from xtalsk.composition._formula import SYMBOLS, parse_formula
+from xtalsk.datasets import load_amcsd
 
 FORMULAS = [
     "SiO2", "Fe0.94O", "Ca(OH)2", "Ca2Mg4.5Fe.5Si8O22(OH)2", "K[Al(SO4)2]", "Mg3[Si2O5](OH)4", "Cf2O3", "Xe",
@@ -90,3 +91,16 @@ def test_isotopes_and_oxidation_states_are_merged():
     out = make_column_and_transform(cells)
     np.testing.assert_array_equal(out, np.repeat(out[-1:], len(cells), axis=0))
     np.testing.assert_allclose(out[0, [0, 7]], [2 / 3, 1 / 3], rtol=1e-6)
+
+
+def test_all_formulas_of_the_packaged_structures_parse():
+    formulas = load_amcsd().formulas
+    out = ElementFractions().fit_transform(formulas)
+    assert out.shape == (9273, 98)
+    np.testing.assert_allclose(out.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_strings_of_pandas():
+    column = pd.Series(["SiO2", None, "NaCl"], dtype="string", name="formula")
+    out = ElementFractions().fit_transform(column)
+    assert np.isnan(out).all(axis=1).tolist() == [False, True, False]
