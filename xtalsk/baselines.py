@@ -6,10 +6,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import get_tags
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk.utils import check_option
 
@@ -134,32 +132,31 @@ def make_baseline(name, *, random_state=None, n_jobs=None, **params):
     return globals()[f"_make_{name}"](random_state, n_jobs, params)
 
 
-def _estimator_has(method):
-    return lambda self: hasattr(getattr(self, "estimator_", self.estimator), method)
-
-
 class _LabelEncoded(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """A classifier that takes any labels around one that takes only 0 to n_classes - 1, as XGBoost does."""
 
     def __init__(self, estimator):
         self.estimator = estimator
 
-    def fit(self, X, y, **fit_params):
-        self._encoder = LabelEncoder()
-        encoded = self._encoder.fit_transform(y)
-        self.classes_ = self._encoder.classes_
+    def fit(self, X, y, sample_weight=None):
+        X, y = validate_data(self, X, y, dtype=np.float32, ensure_all_finite="allow-nan")
+        check_classification_targets(y)
+        self.classes_, encoded = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"a classifier needs two labels or more, got only {self.classes_[0]}")
-        self.estimator_ = clone(self.estimator).fit(X, encoded, **fit_params)
+            raise ValueError(f"a classifier needs two labels or more, got one class: {self.classes_[0]}")
+        if sample_weight is not None and not np.asarray(sample_weight).any():
+            raise ValueError("all sample weights are zero")
+        self.estimator_ = clone(self.estimator).fit(X, encoded, sample_weight=sample_weight)
         return self
 
-    @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X):
         check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
         return self.estimator_.predict_proba(X)
 
     def predict(self, X):
-        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
 
     @property
     def feature_importances_(self):
@@ -168,5 +165,5 @@ class _LabelEncoded(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags = get_tags(self.estimator).input_tags
+        tags.input_tags.allow_nan = True
         return tags
