@@ -1,5 +1,6 @@
 """Where crystals and specimens come from."""
 
 from xtalsk.datasets._amcsd import load_amcsd
+from xtalsk.datasets._specimens import compound_groups, make_specimens
 
-__all__ = ["load_amcsd"]
+__all__ = ["compound_groups", "load_amcsd", "make_specimens"]

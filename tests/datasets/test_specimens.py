@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from xtalsk.datasets import compound_groups, load_amcsd, make_specimens
+from xtalsk.io import DiffractionImage, Profile
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    return load_amcsd()[::900]
+
+
+def test_columns_cells_and_labels(crystals):
+    X, y, groups = make_specimens(
+        crystals, ("rings", "powder", "formula"), n_replicas=2, random_state=0,
+        rings_params={"size": 64}, powder_params={"two_theta": (10, 60, 0.05)},
+    )  # fmt: skip
+    assert list(X) == ["rings", "powder", "formula"]
+    assert len(X) == len(y) == len(groups) == 2 * len(crystals)
+    np.testing.assert_array_equal(y, np.repeat(crystals.space_groups, 2))
+    np.testing.assert_array_equal(groups[::2], groups[1::2])
+    assert all(isinstance(c, DiffractionImage) and c.data.shape == (64, 64) for c in X["rings"])
+    assert all(isinstance(c, Profile) and c.two_theta[-1] == pytest.approx(60) for c in X["powder"])
+    assert all(isinstance(c, str) or c is None for c in X["formula"])
+    assert (X["rings"][0].data != X["rings"][1].data).any()
+    # cells are views of one array: splitting copies no pixels
+    assert X["rings"][0].data.base is X["rings"][1].data.base
+
+
+def test_columns_do_not_depend_on_one_another(crystals):
+    options = {"random_state": 5, "rings_params": {"size": 64}}
+    both = make_specimens(crystals, ("rings", "formula"), **options)[0]
+    alone = make_specimens(crystals, "formula", **options)[0]
+    again = make_specimens(crystals, ("rings", "formula"), **options)[0]
+    assert both["formula"].tolist() == alone["formula"].tolist()
+    for a, b in zip(both["rings"], again["rings"], strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_missing_modalities(crystals):
+    X, _, _ = make_specimens(
+        crystals, n_replicas=40, missing=0.6, random_state=0, rings_params={"size": 32, "electrons": 100}
+    )
+    absent = X.isna()
+    assert not absent.all(axis=1).any()
+    np.testing.assert_allclose(absent.mean(), 0.6 - 0.6**2 / 2, atol=0.06)
+    X, _, _ = make_specimens(crystals, missing={"rings": 1.0}, rings_params={"size": 32}, random_state=0)
+    visible = X["formula"].notna()
+    assert X.loc[visible, "rings"].isna().all()
+
+
+def test_groups_join_formula_and_name(crystals):
+    six = replace(
+        load_amcsd()[:6],
+        formulas=["CaCO3", "C Ca O3", "CaCO3", "MgCO3", "NaCl", "KCl"],
+        groups=["Calcite", "Aragonite", "", "Calcite", "", ""],
+    )
+    groups = compound_groups(six)
+    assert len(set(groups[:4])) == 1
+    assert len(set(groups)) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"modalities": ("rings", "sound")}, "modalities must be distinct names"),
+        ({"modalities": ()}, "modalities must be distinct names"),
+        ({"n_replicas": 0}, "n_replicas must be a positive integer"),
+        ({"missing": 1.5}, "probabilities from 0 to 1"),
+        ({"missing": {"eds": 0.1}}, r"missing names \['eds'\]"),
+        ({"rings_params": {"d_min": -1}}, "d_min must be a positive"),
+    ],
+)
+def test_arguments(crystals, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_specimens(crystals, **arguments)
+
+
+def test_empty_set(crystals):
+    with pytest.raises(ValueError, match="at least one crystal"):
+        make_specimens(crystals[:0])

@@ -1,0 +1,115 @@
+"""A chemical formula as a measurement would give it."""
+
+import numpy as np
+from pymatgen.core import Composition, Element
+from sklearn.utils import check_random_state
+
+_SYMBOLS = [""] + [Element.from_Z(z).symbol for z in range(1, 99)]
+
+
+def atomic_fractions(formulas):
+    """Atomic fractions of formulas.
+
+    Parameters
+    ----------
+    formulas : sequence of str
+
+    Returns
+    -------
+    ndarray of shape (n, 99)
+        Column z is the element of atomic number z; column 0 is empty. Deuterium counts as hydrogen.
+
+    Raises
+    ------
+    ValueError
+        If a formula does not parse or holds an element beyond Z = 98; the message names it.
+    """
+    unique, place = np.unique(np.asarray(formulas, dtype=str), return_inverse=True)
+    table = np.zeros((len(unique), 99))
+    for row, formula in enumerate(unique):
+        try:
+            for element, amount in Composition(formula).items():
+                table[row, element.Z] += amount
+        except (ValueError, AttributeError, IndexError) as error:
+            raise ValueError(f"formula {formula!r} is not a composition of Z = 1 to 98: {error}") from error
+        if not table[row].sum() > 0:
+            raise ValueError(f"formula {formula!r} holds no atoms")
+    return (table / table.sum(1, keepdims=True))[place]
+
+
+def measured_formulas(
+    crystals,
+    rows=None,
+    *,
+    relative_error=0.1,
+    absolute_error=0.005,
+    detection_limit=0.01,
+    invisible=("H",),
+    random_state=None,
+):
+    """Draw the formulas that a quantified spectrum would give for crystals.
+
+    Every visible element's atomic fraction gets a relative error, as uncertain sensitivity factors cause, and
+    an absolute one, as counting does; elements that come out below the detection limit are missed; the
+    rest is normalised.
+
+    Parameters
+    ----------
+    crystals : CrystalSet
+    rows : array-like of int or None
+        The crystal of each formula; by default each once.
+    relative_error : float
+        Standard deviation of the logarithm of each fraction.
+    absolute_error : float
+        Standard deviation added to each fraction that is present.
+    detection_limit : float
+        Atomic fraction below which an element goes unseen.
+    invisible : tuple of str
+        Elements that the technique cannot see.
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    list of str or None
+        Formulas in atomic percent, such as ``"Si34.21O65.79"``; None where no element was seen.
+
+    Raises
+    ------
+    ValueError
+        If a formula does not parse or an argument is out of range.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from xtalsk.crystals import CrystalSet
+    >>> from xtalsk.simulation import measured_formulas
+    >>> salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    >>> measured_formulas(CrystalSet.from_pymatgen([salt]), relative_error=0, absolute_error=0)
+    ['Na50Cl50']
+    """
+    for name, value in (
+        ("relative_error", relative_error),
+        ("absolute_error", absolute_error),
+        ("detection_limit", detection_limit),
+    ):
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} must be from 0 to below 1, got {value!r}")
+    rng = check_random_state(random_state)
+    fractions = atomic_fractions(crystals.formulas)
+    fractions[:, [_SYMBOLS.index(symbol) for symbol in invisible]] = 0
+    fractions = _normalise(fractions if rows is None else fractions[rows])
+    noisy = fractions * np.exp(relative_error * rng.standard_normal(fractions.shape))
+    noisy += absolute_error * rng.standard_normal(fractions.shape) * (fractions > 0)
+    noisy = _normalise(noisy.clip(min=0))
+    noisy[noisy < max(detection_limit, 5e-5)] = 0  # two decimals of a percent are written
+    percent = 100 * _normalise(noisy)
+    return [_write(row) if row.any() else None for row in percent]
+
+
+def _normalise(fractions):
+    total = fractions.sum(1, keepdims=True)
+    return fractions / np.where(total > 0, total, 1)
+
+
+def _write(percent):
+    return "".join(f"{_SYMBOLS[z]}{percent[z]:.2f}".rstrip("0").rstrip(".") for z in np.flatnonzero(percent))
