@@ -5,6 +5,7 @@ from joblib import parallel_config
 from scipy.stats import ttest_rel
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import (
     GridSearchCV,
@@ -127,6 +128,41 @@ def test_derived_models_see_one_modality(data, features, recorder):
     ]
     assert model.get_params()["recorder__branches"] == {"diffraction": 1, "presence": 2}
     assert len(features.transformers) == 3
+
+
+def test_specimens_without_the_modality_get_the_prior(data, features):
+    X, y, groups = data
+    X = X.assign(rings=X["rings"].where(np.arange(36) % 4 > 0))
+    network = FusionClassifier(max_epochs=2, hidden_size=8, early_stopping=True, device="cpu", random_state=0)
+    scorers = Probabilities()
+    compare({"net": make_pipeline(features, network)}, X, y, groups=groups, cv=2, scoring=scorers)
+    fused, single = scorers.seen[:2], scorers.seen[2:4]
+    for (classes, proba, frequencies, rows), whole in zip(single, fused, strict=True):
+        missing = rows % 4 == 0
+        np.testing.assert_allclose(proba[missing], np.tile(frequencies, (missing.sum(), 1)))
+        assert (np.abs(proba[~missing] - frequencies) > 1e-3).any(axis=1).all()
+        np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+        assert classes.tolist() == whole[0].tolist()
+
+
+class Probabilities:
+    """A scorer that keeps the probabilities it sees, with the frequencies of the labels in training."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, model, X, y):
+        train = np.setdiff1d(np.arange(36), X.index)
+        frequencies = [np.mean(np.array(SPACE_GROUPS * 4)[train] == c) for c in model.classes_]
+        self.seen.append((model.classes_, model.predict_proba(X), frequencies, X.index.to_numpy()))
+        return {"n": len(model.predict(X))}
+
+
+def test_lists_of_columns_are_understood(data):
+    X, y, _ = data
+    features = ColumnTransformer([("a", RankedElements(1), ["rings"]), ("b", ElementPresence(), ["formula"])])
+    table = compare({"tree": make_pipeline(features, DecisionTreeClassifier())}, X, y, cv=2)
+    assert list(table["model"].unique()) == ["tree", "tree (diffraction only)", "prior"]
 
 
 def test_nothing_is_derived_twice(data, features, tree):
