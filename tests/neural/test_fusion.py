@@ -208,6 +208,16 @@ def test_reproducible_and_leaves_global_random_numbers_alone(data):
     assert np.abs(other - first).max() > 1e-3
 
 
+def test_threads_do_not_disturb_one_another(data):
+    X, y, _ = data
+    expected = [small(random_state=seed, max_epochs=3).fit(X, y).predict_proba(X) for seed in range(4)]
+    together = joblib.Parallel(n_jobs=4, backend="threading")(
+        joblib.delayed(small(random_state=seed, max_epochs=3).fit)(X, y) for seed in range(4)
+    )
+    for model, proba in zip(together, expected, strict=True):
+        np.testing.assert_allclose(model.predict_proba(X), proba, atol=1e-5)
+
+
 @pytest.mark.parametrize("how", ["pickle", "joblib"])
 def test_pickle_and_clone(fitted, data, how):
     X = data[0]
@@ -237,6 +247,17 @@ def test_partial_fit_equals_training_in_one_go(data):
     assert steps.n_iter_ == 3
     resumed = small(max_epochs=2, **params).fit(X, y).partial_fit(X, y)
     np.testing.assert_array_equal(resumed.predict_proba(X), together.predict_proba(X))
+
+
+def test_partial_fit_weighs_batches_that_lack_classes():
+    X, y = overlapping()
+    plain, weighted = (
+        small(class_weight=w).partial_fit(X[y == 0], y[y == 0], classes=[0, 1]) for w in (None, {1: 50.0})
+    )
+    np.testing.assert_array_equal(weighted.predict_proba(X), plain.predict_proba(X))
+    plain.partial_fit(X, y, sample_weight=np.where(y == 1, 50.0, 1.0))
+    weighted.partial_fit(X, y)
+    np.testing.assert_array_equal(weighted.predict_proba(X), plain.predict_proba(X))
 
 
 def test_partial_fit_knows_classes_that_come_later(data):
@@ -269,6 +290,8 @@ def test_class_weight_and_sample_weight_shift_the_answer():
     by_row = small().fit(X, y, sample_weight=weight).predict_proba(X)
     by_class = small(class_weight={0: 1.0, 1: 9.0}).fit(X, y).predict_proba(X)
     np.testing.assert_allclose(by_row, by_class)
+    with pytest.raises(ValueError, match=r"not among the classes: \[7\]"):
+        small(class_weight={7: 1.0}).fit(X, y)
     ignored = small().fit(X, y, sample_weight=(y == 0).astype(float))
     assert (ignored.predict(X) == 0).all()
 

@@ -4,6 +4,7 @@ import numbers
 
 import numpy as np
 from sklearn.utils import check_scalar
+from sklearn.utils.class_weight import compute_sample_weight
 
 from xtalsk.neural._augment import check_augment
 from xtalsk.neural._loss import check_hierarchy_weights
@@ -76,23 +77,28 @@ def to_float32(X, names):
     return X
 
 
-def check_weights(sample_weight, n):
-    """Return one finite, non-negative float64 weight for each of ``n`` rows.
+def check_weights(sample_weight, class_weight, y, classes):
+    """Return one finite, non-negative float64 weight for each label in ``y``.
 
     Raises
     ------
     ValueError
-        If there are not as many, or one is negative or not finite; the message names its row.
+        If there are not as many sample weights, one is negative or not finite (the message names its row),
+        or ``class_weight`` names a label that is not among ``classes``.
     """
-    if sample_weight is None:
-        return np.ones(n)
-    if isinstance(sample_weight, numbers.Real):
-        sample_weight = np.full(n, sample_weight)
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n,):
-        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}")
+    weight = np.ones(len(y)) if sample_weight is None else np.array(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(len(y), weight)
+    if weight.shape != (len(y),):
+        raise ValueError(f"sample_weight must have shape ({len(y)},), got {weight.shape}")
     bad = ~(np.isfinite(weight) & (weight >= 0))
     if bad.any():
         row = np.flatnonzero(bad)[0]
         raise ValueError(f"sample_weight must be finite and not negative, got {weight[row]} in row {row}")
-    return weight
+    if not isinstance(class_weight, dict):
+        return weight * compute_sample_weight(class_weight, y)
+    # a batch may lack labels that have a weight, which scikit-learn's function refuses
+    unknown = sorted(set(class_weight) - set(classes.tolist()))
+    if unknown:
+        raise ValueError(f"class_weight names labels that are not among the classes: {unknown}")
+    return weight * np.array([class_weight.get(label, 1.0) for label in y.tolist()])

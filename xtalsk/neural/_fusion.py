@@ -1,31 +1,20 @@
 """The network as a scikit-learn classifier."""
 
 import numpy as np
-import torch
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from xtalsk.neural._augment import check_augment
 from xtalsk.neural._batches import Batches, Rows, split_validation
 from xtalsk.neural._blocks import block_presence, find_blocks, measure_block
 from xtalsk.neural._checks import check_params, check_weights, name_rows, to_float32
-from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index, sum_to_level
-from xtalsk.neural._module import FusionModule
-from xtalsk.neural._net import (
-    FusionNet,
-    KeepBest,
-    LearningRate,
-    check_device,
-    device_for_prediction,
-)
+from xtalsk.neural._loss import level_index, sum_to_level
+from xtalsk.neural._net import KeepBest, LearningRate, check_device, device_for_prediction, make_net
 from xtalsk.symmetry import LEVELS, check_space_group
 from xtalsk.utils import check_option
 
-_PREDICT_ROWS = 1024
 _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 
 
@@ -228,14 +217,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         """
         check_params(self)
         X, y = self._check_X_y(X, y, reset=True)
-        weight = check_weights(sample_weight, len(X))
         random_state = check_random_state(self.random_state)
         self._set_classes(np.unique(y))
+        weight = check_weights(sample_weight, self.class_weight, y, self.classes_)
         target = np.searchsorted(self.classes_, y)
-        weight = weight * self._class_weights(y)[target]
         if not weight.sum() > 0:
             raise ValueError("all weights are zero: sample_weight and class_weight leave nothing to learn")
-        weight = weight * (len(weight) / weight.sum())
+        weight *= len(weight) / weight.sum()
         if groups is not None:
             check_consistent_length(X, groups)
         index, valid = None, None
@@ -244,7 +232,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             self.validation_indices_ = kept_back
             valid = Rows(X, target, weight.astype(np.float32), kept_back)
         train = Rows(X, target, weight.astype(np.float32), index)
-        self._make_net(X[train.index], random_state)
+        self._start(X[train.index], random_state)
         n_steps = self.max_epochs * len(Batches(train, self.batch_size))
         callbacks = [LearningRate(self.schedule, self.learning_rate, n_steps)]
         if self.early_stopping:
@@ -283,7 +271,6 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         if first and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit")
         X, y = self._check_X_y(X, y, reset=first)
-        weight = check_weights(sample_weight, len(X))
         if first:
             self._set_classes(np.unique(classes))
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
@@ -292,9 +279,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         if len(unknown):
             raise ValueError(f"y contains labels that are not among classes: {unknown.tolist()}")
         target = np.searchsorted(self.classes_, y)
-        weight = weight * self._class_weights(y)[target]
+        weight = check_weights(sample_weight, self.class_weight, y, self.classes_)
         if first:
-            self._make_net(X, check_random_state(self.random_state))
+            self._start(X, check_random_state(self.random_state))
         train = Rows(X, target, weight.astype(np.float32))
         self._train(train, None, 1, [LearningRate("constant", self.learning_rate, 1)])
         return self
@@ -404,42 +391,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         levels = () if self.hierarchy is None else LEVELS
         self.level_classes_ = {level: level_index(self.classes_, level)[0] for level in levels}
 
-    def _class_weights(self, y):
-        """Weight of each class; 1 for classes that are not in y."""
-        present = np.unique(y)
-        weights = np.ones(len(self.classes_))
-        weights[np.searchsorted(self.classes_, present)] = compute_class_weight(
-            self.class_weight, classes=present, y=y
-        )
-        return weights
-
-    def _make_net(self, X, random_state):
-        levels = check_hierarchy_weights(self.hierarchy, self.hierarchy_weights)
-        self.net_ = FusionNet(
-            FusionModule,
-            module__blocks=[measure_block(block, X) for block in self._blocks],
-            module__n_classes=len(self.classes_),
-            module__hidden_size=self.hidden_size,
-            module__embedding_size=self.embedding_size,
-            module__n_filters=self.n_filters,
-            module__dropout=self.dropout,
-            module__modality_dropout=self.modality_dropout,
-            module__augment=check_augment(self.augment),
-            criterion=LevelsLoss,
-            criterion__levels=[(w, level_index(self.classes_, level)[1]) for level, w in levels.items()],
-            criterion__label_smoothing=self.label_smoothing,
-            optimizer=torch.optim.AdamW,
-            optimizer__weight_decay=self.weight_decay,
-            lr=self.learning_rate,
-            batch_size=self.batch_size,
-            iterator_train=Batches,
-            iterator_train__shuffle=True,
-            iterator_valid=Batches,
-            iterator_valid__batch_size=_PREDICT_ROWS,
-            train_split=None,
-            device=str(check_device(self.device)),
-            verbose=int(self.verbose),
-        ).start(int(random_state.randint(2**31 - 1)))
+    def _start(self, X, random_state):
+        self.net_ = make_net(self, [measure_block(block, X) for block in self._blocks])
+        self.net_.start(int(random_state.randint(2**31 - 1)))
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
 
     def _train(self, train, valid, epochs, callbacks):

@@ -12,8 +12,14 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.history import History
 
+from xtalsk.neural._augment import check_augment
+from xtalsk.neural._batches import Batches
+from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
+from xtalsk.neural._module import FusionModule
+
 SCHEDULES = ("one_cycle", "cosine", "constant")
 
+_PREDICT_ROWS = 1024
 _WARM_UP = 0.25  # share of the steps of "one_cycle" in which the learning rate rises
 _START = 0.04  # of the learning rate, at the first step of "one_cycle"
 _SEED_LOCK = threading.RLock()
@@ -215,3 +221,39 @@ class FusionNet(NeuralNet):
 
     def __setstate__(self, state):
         self.__dict__.update(state)
+
+
+def make_net(model, blocks):
+    """Make the net of a `FusionClassifier` that knows its ``classes_``, for measured blocks.
+
+    Returns
+    -------
+    FusionNet
+        Without weights before `FusionNet.start`.
+    """
+    levels = check_hierarchy_weights(model.hierarchy, model.hierarchy_weights)
+    return FusionNet(
+        FusionModule,
+        module__blocks=blocks,
+        module__n_classes=len(model.classes_),
+        module__hidden_size=model.hidden_size,
+        module__embedding_size=model.embedding_size,
+        module__n_filters=model.n_filters,
+        module__dropout=model.dropout,
+        module__modality_dropout=model.modality_dropout,
+        module__augment=check_augment(model.augment),
+        criterion=LevelsLoss,
+        criterion__levels=[(w, level_index(model.classes_, level)[1]) for level, w in levels.items()],
+        criterion__label_smoothing=model.label_smoothing,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=model.weight_decay,
+        lr=model.learning_rate,
+        batch_size=model.batch_size,
+        iterator_train=Batches,
+        iterator_train__shuffle=True,
+        iterator_valid=Batches,
+        iterator_valid__batch_size=_PREDICT_ROWS,
+        train_split=None,
+        device=str(check_device(model.device)),
+        verbose=int(model.verbose),
+    )
