@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
 
 from xtalsk.compose import make_features
 from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
@@ -53,6 +55,30 @@ def test_a_broken_cell_is_named(specimens, features):
     specimens.loc[2, "eds"] = "NaClx"
     with pytest.raises(ValueError, match=r"row 2 of column eds.*'NaClx' does not parse"):
         features.fit_transform(specimens)
+
+
+def test_grid_search_over_blocks():
+    formulas = ["NaCl", "KCl", "KBr", "Fe2O3", "Al2O3", "Cr2O3"]
+    X = pd.DataFrame({"formula": formulas * 4, "constant": "C"})
+    y, groups = np.array([225, 225, 225, 167, 167, 167] * 4), np.arange(24) % 6
+    features = make_features(
+        constant=("constant", ElementPresence()), presence=("formula", ElementPresence())
+    )
+    search = GridSearchCV(
+        make_pipeline(features, DecisionTreeClassifier(random_state=0)),
+        {
+            "columntransformer__presence": ["drop", RankedElements(1), ElementFractions()],
+            "decisiontreeclassifier__max_depth": [1, None],
+        },
+        cv=GroupKFold(3),
+        error_score="raise",
+    ).fit(X, y, groups=groups)
+    results = pd.DataFrame(search.cv_results_).set_index("rank_test_score")
+    assert search.best_score_ > 0.8
+    assert isinstance(search.best_params_["columntransformer__presence"], ElementFractions | RankedElements)
+    assert search.predict(X.iloc[:1].assign(constant=None)).tolist() == [225]
+    nothing = results["param_columntransformer__presence"] == "drop"
+    assert results["mean_test_score"][nothing].max() <= 0.5
 
 
 @pytest.mark.parametrize("name", ["a__b", "_a", "a_", "A", "a-b", "å"])
