@@ -45,10 +45,11 @@ def test_dots_are_the_scores(table):
     ax = plt.figure().subplots()
     display = ComparisonDisplay.from_table(table, levels=["space_group"], ax=ax)
     assert display.ax_ is ax
-    folds, mean = ax.lines[-2:]
+    *_, span, folds, means = ax.lines
     expected = table.loc[table["model"] == "fusion", "space_group_accuracy"]
     np.testing.assert_allclose(folds.get_xdata(), expected)
-    np.testing.assert_allclose(mean.get_xdata(), expected.mean())
+    np.testing.assert_allclose(span.get_xdata(), [expected.min(), expected.max()])
+    np.testing.assert_allclose(means.get_xdata()[-1], expected.mean())
     assert ax.get_legend() is None
 
 
@@ -58,6 +59,13 @@ def test_other_labels(table):
     display = ComparisonDisplay.from_table(renamed, metric="balanced_accuracy")
     assert display.levels == ["label"]
     assert "balanced accuracy" in display.ax_.get_xlabel()
+
+
+def test_the_best_calibrated_model_is_at_the_top(table):
+    renamed = table[["model", "fold", "space_group_accuracy"]]
+    renamed.columns = ["model", "fold", "label_calibration_error"]
+    display = ComparisonDisplay.from_table(renamed, metric="calibration_error")
+    assert display.ax_.get_yticklabels()[-1].get_text() == "prior"
 
 
 def test_bad_input(table):

@@ -8,7 +8,7 @@ from xtalsk.metrics import SCORED_LEVELS
 __all__ = ["ComparisonDisplay"]
 
 # Dark to light along one hue, so that the order of the levels is seen and survives grey printing.
-_COLOURS = ("#9ecae1", "#4f9bcb", "#2171b5", "#08306b")
+_COLOURS = dict(zip(SCORED_LEVELS, ("#9ecae1", "#4f9bcb", "#2171b5", "#08306b"), strict=True))
 _OTHER_COLOUR = "#2171b5"
 _METRIC_LABELS = {
     "accuracy": "accuracy",
@@ -34,7 +34,8 @@ def _levels_in(table, metric):
 class ComparisonDisplay:
     """One row for each model of a comparison, one colour for each level of symmetry.
 
-    Strokes are the folds, dots their means. Make it with `from_table`.
+    Strokes are the folds, dots their means, and lines reach from the worst fold to the best. Make it with
+    `from_table`.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ class ComparisonDisplay:
         return cls(table, metric=metric, levels=list(levels or known)).plot(ax=ax)
 
     def plot(self, ax=None):
-        """Draw, from the lowest mean score of the finest level at the bottom to the highest at the top.
+        """Draw, with the model that is best at the finest level at the top.
 
         Parameters
         ----------
@@ -120,17 +121,23 @@ class ComparisonDisplay:
         self
         """
         columns = [f"{level}_{self.metric}" for level in self.levels]
-        means = self.table.groupby("model")[columns].mean().sort_values(columns[-1], kind="stable")
+        best_last = self.metric != "calibration_error"
+        means = self.table.groupby("model")[columns].mean()
+        means = means.sort_values(columns[-1], ascending=best_last, kind="stable")
         if ax is None:
-            _, ax = plt.subplots(figsize=(7.5, 1.1 + 0.42 * len(means)), layout="constrained")
-        ordered = [level for level in self.levels if level in SCORED_LEVELS]
-        for level, column in zip(self.levels, columns, strict=True):
-            colour = _COLOURS[SCORED_LEVELS.index(level)] if level in ordered else _OTHER_COLOUR
-            for row, (model, mean) in enumerate(means[column].items()):
+            _, ax = plt.subplots(figsize=(7.5, 1.1 + 0.5 * len(means)), layout="constrained")
+        lanes = np.linspace(0.24, -0.24, len(columns)) if len(columns) > 1 else [0]
+        for level, column, lane in zip(self.levels, columns, lanes, strict=True):
+            colour = _COLOURS.get(level, _OTHER_COLOUR)
+            rows = np.arange(len(means)) + lane
+            for row, model in zip(rows, means.index, strict=True):
                 folds = self.table.loc[self.table["model"] == model, column]
-                ax.plot(folds, np.full(len(folds), row), "|", color=colour, ms=16, mew=1)
-                label = level.replace("_", " ") if row == 0 else None
-                ax.plot(mean, row, "o", color=colour, ms=8, mec="white", mew=0.8, label=label, zorder=3)
+                ax.plot([folds.min(), folds.max()], [row, row], "-", color=colour, lw=1)
+                ax.plot(folds, np.full(len(folds), row), "|", color=colour, ms=6, mew=1)
+            label = level.replace("_", " ")
+            ax.plot(
+                means[column], rows, "o", color=colour, ms=6.5, mec="white", mew=0.6, label=label, zorder=3
+            )
         self._finish(ax, list(means.index))
         self.ax_, self.figure_ = ax, ax.figure
         return self
@@ -143,7 +150,7 @@ class ComparisonDisplay:
         if self.metric != "calibration_error":
             ax.set_xlim(0, 1)
         ax.set_xlabel(f"{_label_of(self.metric)} ({n_folds} folds and their mean)")
-        ax.grid(axis="y", color="0.9", lw=1)
+        ax.hlines(np.arange(1, len(models)) - 0.5, *ax.get_xlim(), color="0.85", lw=0.8)
         ax.grid(axis="x", color="0.93", lw=0.8)
         ax.set_axisbelow(True)
         ax.tick_params(length=0)
