@@ -61,6 +61,7 @@ def test_parameters_replace_defaults():
     model = make_baseline("hist_gradient_boosting", max_iter=7, random_state=3)
     assert (model.max_iter, model.random_state, model.early_stopping) == (7, 3, False)
     assert make_baseline("extra_trees", n_jobs=2).n_jobs == 2
+    assert make_small("xgboost").fit(np.eye(4), list("abab")).feature_importances_.shape == (4,)
     assert make_baseline("xgboost", max_depth=3).get_params()["estimator__max_depth"] == 3
 
 

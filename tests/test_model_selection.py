@@ -158,6 +158,15 @@ class Probabilities:
         return {"n": len(model.predict(X))}
 
 
+def test_models_of_plain_matrices():
+    X, y = np.random.default_rng(0).normal(size=(30, 3)), np.arange(30) % 3
+    table = compare(
+        {"tree": DecisionTreeClassifier(), "frequent": DummyClassifier(strategy="prior")}, X, y, cv=2
+    )
+    assert list(table["model"].unique()) == ["tree", "frequent"]
+    assert "label_accuracy" in table
+
+
 def test_lists_of_columns_are_understood(data):
     X, y, _ = data
     features = ColumnTransformer([("a", RankedElements(1), ["rings"]), ("b", ElementPresence(), ["formula"])])
