@@ -1,5 +1,36 @@
-"""Crystal structure from diffraction and chemistry, as scikit-learn estimators."""
+"""Crystal structure from diffraction and chemistry, as scikit-learn estimators.
+
+The public names can be imported from here or from the module that holds them; they are loaded when first used.
+"""
+
+from importlib import import_module
 
 from xtalsk._version import __version__
 
-__all__ = ["__version__"]
+_PUBLIC = {
+    "crystals": ["BrokenEntryWarning", "CrystalSet"],
+    "simulation": ["Reflections", "measured_formulas", "powder", "reflections", "rings"],
+    "io": ["DiffractionImage", "Profile", "read_image", "read_profile"],
+    "datasets": ["compound_groups", "load_amcsd", "make_specimens"],
+    "diffraction": ["PeakHistogram", "PowderProfile", "RadialProfile"],
+    "composition": ["CompositionStatistics", "ElementFractions", "ElementPresence", "RankedElements"],
+    "neural": ["FusionClassifier"],
+    "baselines": ["make_baseline"],
+    "compose": ["make_features"],
+    "metrics": ["make_level_scorers"],
+    "model_selection": ["compare", "paired_test"],
+    "inspection": ["ComparisonDisplay"],
+}
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = ["__version__", *_MODULE_OF]
+
+
+def __getattr__(name):
+    if name in _MODULE_OF:
+        return getattr(import_module(f"xtalsk.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module 'xtalsk' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)
