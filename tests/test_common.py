@@ -108,7 +108,7 @@ def assert_same(a, b):
 
 def assert_same_but_for_rounding(a, b):
     """Compare the features of cells that were computed in other batches."""
-    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
