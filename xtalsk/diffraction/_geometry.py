@@ -306,7 +306,8 @@ def find_geometry(images, valid, center=None, ellipticity=True, max_offset=0.2):
         guarded = _smooth(blocked.to(lit.dtype), 1.0) > 0.05  # its half-dark rim would pull at the centre
         sharp, open_ = _flatten(small.sqrt(), lit * ~_enlarge(guarded, 2, lit.shape), 0.6)
         spot, shape = refine(sharp, open_, spot, shape, free, spread)
-        spot = torch.where(((spot - start).abs() > _LARGEST_STEP).any(1, keepdim=True), start, spot)
+        strayed = ((spot - start).abs() > _LARGEST_STEP).any(1, keepdim=True)
+        spot, shape = torch.where(strayed, start, spot), torch.where(strayed, 0, shape)
     blocked = shadow(half, half_lit, _rescale(spot, 1 / 2), shape, 1)
     return Geometry(_rescale(spot, factor), shape, valid & ~_enlarge(blocked, 2 * factor, images.shape))
 
