@@ -1,6 +1,6 @@
 """Crystal structure from diffraction and chemistry, as scikit-learn estimators.
 
-The public names can be imported from here or from the module that holds them; they are loaded when first used.
+The public names can be imported from here or from the module that holds them; they are loaded when used.
 """
 
 from importlib import import_module
