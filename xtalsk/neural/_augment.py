@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-AMOUNTS = {"noise": 0.05, "background": 0.3, "stretch": 0.005, "jitter": 0.3}
+AMOUNTS = {"noise": 0.05, "background": 0.3, "stretch": 0.05, "jitter": 0.3}
 """Amounts at strength 1; see `ProfileAugment`."""
 
 _JITTER_BINS = 12  # bins per knot of the random field that scales neighbouring lines alike
@@ -50,7 +50,7 @@ def check_augment(augment):
 
 
 def stretch(x, measured, factors):
-    """Read each profile at ``factors`` times the position, as a wrong calibration would.
+    """Read each profile at ``factors`` times the position: another calibration, or another size of cell.
 
     Parameters
     ----------
@@ -92,7 +92,8 @@ class ProfileAugment(nn.Module):
     background : float
         Largest height of an added smooth background, in standard deviations of the profile.
     stretch : float
-        Largest relative change of the scale of the axis, as a wrong calibration makes.
+        Largest relative change of the scale of the axis. A wrong calibration changes it by well below 0.01;
+        5% is a larger or smaller cell with the same symmetry.
     jitter : float
         Standard deviation of the logarithm of a slowly varying factor, as texture and absorption make.
     """

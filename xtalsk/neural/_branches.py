@@ -41,6 +41,7 @@ class DenseBranch(nn.Module):
         self.register_buffer("scale", torch.as_tensor(block.scale))
         self.register_buffer("gaps", torch.as_tensor(block.gaps))
         self.layers = nn.Sequential(
+            nn.Dropout(dropout),
             nn.Linear(len(block.columns) + len(block.gaps), hidden_size),
             nn.LayerNorm(hidden_size),
             nn.GELU(),

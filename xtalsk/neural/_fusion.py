@@ -60,8 +60,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     augment : None, float or dict, default=1.0
         Disturbance of profiles in training: a strength that multiplies the default amounts, or a dict of
         amounts. ``"noise"`` and ``"background"`` are in standard deviations of the profile (defaults 0.05 and
-        0.3), ``"stretch"`` is the largest relative error of the axis (0.005), ``"jitter"`` the standard
-        deviation of the logarithm of a slowly varying factor (0.3).
+        0.3), ``"stretch"`` is the largest relative change of the axis (0.05), ``"jitter"`` the standard
+        deviation of the logarithm of a slowly varying factor (0.3). Stretching makes cells of other sizes
+        with the same symmetry, so that the network learns ratios of line positions rather than known cells;
+        use 0.005, as a calibration errs, where the labels depend on the size of the cell.
     max_epochs : int, default=30
         Passes over the training data.
     batch_size : int, default=128
