@@ -4,8 +4,8 @@ import pytest
 from pymatgen.core import Composition
 
 from xtalsk.composition import ElementFractions
-from xtalsk.composition._formula import SYMBOLS, parse_formula
 from xtalsk.datasets import load_amcsd
+from xtalsk.utils._formula import SYMBOLS, parse_formula
 
 FORMULAS = [
     "SiO2", "Fe0.94O", "Ca(OH)2", "Ca2Mg4.5Fe.5Si8O22(OH)2", "K[Al(SO4)2]", "Mg3[Si2O5](OH)4", "Cf2O3", "Xe",

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from xtalsk.composition._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, check_composition
 from xtalsk.utils import CellTransformer
+from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, check_composition
 
 _Z_OF_NAME = {name: z for z, name in enumerate(FEATURE_NAMES, start=1)}
 

@@ -2,8 +2,8 @@ from numbers import Real
 
 from sklearn.utils import check_scalar
 
-from xtalsk.composition._formula import FEATURE_NAMES
 from xtalsk.composition._fractions import _ElementTransformer
+from xtalsk.utils._formula import FEATURE_NAMES
 
 
 class ElementPresence(_ElementTransformer):

@@ -5,9 +5,9 @@ import numpy as np
 from pymatgen.core import Element
 from sklearn.utils import check_scalar
 
-from xtalsk.composition._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, electronegativities
 from xtalsk.composition._fractions import _ElementTransformer
 from xtalsk.utils import check_option
+from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, electronegativities
 
 _PROPERTIES = ("z", "period", "group", "mendeleev", "electronegativity")
 

@@ -7,8 +7,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from pymatgen.core import Composition, Element
 
-from xtalsk.composition._formula import SYMBOLS, electronegativities
 from xtalsk.composition._fractions import _ElementTransformer
+from xtalsk.utils._formula import SYMBOLS, electronegativities
 
 _ELEMENT_PRESETS = ("magpie", "deml", "matminer", "matscholar_el", "megnet_el")
 _NORMS = (0, 2, 3, 5, 7, 10)

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
-from pymatgen.core import Composition, DummySpecies
 
 from xtalsk.crystals._cif import number_of_operations, parse_operations
 from xtalsk.crystals._labels import element_of_label
 from xtalsk.crystals._orbits import site_symmetry
 from xtalsk.datasets._amcsd import COORDINATE_SCALE
+from xtalsk.utils._formula import parse_formula
 
 _SOURCE_SCALE = 4e6  # larixite keeps numbers as int32 multiples of 1 / 4e6 and marks "?" and "." as 2 and 3
 _QUERY = """
@@ -40,11 +40,9 @@ def _decode(text, n_sites, default):
 
 
 def clean_formula(text):
-    """Write a formula such as ``(Al1.609 Mg Fe.391) O4`` so that pymatgen reads it."""
+    """Write a formula such as ``(Al1.609 Mg Fe.391) O4`` with leading zeros and without spaces."""
     formula = re.sub(r"(?<![\d.])\.(\d)", r"0.\1", text.replace(" ", ""))
-    unknown = [str(e) for e in Composition(formula) if isinstance(e, DummySpecies)]
-    if unknown:
-        raise ValueError(f"the formula {text!r} holds {unknown}, which are no elements")
+    parse_formula(formula)
     return formula
 
 

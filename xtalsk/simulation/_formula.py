@@ -1,10 +1,9 @@
 """A chemical formula as a measurement would give it."""
 
 import numpy as np
-from pymatgen.core import Composition, Element
 from sklearn.utils import check_random_state
 
-_SYMBOLS = [""] + [Element.from_Z(z).symbol for z in range(1, 99)]
+from xtalsk.utils._formula import N_ELEMENTS, SYMBOLS, check_symbol, parse_formula
 
 
 def atomic_fractions(formulas):
@@ -16,25 +15,15 @@ def atomic_fractions(formulas):
 
     Returns
     -------
-    ndarray of shape (n, 99)
-        Column z is the element of atomic number z; column 0 is empty. Deuterium counts as hydrogen.
+    ndarray of shape (n, 98)
+        Hydrogen to californium; deuterium counts as hydrogen.
 
     Raises
     ------
     ValueError
         If a formula does not parse or holds an element beyond Z = 98; the message names it.
     """
-    unique, place = np.unique(np.asarray(formulas, dtype=str), return_inverse=True)
-    table = np.zeros((len(unique), 99))
-    for row, formula in enumerate(unique):
-        try:
-            for element, amount in Composition(formula).items():
-                table[row, element.Z] += amount
-        except (ValueError, AttributeError, IndexError) as error:
-            raise ValueError(f"formula {formula!r} is not a composition of Z = 1 to 98: {error}") from error
-        if not table[row].sum() > 0:
-            raise ValueError(f"formula {formula!r} holds no atoms")
-    return (table / table.sum(1, keepdims=True))[place]
+    return np.reshape([parse_formula(formula) for formula in formulas], (-1, N_ELEMENTS))
 
 
 def measured_formulas(
@@ -96,7 +85,7 @@ def measured_formulas(
             raise ValueError(f"{name} must be from 0 to below 1, got {value!r}")
     rng = check_random_state(random_state)
     fractions = atomic_fractions(crystals.formulas)
-    fractions[:, [_SYMBOLS.index(symbol) for symbol in invisible]] = 0
+    fractions[:, [check_symbol(symbol) - 1 for symbol in invisible]] = 0
     fractions = _normalise(fractions if rows is None else fractions[rows])
     noisy = fractions * np.exp(relative_error * rng.standard_normal(fractions.shape))
     noisy += absolute_error * rng.standard_normal(fractions.shape) * (fractions > 0)
@@ -112,4 +101,4 @@ def _normalise(fractions):
 
 
 def _write(percent):
-    return "".join(f"{_SYMBOLS[z]}{percent[z]:.2f}".rstrip("0").rstrip(".") for z in np.flatnonzero(percent))
+    return "".join(f"{SYMBOLS[z]}{percent[z]:.2f}".rstrip("0").rstrip(".") for z in np.flatnonzero(percent))
