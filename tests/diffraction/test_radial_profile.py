@@ -252,3 +252,10 @@ def test_names_and_bins():
     transformer = RadialProfile(10, (0.0, 1.0)).fit([None])
     assert transformer.get_feature_names_out()[[0, 9]].tolist() == ["q_0000", "q_0009"]
     np.testing.assert_allclose(transformer.q_, np.arange(0.05, 1, 0.1))
+
+
+def test_names_count_bins_from_zero():
+    """So that q is the number of the bin times its width, to half a bin, wherever the axis begins."""
+    profile = RadialProfile(512, (0.05, 1.25)).fit([None])
+    numbers = np.array([int(name[2:]) for name in profile.get_feature_names_out()])
+    np.testing.assert_allclose((numbers + 0.5) * 1.2 / 512, profile.q_, atol=0.6 / 512)

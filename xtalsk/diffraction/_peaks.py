@@ -9,7 +9,7 @@ from scipy.signal import find_peaks
 from sklearn.utils import check_scalar
 
 from xtalsk.diffraction._powder import PowderProfile, check_profile
-from xtalsk.diffraction._radial import RadialProfile, check_image
+from xtalsk.diffraction._radial import RadialProfile, axis_names, check_image
 from xtalsk.io import Profile
 from xtalsk.utils import CellTransformer
 
@@ -173,4 +173,4 @@ class PeakHistogram(CellTransformer):
         return out
 
     def _feature_names(self):
-        return [f"d_{i:04d}" for i in range(len(self.d_))]
+        return axis_names("d", self.d_)

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import check_scalar
 
 from xtalsk.diffraction._functional import bin_edges, bin_mean, condition, smooth_profiles, two_theta_to_q
-from xtalsk.diffraction._radial import check_background, check_q_grid
+from xtalsk.diffraction._radial import axis_names, check_background, check_q_grid
 from xtalsk.io import Profile, read_profile
 from xtalsk.utils import CellTransformer, check_option
 
@@ -159,4 +159,4 @@ class PowderProfile(CellTransformer):
         return out
 
     def _feature_names(self):
-        return [f"q_{i:04d}" for i in range(self.n_bins)]
+        return axis_names("q", self.q_)

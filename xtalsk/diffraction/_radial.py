@@ -27,6 +27,16 @@ def check_q_grid(n_bins, q_range):
     return low, high
 
 
+def axis_names(letter, axis):
+    """Name the bins of an axis by how many widths of a bin they stand from zero.
+
+    A crystal with a larger cell moves every line by one factor; with these numbers, so does the number of
+    its bin, wherever the axis begins.
+    """
+    first = round(axis[0] / (axis[1] - axis[0]) - 0.5)
+    return [f"{letter}_{first + i:04d}" for i in range(len(axis))]
+
+
 def check_background(background, q_range, n_bins, width):
     """Half width of the background window in bins, None where no background is subtracted."""
     check_option("background", background, ("snip", None))
@@ -228,4 +238,4 @@ class RadialProfile(CellTransformer):
         return out
 
     def _feature_names(self):
-        return [f"q_{i:04d}" for i in range(self.n_bins)]
+        return axis_names("q", self.q_)
