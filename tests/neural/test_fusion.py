@@ -312,6 +312,21 @@ def test_early_stopping_keeps_groups_apart_and_restores_the_best(data):
     assert loss == pytest.approx(min(curve), rel=1e-4)
 
 
+def test_block_loss_adds_the_loss_of_each_block_where_it_was_measured(data):
+    X, y, _ = data
+    net = small(block_loss=0.5, max_epochs=1).fit(X, y).net_
+    assert len(net.module_.block_heads) == 2
+    torch.manual_seed(0)
+    target, weight = torch.tensor([0, 1, 2]), torch.tensor([1.0, 2.0, 1.0])
+    present = torch.tensor([[True, True], [True, False], [False, True]])
+    joint, first, second = torch.randn(3, 3, 4)
+    loss = net.get_loss((joint, [first, second], present), (target, weight), training=True)
+    each = [torch.nn.functional.cross_entropy(s, target, reduction="none") for s in (joint, first, second)]
+    expected = (weight * (each[0] + 0.5 * each[1] * present[:, 0] + 0.5 * each[2] * present[:, 1])).mean()
+    torch.testing.assert_close(loss, expected)
+    assert net.get_loss(joint, (target, weight)) == pytest.approx((weight * each[0]).mean().item())
+
+
 def test_augmentation_changes_profiles_only(data):
     X, y, _ = data
     with_, without_ = (small(augment=a).fit(X, y).predict_proba(X) for a in (1.0, None))
@@ -429,6 +444,7 @@ def test_bad_input(data):
         ({"hierarchy": "space_group", "hierarchy_weights": {"colour": 1.0}}, "keys among"),
         ({"schedule": "step"}, "schedule must be one of"),
         ({"dropout": 1.0}, "dropout == 1.0, must be < 1"),
+        ({"block_loss": -1.0}, r"block_loss == -1\.0, must be >= 0"),
         ({"max_epochs": 0}, "max_epochs == 0, must be >= 1"),
         ({"learning_rate": 0.0}, "learning_rate == 0.0, must be > 0"),
         ({"validation_fraction": 0.9}, "validation_fraction == 0.9, must be <= 0.5"),

@@ -27,6 +27,7 @@ def check_params(model):
     for name, high, boundaries in (
         ("dropout", 1, "left"),
         ("modality_dropout", 1, "left"),
+        ("block_loss", np.inf, "left"),
         ("label_smoothing", 1, "left"),
         ("learning_rate", np.inf, "neither"),
         ("weight_decay", np.inf, "left"),

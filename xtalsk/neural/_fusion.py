@@ -52,11 +52,14 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Outputs of each sub-network.
     n_filters : int, default=32
         Channels of the first convolution.
-    dropout : float, default=0.2
+    dropout : float, default=0.4
         Probability with which a hidden unit is dropped in training.
-    modality_dropout : float, default=0.0
+    modality_dropout : float, default=0.2
         Probability with which each block of a row is dropped in training, never all of a row. It teaches the
         network to answer when a modality is missing.
+    block_loss : float, default=1.0
+        Weight of the loss that each of several blocks gets for the answer it gives alone, next to the loss of
+        the joint answer. Without it the easiest block, mostly chemistry, keeps the others from learning [3]_.
     augment : None, float or dict, default=1.0
         Disturbance of profiles in training: a strength that multiplies the default amounts, or a dict of
         amounts. ``"noise"`` and ``"background"`` are in standard deviations of the profile (defaults 0.05 and
@@ -105,7 +108,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs run.
     loss_curve_ : list of float
-        Training loss of each epoch.
+        Training loss of each epoch, with the share of ``block_loss``.
     validation_loss_curve_ : list of float
         Validation loss of each epoch; empty without early stopping.
     validation_indices_ : ndarray of int
@@ -120,6 +123,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     ----------
     .. [1] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR (2019).
     .. [2] L. N. Smith and N. Topin, "Super-convergence", arXiv:1708.07120 (2017).
+    .. [3] W. Wang, D. Tran and M. Feiszli, "What makes training multi-modal classification networks hard?",
+       CVPR (2020).
 
     Examples
     --------
@@ -153,8 +158,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         hidden_size=256,
         embedding_size=128,
         n_filters=32,
-        dropout=0.2,
-        modality_dropout=0.0,
+        dropout=0.4,
+        modality_dropout=0.2,
+        block_loss=1.0,
         augment=1.0,
         max_epochs=30,
         batch_size=128,
@@ -178,6 +184,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.n_filters = n_filters
         self.dropout = dropout
         self.modality_dropout = modality_dropout
+        self.block_loss = block_loss
         self.augment = augment
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -395,7 +402,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
 
     def _start(self, X, random_state):
         self.net_ = make_net(self, [measure_block(block, X) for block in self._blocks])
-        self.net_.start(int(random_state.randint(2**31 - 1)))
+        self.net_.start(int(random_state.randint(2**31 - 1)), self.block_loss)
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
 
     def _train(self, train, valid, epochs, callbacks):

@@ -32,6 +32,10 @@ class FusionModule(nn.Module):
     A block that is all NaN in a row, or dropped from it in training, adds zeros to the joined embedding, and
     the classifier is told which blocks it sees.
 
+    In training each of several blocks also has a linear classifier of its own. Through the joint classifier
+    alone, a sub-network gets no gradient any more as soon as an easier block, mostly chemistry, tells the
+    compounds of the training set apart [1]_.
+
     Parameters
     ----------
     blocks : list of Block
@@ -42,6 +46,11 @@ class FusionModule(nn.Module):
     dropout, modality_dropout : float
     augment : dict
         Amounts for `ProfileAugment`.
+
+    References
+    ----------
+    .. [1] W. Wang, D. Tran and M. Feiszli, "What makes training multi-modal classification networks hard?",
+       CVPR (2020).
     """
 
     def __init__(
@@ -60,6 +69,8 @@ class FusionModule(nn.Module):
             else:
                 branch = Conv2dBranch(block, n_filters, embedding_size, dropout)
             self.branches.append(nn.Sequential(branch, nn.LayerNorm(embedding_size)))
+        alone = len(blocks) if len(blocks) > 1 else 0
+        self.block_heads = nn.ModuleList(nn.Linear(embedding_size, n_classes) for _ in range(alone))
         joined = len(blocks) * embedding_size
         self.norm = nn.LayerNorm(joined)
         self.head = nn.Sequential(
@@ -70,17 +81,27 @@ class FusionModule(nn.Module):
         )
 
     def forward(self, X):
-        """Map (n, n_features), NaN where missing, to class scores (n, n_classes)."""
+        """Map (n, n_features), NaN where missing, to class scores (n, n_classes).
+
+        In training also return the scores of each block alone and, as (n, n_blocks), which blocks each row
+        has.
+        """
         inputs = [X[:, getattr(self, f"columns_{i}")] for i in range(len(self.branches))]
         present = torch.stack([~torch.isnan(x).all(1) for x in inputs], dim=1)
-        if self.training and self.modality_dropout > 0:
-            present = choose_kept(present, self.modality_dropout)
         embeddings = [
             self._embed(branch, x, here)
             for branch, x, here in zip(self.branches, inputs, present.T, strict=True)
         ]
-        joined = self.norm(torch.cat(embeddings, dim=1))
-        return self.head(torch.cat([joined, present.to(joined.dtype)], dim=1))
+        kept = present
+        if self.training and self.modality_dropout > 0:
+            kept = choose_kept(present, self.modality_dropout)
+        joined = [e * keep[:, None] for e, keep in zip(embeddings, kept.T, strict=True)]
+        joined = self.norm(torch.cat(joined, dim=1))
+        scores = self.head(torch.cat([joined, kept.to(joined.dtype)], dim=1))
+        if not self.training:
+            return scores
+        alone = [head(embeddings[i]) for i, head in enumerate(self.block_heads)]
+        return scores, alone, present
 
     def _embed(self, branch, x, here):
         """Embed the rows that have the block; the others get zeros."""

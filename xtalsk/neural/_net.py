@@ -140,9 +140,9 @@ class FusionNet(NeuralNet):
     its number, so that training in one go and epoch by epoch see the same random numbers.
     """
 
-    def start(self, seed):
+    def start(self, seed, block_loss):
         """Make the network, with weights drawn from ``seed``."""
-        self.seed, self.n_epochs_ = seed, 0
+        self.seed, self.block_loss, self.n_epochs_ = seed, block_loss, 0
         device = torch.device(self.device)
         with own_random_numbers(device):
             seed_torch(device, seed)
@@ -157,8 +157,14 @@ class FusionNet(NeuralNet):
         return X
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Weighted loss of a batch."""
-        return self.criterion_(y_pred, *y_true)
+        """Weighted loss of a batch; in training plus ``block_loss`` times that of each block alone."""
+        if not training:
+            return self.criterion_(y_pred, *y_true)
+        (scores, alone, present), (target, weight) = y_pred, y_true
+        loss = self.criterion_(scores, target, weight)
+        for i, block_scores in enumerate(alone):
+            loss = loss + self.block_loss * self.criterion_(block_scores, target, weight * present[:, i])
+        return loss
 
     def on_epoch_begin(self, net, **kwargs):
         """Seed the epoch."""
