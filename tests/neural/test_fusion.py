@@ -39,7 +39,9 @@ def make_data(n=120, seed=0):
 def small(**params):
     """A network that trains in a fraction of a second."""
     defaults = {"max_epochs": 8, "batch_size": 16, "hidden_size": 32, "embedding_size": 16}
-    return FusionClassifier(**{**defaults, "n_filters": 8, "random_state": 0, "device": "cpu", **params})
+    return FusionClassifier(
+        **{**defaults, "n_filters": 8, "dropout": 0.2, "random_state": 0, "device": "cpu", **params}
+    )
 
 
 @pytest.fixture(scope="module")
