@@ -92,9 +92,8 @@ def check_space_group(numbers):
     bad = ~((as_float >= 1) & (as_float <= 230) & (as_float == np.floor(as_float)))
     if bad.any():
         where = int(np.flatnonzero(bad.ravel())[0])
-        raise ValueError(
-            f"space groups must be integers from 1 to 230, got {array.ravel()[where]!r} at position {where}"
-        )
+        first = array.ravel()[where].item()
+        raise ValueError(f"space groups must be integers from 1 to 230, got {first!r} at position {where}")
     return as_float.astype(np.int64)
 
 

@@ -11,7 +11,8 @@ from xtalsk.neural._blocks import find_blocks, measure_block
 from xtalsk.neural._branches import scale_rows, standardise_rows
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index, sum_to_level
 from xtalsk.neural._module import choose_kept
-from xtalsk.neural._net import check_device, own_random_numbers, schedule_factor, seed_torch
+from xtalsk.neural._net import own_random_numbers, schedule_factor, seed_torch
+from xtalsk.utils import check_device
 
 
 def test_kinds_of_blocks_follow_from_names():
@@ -129,8 +130,17 @@ def test_stretch_moves_the_mask_along():
     assert torch.equal(kept, measured)
     assert torch.equal(y, torch.where(measured, x, 0.0))
     y, kept = stretch(x, torch.ones_like(measured), torch.tensor([[1.5]]))
-    assert kept[0].tolist() == [True] * 7 + [False] * 3
-    torch.testing.assert_close(y[0, :7], 1.5 * x[0, :7])
+    assert kept[0].tolist() == [True] * 7 + [False] * 3  # bin 6, from 6 to 7, reads 9 to 10.5
+    torch.testing.assert_close(y[0, :6], 1.5 * (x[0, :6] + 0.5) - 0.5)
+
+
+def test_stretch_keeps_the_ratios_of_positions_from_zero():
+    """Lines at q and 2q stay so, though the axis begins at 21 widths of a bin."""
+    first, x = 21, torch.zeros(2, 300)
+    x[0, 100 - first], x[1, 200 - first] = 1.0, 1.0
+    y, _ = stretch(x, torch.ones(2, 300, dtype=torch.bool), torch.tensor([[0.95]] * 2), first)
+    places = (y * (torch.arange(300) + first + 0.5)).sum(1) / y.sum(1)
+    torch.testing.assert_close(places, torch.tensor([100.5, 200.5]) / 0.95, atol=0.05, rtol=0)
 
 
 def test_rows_are_standardised_over_what_was_measured():

@@ -192,5 +192,5 @@ def test_empty_and_bad_arguments(sixty):
         reflections(sixty, "neutron")
     with pytest.raises(ValueError, match="wavelength must be a positive"):
         reflections(sixty, "xray", wavelength=-1)
-    with pytest.raises(ValueError, match="not usable here"):
+    with pytest.raises(ValueError, match="device must be"):
         reflections(sixty, device="quantum")

@@ -49,14 +49,19 @@ def check_augment(augment):
     return {name: float(amount) for name, amount in amounts.items()}
 
 
-def stretch(x, measured, factors):
+def stretch(x, measured, factors, first=0):
     """Read each profile at ``factors`` times the position: another calibration, or another size of cell.
+
+    Positions count from the zero of the axis, so that the ratios of line positions, which tell the lattice,
+    stay as they are.
 
     Parameters
     ----------
     x, measured : tensors of shape (n, n_bins)
         Values (0 where not measured), and whether a bin was measured.
     factors : tensor of shape (n, 1)
+    first : int
+        Widths of a bin between zero and the beginning of the first bin.
 
     Returns
     -------
@@ -65,14 +70,15 @@ def stretch(x, measured, factors):
         counts as not measured.
     """
     n_bins = x.shape[1]
-    position = torch.arange(n_bins, device=x.device, dtype=x.dtype) * factors
+    middle = first + 0.5
+    position = (torch.arange(n_bins, device=x.device, dtype=x.dtype) + middle) * factors - middle
     left = position.floor().long().clamp(0, n_bins - 2)
     fraction = (position - left).clamp(0, 1)
     values, weights = x.gather(1, left), measured.to(x.dtype).gather(1, left)
     right = left + 1
     values = torch.lerp(values, x.gather(1, right), fraction)
     weights = torch.lerp(weights, measured.to(x.dtype).gather(1, right), fraction)
-    inside = measured & (weights > 0.5) & (position <= n_bins - 1 + 0.5)
+    inside = measured & (weights > 0.5) & (position >= -0.5) & (position <= n_bins - 0.5)
     return torch.where(inside, values / weights.clamp(min=0.5), 0.0), inside
 
 
@@ -96,10 +102,13 @@ class ProfileAugment(nn.Module):
         5% is a larger or smaller cell with the same symmetry.
     jitter : float
         Standard deviation of the logarithm of a slowly varying factor, as texture and absorption make.
+    first : int
+        Widths of a bin between the zero of the axis and its first bin.
     """
 
-    def __init__(self, noise, background, stretch, jitter):
+    def __init__(self, noise, background, stretch, jitter, first=0):
         super().__init__()
+        self.first = first
         self.noise, self.background, self.stretch, self.jitter = noise, background, stretch, jitter
 
     def forward(self, x, measured):
@@ -109,7 +118,7 @@ class ProfileAugment(nn.Module):
         n, n_bins = x.shape
         if self.stretch:
             factors = 1 + self.stretch * (2 * torch.rand(n, 1, device=x.device) - 1)
-            x, measured = stretch(x, measured, factors)
+            x, measured = stretch(x, measured, factors, self.first)
         counts = measured.sum(1, keepdim=True).clamp(min=1)
         mean = x.sum(1, keepdim=True) / counts
         spread = (torch.where(measured, x - mean, 0.0).square().sum(1, keepdim=True) / counts).sqrt()

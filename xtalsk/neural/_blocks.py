@@ -1,7 +1,7 @@
 """From the names of the columns to blocks, and what is learnt about a block before training."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class Block:
         Positions in the feature matrix, ordered along the axis (or row by row) where there is one.
     shape : tuple of int
         (n_columns,), or (n_rows, n_columns) of an image.
+    first : int
+        Number of the first column of an axis: widths of a bin from zero to where it begins.
     gaps : ndarray of int
         Columns of the block, counted within it, that lack values in training rows that have others.
     mean, scale : ndarray of float32
@@ -39,6 +41,7 @@ class Block:
     kind: str
     columns: np.ndarray
     shape: tuple
+    first: int = 0
     gaps: np.ndarray = None
     mean: np.ndarray = None
     scale: np.ndarray = None
@@ -51,11 +54,12 @@ def split_name(name):
 
 
 def _axis_order(columns):
-    """Order along the one axis that all names count, or None."""
+    """Order along the one axis that all names count and the lowest number, or None."""
     matches = [_AXIS.fullmatch(c) for c in columns]
     if not all(matches) or len({m[1] for m in matches}) != 1:
         return None
-    return np.argsort([int(m[2]) for m in matches], kind="stable")
+    numbers = np.array([int(m[2]) for m in matches])
+    return np.argsort(numbers, kind="stable"), int(numbers.min())
 
 
 def _pixel_order(columns):
@@ -88,7 +92,7 @@ def _make_block(name, positions, columns, kind):
             )
         return Block(name, kind, positions[pixels[0]], pixels[1])
     if kind == "conv1d" and axis is not None:
-        positions = positions[axis]
+        return Block(name, kind, positions[axis[0]], (len(positions),), axis[1])
     return Block(name, kind, positions, (len(positions),))
 
 
@@ -171,4 +175,4 @@ def measure_block(block, X):
         constant = scale <= 1e-6 * np.abs(mean)
         scale = np.where(known.any(axis=0), np.where(constant, 1.0, scale), np.inf)
         mean, scale = mean.astype(np.float32), scale.astype(np.float32)
-    return Block(block.name, block.kind, block.columns, block.shape, gaps, mean, scale)
+    return replace(block, gaps=gaps, mean=mean, scale=scale)

@@ -82,7 +82,7 @@ class Conv1dBranch(nn.Module):
 
     def __init__(self, block, n_filters, embedding_size, dropout, augment):
         super().__init__()
-        self.augment = ProfileAugment(**augment)
+        self.augment = ProfileAugment(**augment, first=block.first)
         self.has_gaps = len(block.gaps) > 0
         n_stages, n_bins = _halvings(block.shape[0], _FINAL_BINS)
         channels, layers = 1 + self.has_gaps, []

@@ -8,8 +8,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from xtalsk.neural._augment import check_augment
 from xtalsk.neural._loss import check_hierarchy_weights
-from xtalsk.neural._net import SCHEDULES, check_device
-from xtalsk.utils import check_option
+from xtalsk.neural._net import SCHEDULES
+from xtalsk.utils import check_device, check_option
 
 _COUNTS = ("hidden_size", "embedding_size", "n_filters", "max_epochs", "batch_size", "n_iter_no_change")
 

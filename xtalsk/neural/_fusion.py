@@ -11,9 +11,9 @@ from xtalsk.neural._batches import Batches, Rows, split_validation
 from xtalsk.neural._blocks import block_presence, find_blocks, measure_block
 from xtalsk.neural._checks import check_params, check_weights, name_rows, to_float32
 from xtalsk.neural._loss import level_index, sum_to_level
-from xtalsk.neural._net import KeepBest, LearningRate, check_device, device_for_prediction, make_net
+from xtalsk.neural._net import KeepBest, LearningRate, device_for_prediction, make_net
 from xtalsk.symmetry import LEVELS, check_space_group
-from xtalsk.utils import check_option
+from xtalsk.utils import check_device, check_option
 
 _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 

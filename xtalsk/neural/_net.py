@@ -16,6 +16,7 @@ from xtalsk.neural._augment import check_augment
 from xtalsk.neural._batches import Batches
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
 from xtalsk.neural._module import FusionModule
+from xtalsk.utils import check_device
 
 SCHEDULES = ("one_cycle", "cosine", "constant")
 
@@ -23,29 +24,6 @@ _PREDICT_ROWS = 1024
 _WARM_UP = 0.25  # share of the steps of "one_cycle" in which the learning rate rises
 _START = 0.04  # of the learning rate, at the first step of "one_cycle"
 _SEED_LOCK = threading.RLock()
-
-
-def check_device(device):
-    """Resolve ``"auto"`` to the first GPU or the CPU, and check any other device.
-
-    Raises
-    ------
-    ValueError
-        If the device is unknown or this machine does not have it.
-    """
-    if device == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<n>', got {device!r}") from None
-    if resolved.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<n>', got {device!r}")
-    if resolved.type == "cuda":
-        resolved = torch.device("cuda", resolved.index or 0)
-        if resolved.index >= torch.cuda.device_count():
-            raise ValueError(f"device={device!r}: this machine has {torch.cuda.device_count()} CUDA devices")
-    return resolved
 
 
 def device_for_prediction(device):
