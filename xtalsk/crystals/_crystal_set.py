@@ -6,15 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from xtalsk.crystals._ragged import ragged_arange, unique_rotations
 from xtalsk.symmetry import check_space_group
-
-_IDENTITY = np.eye(3, dtype=np.int8)[None]
-
-
-def ragged_arange(starts, lengths):
-    """Concatenate ``arange(start, start + length)`` over all starts without a loop."""
-    ends = np.cumsum(lengths)
-    return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -196,7 +189,7 @@ class CrystalSet:
         sets = list(sets)
         if not sets:
             raise ValueError("concatenate needs at least one CrystalSet")
-        rotation_sets, index = _unique_rotations([r for s in sets for r in s.rotation_sets])
+        rotation_sets, index = unique_rotations([r for s in sets for r in s.rotation_sets])
         starts = np.cumsum([0] + [len(s.rotation_sets) for s in sets])
         joined = {n: np.concatenate([getattr(s, n) for s in sets]) for n in _PER_CRYSTAL + _PER_SITE}
         lengths = np.concatenate([np.diff(s.offsets) for s in sets])
@@ -254,7 +247,7 @@ class CrystalSet:
         -------
         CrystalSet
         """
-        rotation_sets, index = _unique_rotations([p["rotations"] for p in parts])
+        rotation_sets, index = unique_rotations([p["rotations"] for p in parts])
         lengths = [len(p["atomic_numbers"]) for p in parts]
 
         def join(key, empty_shape):
@@ -393,16 +386,3 @@ class CrystalSet:
 
 _PER_SITE = ("atomic_numbers", "frac_coords", "occupancies", "u_iso")
 _PER_CRYSTAL = ("lattices", "space_groups", "rotation_index", "formulas", "ids", "groups")
-
-
-def _unique_rotations(rotation_sets):
-    """Distinct sets of rotations, and the place of each given set among them."""
-    places, unique, index = {}, [], []
-    for rotations in rotation_sets:
-        distinct = np.unique(np.asarray(rotations, dtype=np.int8), axis=0)
-        key = distinct.tobytes()
-        if key not in places:
-            places[key] = len(unique)
-            unique.append(distinct)
-        index.append(places[key])
-    return unique or [_IDENTITY], np.array(index, dtype=np.int32)

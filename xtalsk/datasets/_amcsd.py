@@ -6,8 +6,8 @@ import gemmi
 import numpy as np
 
 from xtalsk.crystals import CrystalSet
-from xtalsk.crystals._crystal_set import _unique_rotations, ragged_arange
 from xtalsk.crystals._orbits import wrap
+from xtalsk.crystals._ragged import ragged_arange, unique_rotations
 
 COORDINATE_SCALE = 10_000_000
 _DATA = files("xtalsk.datasets") / "data"
@@ -71,7 +71,7 @@ def _unpack(packed):
     u_iso = packed["u_iso"][site]
     atoms = np.bincount(entry_of_site, weights=images, minlength=len(n_sites)).astype(int)
     by_group = np.split(packed["rotations"], first_operation[1:])
-    rotation_sets, index = _unique_rotations(by_group)
+    rotation_sets, index = unique_rotations(by_group)
     return CrystalSet(
         lattices=[_lattice(cell) for cell in packed["cells"].T / 1e5],
         offsets=np.concatenate([[0], np.cumsum(atoms)]),

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from xtalsk.crystals._crystal_set import ragged_arange
+from xtalsk.crystals._ragged import ragged_arange
 
 
 def draw(name, value, n, rng):
