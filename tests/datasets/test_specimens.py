@@ -60,6 +60,11 @@ def test_groups_join_formula_and_name(crystals):
     groups = compound_groups(six)
     assert len(set(groups[:4])) == 1
     assert len(set(groups)) == 3
+    series = replace(
+        six, formulas=[f"La{2 - x}Ca{x}CuO4" for x in (0.02, 0.1, 0.18, 0.26, 0.34, 1.0)], groups=[""] * 6
+    )
+    assert compound_groups(series).tolist() == [0, 0, 0, 0, 0, 1]
+    assert len(set(compound_groups(series, tolerance=1e-6))) == 6
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 from sklearn.utils import check_random_state
 
 from xtalsk.io import DiffractionImage, Profile
@@ -13,14 +14,17 @@ from xtalsk.simulation._formula import atomic_fractions
 MODALITIES = ("rings", "powder", "formula")
 
 
-def compound_groups(crystals):
-    """Join crystals that share a reduced formula or a mineral or prototype name into numbered groups.
+def compound_groups(crystals, *, tolerance=0.02):
+    """Join crystals of nearly one composition, or of one mineral or prototype name, into numbered groups.
 
-    Sharing is handed on: where A and B have one formula and B and C one name, all three are one group.
+    Joining is handed on: where A and B have one composition and B and C one name, all three are one group.
+    Members of a doping series are thus one compound, and so are all polymorphs.
 
     Parameters
     ----------
     crystals : CrystalSet
+    tolerance : float
+        Compositions are one if the atomic fractions of no element differ by more.
 
     Returns
     -------
@@ -36,14 +40,14 @@ def compound_groups(crystals):
     1
     """
     n = len(crystals)
-    composition = np.round(atomic_fractions(crystals.formulas), 3)
-    _, formula = np.unique(composition, axis=0, return_inverse=True)
-    names = [name or f"\0{i}" for i, name in enumerate(crystals.groups)]  # no name, no company
-    _, name = np.unique(names, return_inverse=True)
-    rows = np.tile(np.arange(n), 2)
-    keys = n + np.concatenate([formula, name + formula.max(initial=0) + 1])
-    size = int(keys.max(initial=0)) + 1
-    graph = coo_matrix((np.ones(2 * n), (rows, keys)), shape=(size, size))
+    fractions = atomic_fractions(crystals.formulas)
+    pairs = cKDTree(fractions).query_pairs(tolerance, p=np.inf, output_type="ndarray")
+    names, name = np.unique(crystals.groups.astype(str), return_inverse=True)
+    named = np.flatnonzero(names[name] != "")  # no name, no company
+    first = np.concatenate([pairs[:, 0], named]).astype(int)
+    second = np.concatenate([pairs[:, 1], n + name[named]]).astype(int)
+    size = n + len(names)
+    graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(size, size))
     return np.unique(connected_components(graph, directed=False)[1][:n], return_inverse=True)[1]
 
 
