@@ -301,7 +301,9 @@ def test_class_weight_and_sample_weight_shift_the_answer():
 def test_early_stopping_keeps_groups_apart_and_restores_the_best(data):
     X, y, groups = data
     noisy = np.random.default_rng(0).permutation(y)  # nothing to learn: validation gets worse
-    model = small(early_stopping=True, validation_fraction=0.3, n_iter_no_change=3, max_epochs=60)
+    model = small(
+        early_stopping=True, validation_fraction=0.3, n_iter_no_change=3, max_epochs=60, label_smoothing=0.0
+    )
     model.fit(X, noisy, groups=groups)
     kept = np.zeros(len(X), dtype=bool)
     kept[model.validation_indices_] = True
@@ -316,7 +318,7 @@ def test_early_stopping_keeps_groups_apart_and_restores_the_best(data):
 
 def test_block_loss_adds_the_loss_of_each_block_where_it_was_measured(data):
     X, y, _ = data
-    net = small(block_loss=0.5, max_epochs=1).fit(X, y).net_
+    net = small(block_loss=0.5, max_epochs=1, label_smoothing=0.0).fit(X, y).net_
     assert len(net.module_.block_heads) == 2
     torch.manual_seed(0)
     target, weight = torch.tensor([0, 1, 2]), torch.tensor([1.0, 2.0, 1.0])

@@ -52,7 +52,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Outputs of each sub-network.
     n_filters : int, default=32
         Channels of the first convolution.
-    dropout : float, default=0.4
+    dropout : float, default=0.2
         Probability with which a hidden unit is dropped in training.
     modality_dropout : float, default=0.2
         Probability with which each block of a row is dropped in training, never all of a row. It teaches the
@@ -78,7 +78,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
         Course of the learning rate: a linear rise over the first quarter and a cosine fall to zero [2]_, the
         cosine alone, or none.
-    label_smoothing : float, default=0.0
+    label_smoothing : float, default=0.1
         Share of the target spread evenly over the classes.
     class_weight : None, "balanced" or dict, default=None
         Weights of the classes, as everywhere in scikit-learn.
@@ -158,7 +158,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         hidden_size=256,
         embedding_size=128,
         n_filters=32,
-        dropout=0.4,
+        dropout=0.2,
         modality_dropout=0.2,
         block_loss=1.0,
         augment=1.0,
@@ -167,7 +167,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         learning_rate=2e-3,
         weight_decay=0.05,
         schedule="one_cycle",
-        label_smoothing=0.0,
+        label_smoothing=0.1,
         class_weight=None,
         early_stopping=False,
         validation_fraction=0.1,
