@@ -1,0 +1,79 @@
+"""Where the beam is, and how fast: `RadialProfile` on simulated rings, beside pyFAI.
+
+Run ``python benchmarks/bench_radial.py``; pyFAI comes with ``pip install -e ".[test]"`` and is told the
+centre. Prints the error of the centre in pixels (median / 95%) by size, dose and beam stop, then images per
+second of one thread, and the ratio to pyFAI.
+"""
+
+import argparse
+import itertools
+import time
+
+import numpy as np
+import torch
+from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+
+from xtalsk import DiffractionImage, RadialProfile, load_amcsd, reflections, rings
+
+
+def center_errors(lines, size, electrons, beam_stop):
+    """Distance in pixels between the centre found and the true one, for each pattern."""
+    images, truth = rings(
+        lines, size=size, electrons=electrons, beam_stop=beam_stop, random_state=0, return_conditions=True
+    )
+    cells = [DiffractionImage(image, pixel_size=2 / size) for image in images]
+    batches = [cells[i : i + 4] for i in range(0, len(cells), 4)]
+    found = torch.cat([RadialProfile().find_geometry(batch)[1].center for batch in batches])
+    return np.linalg.norm(found.numpy() - truth[["center_row", "center_column"]].to_numpy(), axis=1)
+
+
+def images_per_second(work, n, repeats):
+    """Median over repeats."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return n / np.median(seconds)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=40, help="structures")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    crystals = load_amcsd()
+    chosen = np.random.default_rng(0).choice(len(crystals), options.n, replace=False)
+    lines = reflections(crystals[np.sort(chosen)], "electron", 0.7)
+    print(f"{options.n} structures; error of the centre in pixels, median / 95%")
+    print(f"{'size':>5} {'stop':>5} {'1e4':>15} {'1e5':>15} {'1e6':>15}")
+    for size, stop in itertools.product((128, 256), (0.0, 1.0)):
+        errors = [center_errors(lines, size, dose, stop) for dose in (1e4, 1e5, 1e6)]
+        cells = "".join(f"{np.median(e):>8.3f} / {np.quantile(e, 0.95):.3f}" for e in errors)
+        print(f"{size:>5} {'yes' if stop else 'no':>5} {cells}")
+
+    size = 256
+    images = rings(lines, size=size, random_state=0)
+    cells = [DiffractionImage(image, pixel_size=2 / size) for image in images]
+    integrator = AzimuthalIntegrator(
+        dist=1.0, poni1=size / 2 * 1e-4, poni2=size / 2 * 1e-4, pixel1=1e-4, pixel2=1e-4, wavelength=1e-10
+    )
+
+    def integrate():
+        for image in images:
+            integrator.integrate1d(image.astype(np.float32), 512, unit="r_mm", method=("no", "csr", "cython"))
+
+    integrate()  # pyFAI keeps its look-up table from here on
+    own = {
+        "finding the centre, the ellipse and the stop": RadialProfile(),
+        "told the centre, rings round": RadialProfile(center="image", ellipticity=None),
+    }
+    peer = images_per_second(integrate, len(images), 5)
+    print(f"\n{size}² images per second on one thread: pyFAI (CSR, told the centre) {peer:.0f}")
+    for name, transformer in own.items():
+        rate = images_per_second(lambda t=transformer: t.fit_transform(cells), len(cells), 5)
+        print(f"RadialProfile, {name}: {rate:.0f} ({rate / peer:.2f} of pyFAI)")
+
+
+if __name__ == "__main__":
+    main()
