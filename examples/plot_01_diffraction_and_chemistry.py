@@ -63,10 +63,12 @@ print(f"{len(X)} specimens, {len(np.unique(y))} space groups, {len(np.unique(gro
 # Models
 # ------
 # A block of features for each branch of the network. `compare` adds the model on diffraction alone and, when
-# asked, the one on chemistry alone by leaving blocks out; it also adds the prior.
+# asked, the one on chemistry alone by leaving blocks out; it also adds the prior. With ``cache``, each image
+# is reduced to its profile once, not for every model and fold.
 
+profile = RadialProfile(n_bins=512, n_jobs=-1, cache=True)
 features = make_features(
-    diffraction=("rings", RadialProfile(n_bins=512, n_jobs=-1)),
+    diffraction=("rings", profile),
     fractions=("formula", ElementFractions()),
     presence=("formula", ElementPresence()),
     ranked=("formula", RankedElements()),
@@ -77,9 +79,8 @@ models = {
     "boosted matminer": make_pipeline(matminer, make_baseline("hist_gradient_boosting", random_state=0)),
 }
 if options.full:
-    profile = make_features(diffraction=("rings", RadialProfile(n_bins=512, n_jobs=-1)))
     models["extra trees on profiles"] = make_pipeline(
-        profile, make_baseline("extra_trees", random_state=0, n_jobs=-1)
+        make_features(diffraction=("rings", profile)), make_baseline("extra_trees", random_state=0, n_jobs=-1)
     )
 
 # %%
@@ -94,6 +95,8 @@ summary = table.groupby("model")[columns].mean().sort_values(columns[2], ascendi
 print(summary.round(3).to_string())
 test = paired_test(table, "fusion", "fusion (diffraction only)", "space_group_accuracy")
 print(f"chemistry adds {100 * test.difference:.1f} points of space group (p = {test.pvalue:.2g})")
+if options.save:
+    table.to_csv(f"{options.save}.csv", index=False, float_format="%.5f")
 
 # %%
 # What the models see, and how often they are right
@@ -113,7 +116,7 @@ axes["image"].imshow(
     np.sqrt(image.data), cmap="magma", extent=[-reach, reach] * 2, vmax=np.quantile(image.data, 0.998) ** 0.5
 )
 axes["image"].set(title=f"{crystals.groups[shown]}: {X['formula'][shown]}", ylabel="q (1/Å)")
-profile = features.transformers[0][1].fit(X["rings"])
+profile = RadialProfile(n_bins=512).fit(X["rings"])
 axes["profile"].plot(profile.q_, profile.transform(X["rings"][[shown]])[0], lw=0.9, color="#2171b5")
 axes["profile"].set(xlabel="q (1/Å)", ylabel="√ intensity", yticks=[], xlim=(0, 1.25))
 axes["profile"].spines[["top", "right"]].set_visible(False)
@@ -121,6 +124,5 @@ ComparisonDisplay.from_table(table, ax=axes["table"])
 axes["table"].set_title(f"{len(X)} specimens of compounds unseen in training")
 print(f"{time.perf_counter() - start:.0f} s")
 if options.save:
-    table.to_csv(f"{options.save}.csv", index=False, float_format="%.5f")
     figure.savefig(f"{options.save}.png", dpi=110)
 plt.show()

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 
 from xtalsk.diffraction import RadialProfile
 from xtalsk.diffraction._geometry import find_geometry
@@ -259,3 +260,18 @@ def test_names_count_bins_from_zero():
     profile = RadialProfile(512, (0.05, 1.25)).fit([None])
     numbers = np.array([int(name[2:]) for name in profile.get_feature_names_out()])
     np.testing.assert_allclose((numbers + 0.5) * 1.2 / 512, profile.q_, atol=0.6 / 512)
+
+
+def test_cache_reduces_each_image_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    cells = [DiffractionImage(rng.poisson(5, (64, 64)), pixel_size=0.02) for _ in range(4)]
+    plain = RadialProfile(32).fit_transform(cells)
+    calls = []
+    work = RadialProfile._features
+    monkeypatch.setattr(RadialProfile, "_features", lambda self, c: calls.append(len(c)) or work(self, c))
+    cached = RadialProfile(32, cache=True)
+    np.testing.assert_allclose(cached.fit_transform([*cells[:3], None])[:3], plain[:3], atol=1e-4)
+    np.testing.assert_allclose(clone(cached).fit_transform(cells[::-1]), plain[::-1], atol=1e-4)
+    assert calls == [3, 1]
+    RadialProfile(32, scale="log", cache=True).fit_transform(cells)
+    assert calls == [3, 1, 4]

@@ -113,6 +113,9 @@ class RadialProfile(CellTransformer):
         Whether a cell that cannot be used is an error, or warns and counts as not measured.
     n_jobs : int or None, default=None
         Number of parallel jobs.
+    cache : bool, default=False
+        Whether to remember the profile of each `DiffractionImage` for as long as the image is in memory, so
+        that cross-validation and searches reduce each image once. Do not change the data of an image then.
 
     Attributes
     ----------
@@ -156,6 +159,7 @@ class RadialProfile(CellTransformer):
         scale="sqrt",
         on_error="raise",
         n_jobs=None,
+        cache=False,
     ):
         self.n_bins = n_bins
         self.q_range = q_range
@@ -169,6 +173,7 @@ class RadialProfile(CellTransformer):
         self.scale = scale
         self.on_error = on_error
         self.n_jobs = n_jobs
+        self.cache = cache
 
     def _check_params(self):
         low, high = check_q_grid(self.n_bins, self.q_range)

@@ -1,13 +1,17 @@
 """The one base class: a column of specimens in, a block of features out."""
 
 import warnings
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib import hash as hash_of
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from xtalsk.utils._validation import check_column, check_option, is_missing
+
+_cache = WeakKeyDictionary()  # features of a cell by the transformer that made them, while the cell lives
 
 
 class BrokenCellWarning(UserWarning):
@@ -20,7 +24,8 @@ class CellTransformer(TransformerMixin, BaseEstimator):
     A subclass gives ``_check_params()``, ``_check_cell(cell)`` -> checked cell (or raises ValueError or
     OSError, to which row and column are added here), ``_features(cells)`` -> array of shape
     (n_cells, n_features), and ``_feature_names()`` -> list of ``[a-z0-9_]`` names. It has the parameters
-    ``on_error`` and, where ``_features`` is slow, ``n_jobs``.
+    ``on_error`` and, where ``_features`` is slow, ``n_jobs`` and ``cache``; cells that are cached must be
+    hashable by identity, as the dataclasses of `xtalsk.io` are.
     """
 
     def _check_params(self):
@@ -74,8 +79,19 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         checked, rows = self._checked_cells(cells, name)
         out = np.full((len(cells), len(self._feature_names())), np.nan, dtype=np.float32)
         if rows:
-            out[rows] = self._parallel_features(checked)
+            out[rows] = self._cached_features(checked)
         return out
+
+    def _cached_features(self, cells):
+        if not getattr(self, "cache", False):
+            return self._parallel_features(cells)
+        params = {k: v for k, v in self.get_params().items() if k not in ("cache", "n_jobs", "on_error")}
+        key = hash_of((type(self).__name__, params))
+        new = [cell for cell in cells if key not in _cache.get(cell, ())]
+        if new:
+            for cell, row in zip(new, self._parallel_features(new), strict=True):
+                _cache.setdefault(cell, {})[key] = row
+        return np.stack([_cache[cell][key] for cell in cells])
 
     def _parallel_features(self, cells):
         n_jobs = getattr(self, "n_jobs", None)
