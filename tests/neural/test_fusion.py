@@ -461,3 +461,23 @@ def test_bad_parameters(data, params, message):
     X, y, _ = data
     with pytest.raises(ValueError, match=message):
         small(**params).fit(X, y)
+
+
+def test_profiles_vote_where_they_were_measured(data):
+    X, y, _ = data
+    model = small(profile_vote=True, random_state=0).fit(X, y)
+    joint = small(profile_vote=False, random_state=0).fit(X, y)
+    profile = [c for c in X if model.blocks_[c.split("__")[0]] == "conv1d"]
+    unmeasured = X.copy()
+    unmeasured[profile] = np.nan
+    np.testing.assert_allclose(model.predict_proba(unmeasured), joint.predict_proba(unmeasured), atol=1e-6)
+    module = model.net_.module_.eval()
+    with torch.no_grad():
+        values = torch.from_numpy(X.to_numpy(np.float32))
+        place = list(model.blocks_).index(profile[0].split("__")[0])
+        embedding = module.branches[place](values[:, getattr(module, f"columns_{place}")])
+        alone = torch.softmax(module.block_heads[place](embedding), dim=1).numpy()
+    mean = np.sqrt(alone * joint.predict_proba(X))
+    expected = mean / mean.sum(axis=1, keepdims=True)
+    measured = X[profile].notna().any(axis=1).to_numpy()
+    np.testing.assert_allclose(model.predict_proba(X)[measured], expected[measured], atol=1e-4)

@@ -36,7 +36,8 @@ def check_params(model):
         value = getattr(model, name)
         check_scalar(value, name, numbers.Real, min_val=0, max_val=high, include_boundaries=boundaries)
     check_scalar(model.verbose, "verbose", numbers.Integral, min_val=0)
-    check_option("early_stopping", model.early_stopping, (True, False))
+    for name in ("early_stopping", "profile_vote"):
+        check_option(name, getattr(model, name), (True, False))
     check_option("hierarchy", model.hierarchy, (None, "space_group"))
     check_option("schedule", model.schedule, SCHEDULES)
     check_hierarchy_weights(model.hierarchy, model.hierarchy_weights)

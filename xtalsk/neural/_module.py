@@ -46,6 +46,10 @@ class FusionModule(nn.Module):
     dropout, modality_dropout : float
     augment : dict
         Amounts for `ProfileAugment`.
+    profile_vote : bool
+        Whether the answer is the normalised geometric mean of the joint classifier's and those of the
+        profiles and images that were measured. What a profile tells holds for unseen compounds, while the
+        joint classifier may rely on compounds it knows.
 
     References
     ----------
@@ -54,7 +58,16 @@ class FusionModule(nn.Module):
     """
 
     def __init__(
-        self, blocks, n_classes, hidden_size, embedding_size, n_filters, dropout, modality_dropout, augment
+        self,
+        blocks,
+        n_classes,
+        hidden_size,
+        embedding_size,
+        n_filters,
+        dropout,
+        modality_dropout,
+        augment,
+        profile_vote,
     ):
         super().__init__()
         self.modality_dropout = modality_dropout
@@ -71,6 +84,7 @@ class FusionModule(nn.Module):
             self.branches.append(nn.Sequential(branch, nn.LayerNorm(embedding_size)))
         alone = len(blocks) if len(blocks) > 1 else 0
         self.block_heads = nn.ModuleList(nn.Linear(embedding_size, n_classes) for _ in range(alone))
+        self.voters = [i for i in range(alone) if profile_vote and blocks[i].kind != "dense"]
         joined = len(blocks) * embedding_size
         self.norm = nn.LayerNorm(joined)
         self.head = nn.Sequential(
@@ -81,9 +95,9 @@ class FusionModule(nn.Module):
         )
 
     def forward(self, X):
-        """Map (n, n_features), NaN where missing, to class scores (n, n_classes).
+        """Map (n, n_features), NaN where missing, to class scores (n, n_classes): votes put together.
 
-        In training also return the scores of each block alone and, as (n, n_blocks), which blocks each row
+        In training return the joint scores alone, and also the scores of each block alone and, as (n, n_blocks), which blocks each row
         has.
         """
         inputs = [X[:, getattr(self, f"columns_{i}")] for i in range(len(self.branches))]
@@ -99,9 +113,17 @@ class FusionModule(nn.Module):
         joined = self.norm(torch.cat(joined, dim=1))
         scores = self.head(torch.cat([joined, kept.to(joined.dtype)], dim=1))
         if not self.training:
-            return scores
+            return self._vote(scores, embeddings, present)
         alone = [head(embeddings[i]) for i, head in enumerate(self.block_heads)]
         return scores, alone, present
+
+    def _vote(self, scores, embeddings, present):
+        """Mean log-probability of the joint classifier and of each profile or image that was measured."""
+        total = torch.log_softmax(scores, dim=1)
+        for i in self.voters:
+            vote = torch.log_softmax(self.block_heads[i](embeddings[i]), dim=1)
+            total = total + torch.where(present[:, i : i + 1], vote, 0.0)
+        return total / (1 + present[:, self.voters].sum(1, keepdim=True))
 
     def _embed(self, branch, x, here):
         """Embed the rows that have the block; the others get zeros."""

@@ -226,6 +226,7 @@ def make_net(model, blocks):
         module__dropout=model.dropout,
         module__modality_dropout=model.modality_dropout,
         module__augment=check_augment(model.augment),
+        module__profile_vote=model.profile_vote and model.block_loss > 0,
         criterion=LevelsLoss,
         criterion__levels=[(w, level_index(model.classes_, level)[1]) for level, w in levels.items()],
         criterion__label_smoothing=model.label_smoothing,
