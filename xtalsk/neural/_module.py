@@ -97,8 +97,8 @@ class FusionModule(nn.Module):
     def forward(self, X):
         """Map (n, n_features), NaN where missing, to class scores (n, n_classes): votes put together.
 
-        In training return the joint scores alone, and also the scores of each block alone and, as (n, n_blocks), which blocks each row
-        has.
+        In training return the joint scores without the votes, the scores of each block alone and, as
+        (n, n_blocks), which blocks each row has.
         """
         inputs = [X[:, getattr(self, f"columns_{i}")] for i in range(len(self.branches))]
         present = torch.stack([~torch.isnan(x).all(1) for x in inputs], dim=1)
