@@ -121,7 +121,7 @@ axes["profile"].plot(profile.q_, profile.transform(X["rings"][[shown]])[0], lw=0
 axes["profile"].set(xlabel="q (1/Å)", ylabel="√ intensity", yticks=[], xlim=(0, 1.25))
 axes["profile"].spines[["top", "right"]].set_visible(False)
 ComparisonDisplay.from_table(table, ax=axes["table"])
-axes["table"].set_title(f"{len(X)} specimens of compounds unseen in training")
+figure.suptitle(f"{len(X):,} specimens of compounds unseen in training", fontsize=12)
 print(f"{time.perf_counter() - start:.0f} s")
 if options.save:
     figure.savefig(f"{options.save}.png", dpi=110)
