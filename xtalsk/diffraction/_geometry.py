@@ -292,15 +292,13 @@ def find_geometry(images, valid, center=None, ellipticity=True, max_offset=0.2):
     if center is None:
         center = images.new_full((len(images), 2), torch.nan)
     known = ~center.isnan().any(1, keepdim=True)
-    start = torch.where(
-        known,
-        _rescale(torch.nan_to_num(center), 1 / factor),
-        _rescale(_coarse_center(half, half_lit, max_offset), 2),
-    )
+    start = _rescale(torch.nan_to_num(center), 1 / factor)
+    if not known.all():
+        start = torch.where(known, start, _rescale(_coarse_center(half, half_lit, max_offset), 2))
     spot, shape = start, torch.zeros_like(start)
     free = images.new_ones(len(images), 4)
     free[:, :2] = (~known).to(images.dtype)
-    for stage, spread in enumerate(_SPREADS):
+    for stage, spread in enumerate(_SPREADS if ellipticity or not known.all() else ()):
         free[:, 2:] = float(ellipticity and stage > 0)
         blocked = shadow(half, half_lit, _rescale(spot, 1 / 2), shape, slack=2 if stage == 0 else 1)
         guarded = _smooth(blocked.to(lit.dtype), 1.0) > 0.05  # its half-dark rim would pull at the centre
