@@ -1,9 +1,9 @@
 """Models trained on simulated powder patterns of AMCSD, tried on measured ones of minerals.
 
 Run ``python benchmarks/bench_measured.py FILE`` with an ``.npz`` of measured patterns: ``intensity`` of shape
-(n, n_points), ``two_theta`` (start, step, count in degrees), ``space_group`` (n,); Cu Kα. The measured patterns
-are for this test only. The minerals are known to the training set, as they are to search-match: this measures
-the step from simulated to measured patterns.
+(n, n_points), ``two_theta`` (start, step, count in degrees), ``space_group`` (n,); Cu Kα. The measured
+patterns are for this test only. The minerals are known to the training set, as they are to search-match: this
+measures the step from simulated to measured patterns.
 """
 
 import argparse
