@@ -22,6 +22,13 @@ class BrokenEntryWarning(UserWarning):
     ----------
     errors : dict of str to str
         What was wrong with each entry, by its identifier.
+
+    Examples
+    --------
+    >>> from xtalsk.crystals import BrokenEntryWarning
+    >>> print(BrokenEntryWarning({"quartz.cif": "it lists no atoms"}, 12))
+    1 of 12 entries were left out:
+    quartz.cif: it lists no atoms
     """
 
     def __init__(self, errors, n_entries):
@@ -31,6 +38,11 @@ class BrokenEntryWarning(UserWarning):
     def __str__(self):
         lines = [f"{name}: {reason}" for name, reason in self.errors.items()]
         return f"{len(self.errors)} of {self.n_entries} entries were left out:\n" + "\n".join(lines)
+
+
+def lattice_vectors(cell):
+    """Lattice vectors of a gemmi UnitCell as rows (3, 3), in Å: a along x, b in the xy plane."""
+    return np.array(cell.orth.mat.tolist()).T
 
 
 def parse_operations(triplets):
@@ -67,7 +79,7 @@ def parts_from_block(block, symprec):
     if not small.sites:
         raise ValueError("it lists no atoms")
     cell = small.cell
-    lattice = np.array(cell.orth.mat.tolist()).T
+    lattice = lattice_vectors(cell)
     if not (np.isfinite(lattice).all() and cell.volume > 0.1 and min(cell.parameters[:3]) > 0.5):
         raise ValueError(f"its cell is not physical: {cell.parameters}")
     numbers = np.array([s.element.atomic_number or element_of_label(s.label) for s in small.sites])

@@ -6,6 +6,7 @@ import gemmi
 import numpy as np
 
 from xtalsk.crystals import CrystalSet
+from xtalsk.crystals._cif import lattice_vectors
 from xtalsk.crystals._orbits import wrap
 from xtalsk.crystals._ragged import ragged_arange, unique_rotations
 
@@ -73,7 +74,7 @@ def _unpack(packed):
     by_group = np.split(packed["rotations"], first_operation[1:])
     rotation_sets, index = unique_rotations(by_group)
     return CrystalSet(
-        lattices=[_lattice(cell) for cell in packed["cells"].T / 1e5],
+        lattices=[lattice_vectors(gemmi.UnitCell(*cell)) for cell in packed["cells"].T / 1e5],
         offsets=np.concatenate([[0], np.cumsum(atoms)]),
         atomic_numbers=packed["numbers"][site],
         frac_coords=wrap(coords),
@@ -86,7 +87,3 @@ def _unpack(packed):
         ids=packed["ids"],
         groups=str(packed["groups"]).split("\n"),
     )
-
-
-def _lattice(cell):
-    return np.array(gemmi.UnitCell(*cell).orth.mat.tolist()).T

@@ -17,7 +17,7 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-from xtalsk.crystals._cif import number_of_operations, parse_operations
+from xtalsk.crystals._cif import lattice_vectors, number_of_operations, parse_operations
 from xtalsk.crystals._labels import element_of_label
 from xtalsk.crystals._orbits import site_symmetry
 from xtalsk.datasets._amcsd import COORDINATE_SCALE
@@ -51,7 +51,7 @@ def read_entry(row, operations):
     amcsd_id, mineral, group_id, formula, *cell, labels, x, y, z, occupancy, u_iso = row
     labels = json.loads(labels)
     rotations, translations, space_group = operations[group_id]
-    lattice = np.array(gemmi.UnitCell(*[float(v) for v in cell]).orth.mat.tolist()).T
+    lattice = lattice_vectors(gemmi.UnitCell(*[float(v) for v in cell]))
     present = set(re.findall("[A-Z][a-z]?", formula))
     coords = np.stack([np.frombuffer(b64decode(v), np.int32) / _SOURCE_SCALE for v in (x, y, z)], axis=1)
     coords, keep = site_symmetry(coords, rotations, translations, lattice)

@@ -34,11 +34,21 @@ class Reflections:
         Number of reflections in the family, Friedel mates included.
     intensity : float64 tensor of shape (m,)
         |F|² of one reflection (mean of Friedel mates), in electrons² or Å².
-    volumes : ndarray of shape (n,)
-        Cell volumes in Å³.
     radiation : {"electron", "xray"}
     d_min : float
         Smallest spacing in Å that was asked for.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from xtalsk.crystals import CrystalSet
+    >>> from xtalsk.simulation import reflections
+    >>> iron = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])
+    >>> r = reflections(CrystalSet.from_pymatgen([iron]), "xray", d_min=1.0)
+    >>> r
+    Reflections(1 crystals, 4 families, xray, d_min=1)
+    >>> (1 / r.q).numpy().round(3).tolist()
+    [2.029, 1.435, 1.172, 1.015]
     """
 
     offsets: np.ndarray
@@ -46,7 +56,6 @@ class Reflections:
     hkl: torch.Tensor
     multiplicity: torch.Tensor
     intensity: torch.Tensor
-    volumes: np.ndarray
     radiation: str
     d_min: float
 
@@ -56,12 +65,6 @@ class Reflections:
     def __repr__(self):
         size = f"{len(self)} crystals, {len(self.q)} families"
         return f"Reflections({size}, {self.radiation}, d_min={self.d_min:g})"
-
-    @property
-    def crystal(self):
-        """Row of the crystal each reflection belongs to, int64 tensor of shape (m,)."""
-        counts = torch.from_numpy(np.diff(self.offsets))
-        return torch.repeat_interleave(torch.arange(len(self)), counts).to(self.q.device)
 
 
 def families(lattice, rotations, d_min):
@@ -177,7 +180,7 @@ def reflections(
     strong = strength > _WEAKEST * strongest[crystal]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(crystal[strong], minlength=len(crystals)))])
     columns = (column[strong].to(device) for column in (q, hkl, multiplicity, intensity))
-    return Reflections(offsets, *columns, crystals.volumes, radiation, float(d_min))
+    return Reflections(offsets, *columns, radiation, float(d_min))
 
 
 def _all_families(crystals, d_min, verbose):
