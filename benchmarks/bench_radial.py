@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
-from xtalsk import DiffractionImage, RadialProfile, load_amcsd, reflections, rings
+from xtalsk import DiffractionImage, RadialProfile, RingConditions, load_amcsd, reflections, rings
 
 
 def center_errors(lines, size, electrons, beam_stop):
     """Distance in pixels between the centre found and the true one, for each pattern."""
-    images, truth = rings(
-        lines, size=size, electrons=electrons, beam_stop=beam_stop, random_state=0, return_conditions=True
-    )
+    conditions = RingConditions(size=size, electrons=electrons, beam_stop=beam_stop)
+    images, truth = rings(lines, conditions=conditions, random_state=0, return_conditions=True)
     cells = [DiffractionImage(image, pixel_size=2 / size) for image in images]
     batches = [cells[i : i + 4] for i in range(0, len(cells), 4)]
     found = torch.cat([RadialProfile().find_geometry(batch)[1].center for batch in batches])
@@ -53,7 +52,7 @@ def main():
         print(f"{size:>5} {'yes' if stop else 'no':>5} {cells}")
 
     size = 256
-    images = rings(lines, size=size, random_state=0)
+    images = rings(lines, conditions=RingConditions(size=size), random_state=0)
     cells = [DiffractionImage(image, pixel_size=2 / size) for image in images]
     integrator = AzimuthalIntegrator(
         dist=1.0, poni1=size / 2 * 1e-4, poni2=size / 2 * 1e-4, pixel1=1e-4, pixel2=1e-4, wavelength=1e-10

@@ -36,6 +36,7 @@ from xtalsk.diffraction import RadialProfile
 from xtalsk.inspection import ComparisonDisplay
 from xtalsk.model_selection import compare, paired_test
 from xtalsk.neural import FusionClassifier
+from xtalsk.simulation import RingConditions
 from xtalsk.symmetry import crystal_system
 
 parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
@@ -52,8 +53,8 @@ if not options.full:
 X, y, groups = make_specimens(
     crystals,
     modalities=("rings", "formula"),
+    conditions={"rings": RingConditions(size=256 if options.full else 128)},
     electrons=1e5,
-    rings_params={"size": 256 if options.full else 128},
     random_state=0,
     verbose=1,
 )

@@ -14,6 +14,7 @@ from xtalsk import (
     FusionClassifier,
     RadialProfile,
     RankedElements,
+    RingConditions,
     compare,
     load_amcsd,
     make_baseline,
@@ -33,7 +34,11 @@ def specimens():
         [np.flatnonzero((crystals.space_groups == n) & (crystals.volumes < 300))[:20] for n in (225, 62, 166)]
     )
     return make_specimens(
-        crystals[chosen], n_replicas=2, missing=0.15, rings_params={"size": 64}, random_state=0
+        crystals[chosen],
+        n_replicas=2,
+        missing=0.15,
+        conditions={"rings": RingConditions(size=64)},
+        random_state=0,
     )
 
 

@@ -8,8 +8,22 @@ from importlib import import_module
 from xtalsk._version import __version__
 
 _PUBLIC = {
-    "crystals": ["BrokenEntryWarning", "CrystalSet"],
-    "simulation": ["Reflections", "measured_formulas", "powder", "reflections", "rings"],
+    "crystals": ["BrokenEntryWarning", "CrystalSet", "make_random_crystals"],
+    "simulation": [
+        "Detector",
+        "PowderConditions",
+        "Reflections",
+        "RingConditions",
+        "Sometimes",
+        "SpotConditions",
+        "camera_pixel_size",
+        "electron_wavelength",
+        "measured_formulas",
+        "powder",
+        "reflections",
+        "rings",
+        "spots",
+    ],
     "io": ["DiffractionImage", "Profile", "read_image", "read_profile"],
     "datasets": ["compound_groups", "load_amcsd", "make_specimens"],
     "diffraction": ["PeakHistogram", "PowderProfile", "RadialProfile"],

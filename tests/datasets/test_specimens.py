@@ -3,8 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.datasets import compound_groups, load_amcsd, make_specimens
 from xtalsk.io import DiffractionImage, Profile
+from xtalsk.simulation import PowderConditions, RingConditions, SpotConditions
+
+SMALL = RingConditions(size=64)
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +19,7 @@ def crystals():
 def test_columns_cells_and_labels(crystals):
     X, y, groups = make_specimens(
         crystals, ("rings", "powder", "formula"), n_replicas=2, random_state=0,
-        rings_params={"size": 64}, powder_params={"two_theta": (10, 60, 0.05)},
+        conditions={"rings": SMALL, "powder": PowderConditions(two_theta=(10, 60, 0.05))},
     )  # fmt: skip
     assert list(X) == ["rings", "powder", "formula"]
     assert len(X) == len(y) == len(groups) == 2 * len(crystals)
@@ -30,7 +34,7 @@ def test_columns_cells_and_labels(crystals):
 
 
 def test_columns_do_not_depend_on_one_another(crystals):
-    options = {"random_state": 5, "rings_params": {"size": 64}}
+    options = {"random_state": 5, "conditions": {"rings": SMALL}}
     both = make_specimens(crystals, ("rings", "formula"), **options)[0]
     alone = make_specimens(crystals, "formula", **options)[0]
     again = make_specimens(crystals, ("rings", "formula"), **options)[0]
@@ -40,13 +44,14 @@ def test_columns_do_not_depend_on_one_another(crystals):
 
 
 def test_missing_modalities(crystals):
+    tiny = RingConditions(size=32)
     X, _, _ = make_specimens(
-        crystals, n_replicas=40, missing=0.6, random_state=0, rings_params={"size": 32, "electrons": 100}
+        crystals, n_replicas=40, missing=0.6, random_state=0, conditions={"rings": tiny}, electrons=100
     )
     absent = X.isna()
     assert not absent.all(axis=1).any()
     np.testing.assert_allclose(absent.mean(), 0.6 - 0.6**2 / 2, atol=0.06)
-    X, _, _ = make_specimens(crystals, missing={"rings": 1.0}, rings_params={"size": 32}, random_state=0)
+    X, _, _ = make_specimens(crystals, missing={"rings": 1.0}, conditions={"rings": tiny}, random_state=0)
     visible = X["formula"].notna()
     assert X.loc[visible, "rings"].isna().all()
 
@@ -75,12 +80,41 @@ def test_groups_join_formula_and_name(crystals):
         ({"n_replicas": 0}, "n_replicas must be a positive integer"),
         ({"missing": 1.5}, "probabilities from 0 to 1"),
         ({"missing": {"eds": 0.1}}, r"missing names \['eds'\]"),
-        ({"rings_params": {"d_min": -1}}, "d_min must be a positive"),
+        ({"n_zones": 1.5}, "n_zones must be a positive integer"),
+        ({"conditions": "rough"}, "RingConditions or one of"),
+        ({"conditions": {"rings": PowderConditions()}}, "must be a RingConditions"),
+        ({"conditions": {"eds": "harsh"}}, r"conditions name \['eds'\]"),
+        ({"on_error": "ignore"}, "on_error must be one of"),
+        ({"electrons": 0}, "electrons must be at least"),
     ],
 )
 def test_arguments(crystals, arguments, message):
     with pytest.raises(ValueError, match=message):
         make_specimens(crystals, **arguments)
+
+
+def test_several_zones_are_columns_of_their_own(crystals):
+    conditions = {"spots": SpotConditions(size=64)}
+    X, _, _ = make_specimens(crystals, "spots", n_zones=2, conditions=conditions, random_state=0)
+    assert list(X) == ["spots_1", "spots_2"]
+    assert (X["spots_1"][0].data != X["spots_2"][0].data).any()
+    assert list(make_specimens(crystals[:2], "spots", conditions=conditions)[0]) == ["spots"]
+
+
+def test_conditions_are_kept_in_words(crystals):
+    X, _, _ = make_specimens(crystals[:2], conditions={"rings": SMALL}, electrons=(1e3, 1e4))
+    assert "electrons=(1000.0, 10000.0)" in X.attrs["conditions"]["rings"]
+    assert "size=64" in X.attrs["conditions"]["rings"]
+
+
+def test_crystals_that_cannot_be_right_are_left_out_and_named(crystals):
+    three = crystals[:3]
+    crowded = replace(three, frac_coords=np.where(three.crystal_of_site[:, None] == 1, 0, three.frac_coords))
+    with pytest.warns(BrokenEntryWarning, match="1 of 3 entries were left out:\ncrystal 1 "):
+        X, y, groups = make_specimens(crowded, "formula", n_replicas=2)
+    assert len(X) == len(y) == len(groups) == 4
+    with pytest.raises(ValueError, match="occupancies at the place of its site 0 add up to"):
+        make_specimens(crowded, "formula", on_error="raise")
 
 
 def test_empty_set(crystals):

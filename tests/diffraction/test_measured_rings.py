@@ -10,7 +10,7 @@ from xtalsk.crystals import CrystalSet
 from xtalsk.diffraction import RadialProfile, locate_peaks
 from xtalsk.diffraction._geometry import find_geometry
 from xtalsk.io import read_image
-from xtalsk.simulation import reflections, rings
+from xtalsk.simulation import RingConditions, reflections, rings
 
 
 @pytest.fixture
@@ -53,9 +53,7 @@ def test_simulated_centers_are_found(beam_stop):
     images, conditions = rings(
         table,
         [0, 1] * 6,
-        size=128,
-        beam_stop=beam_stop,
-        off_center=0.1,
+        RingConditions(size=128, beam_stop=beam_stop, off_center=0.1),
         random_state=0,
         return_conditions=True,
     )

@@ -35,6 +35,12 @@ class BrokenEntryWarning(UserWarning):
         self.errors, self.n_entries = errors, n_entries
         super().__init__(errors, n_entries)
 
+    @classmethod
+    def of_crystals(cls, crystals, faults):
+        """Report the faults of rows of a `CrystalSet`."""
+        named = {f"crystal {i} ({crystals.ids[i] or crystals.formulas[i]})": f for i, f in faults.items()}
+        return cls(named, len(crystals))
+
     def __str__(self):
         lines = [f"{name}: {reason}" for name, reason in self.errors.items()]
         return f"{len(self.errors)} of {self.n_entries} entries were left out:\n" + "\n".join(lines)

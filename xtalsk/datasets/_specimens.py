@@ -1,5 +1,8 @@
 """Tables of simulated specimens."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
@@ -7,11 +10,25 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from sklearn.utils import check_random_state
 
+from xtalsk.crystals import BrokenEntryWarning
+from xtalsk.crystals._faults import find_faults
 from xtalsk.io import DiffractionImage, Profile
-from xtalsk.simulation import measured_formulas, powder, reflections, rings
+from xtalsk.simulation import (
+    PowderConditions,
+    RingConditions,
+    SpotConditions,
+    measured_formulas,
+    powder,
+    reflections,
+    rings,
+    spots,
+)
+from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._formula import atomic_fractions
+from xtalsk.utils import check_option
 
-MODALITIES = ("rings", "powder", "formula")
+MODALITIES = ("rings", "spots", "powder", "formula")
+_IMAGE_REACH = 0.7  # reflections reach into the corners of an image
 
 
 def compound_groups(crystals, *, tolerance=0.02):
@@ -55,12 +72,14 @@ def make_specimens(
     crystals,
     modalities=("rings", "formula"),
     *,
+    conditions="typical",
     n_replicas=1,
-    electrons=1e5,
+    n_zones=1,
+    electrons=None,
     missing=0.0,
-    rings_params=None,
-    powder_params=None,
     formula_params=None,
+    on_error="warn",
+    memory=None,
     random_state=None,
     verbose=0,
 ):
@@ -70,18 +89,28 @@ def make_specimens(
     ----------
     crystals : CrystalSet
     modalities : tuple of str
-        The columns to make, from ``"rings"`` (polycrystalline electron diffraction images), ``"powder"``
-        (X-ray powder profiles) and ``"formula"`` (chemistry measured with error).
+        The columns to make, from ``"rings"`` (polycrystalline electron diffraction images), ``"spots"``
+        (electron diffraction images of single crystals), ``"powder"`` (X-ray powder profiles) and
+        ``"formula"`` (chemistry measured with error).
+    conditions : {"ideal", "typical", "harsh"} or dict
+        How images and profiles are recorded: a preset for all, or by modality a preset or a
+        `RingConditions`, `SpotConditions` or `PowderConditions`; those not named are typical.
     n_replicas : int
         Specimens of each crystal, each drawn anew; they follow each other.
-    electrons : float or (low, high)
-        Electrons in each ring image, see `xtalsk.simulation.rings`.
+    n_zones : int
+        Spot patterns of each specimen, each in an orientation of its own, in columns ``spots_1``,
+        ``spots_2`` and so on; the one of a single zone is called ``spots``.
+    electrons : float, (low, high) or None
+        Takes the place of the dose of the images.
     missing : float or dict of str to float
         Probability that a modality of a specimen was not measured, for all or by name. One modality of each
         specimen is always kept.
-    rings_params, powder_params, formula_params : dict or None
-        Further arguments of `xtalsk.simulation.rings`, `powder` and `measured_formulas`; ``d_min`` (Å) of the
-        reflections may be among the first two.
+    formula_params : dict or None
+        Further arguments of `measured_formulas`.
+    on_error : {"warn", "raise"}
+        Whether crystals that cannot be rendered are left out and named in a `BrokenEntryWarning`, or raise.
+    memory : joblib.Memory, path or None
+        Where to keep reflections on disk, see `xtalsk.simulation.reflections`.
     random_state : int, RandomState or None
     verbose : int
         Above 0 shows progress.
@@ -90,6 +119,7 @@ def make_specimens(
     -------
     X : DataFrame
         A row a specimen and a column a modality, with cells as described in `xtalsk.io` or None.
+        ``X.attrs["conditions"]`` says in words how each column was made.
     y : ndarray of int64
         Space-group numbers.
     groups : ndarray of int
@@ -110,28 +140,37 @@ def make_specimens(
     DiffractionImage(256 x 256, pixel_size=0.0078125, center=None)
     """
     modalities = _check_modalities(modalities)
+    check_option("on_error", on_error, ("warn", "raise"))
     if not len(crystals):
         raise ValueError("make_specimens needs at least one crystal, got an empty set")
-    if not (isinstance(n_replicas, int | np.integer) and n_replicas >= 1):
-        raise ValueError(f"n_replicas must be a positive integer, got {n_replicas!r}")
+    for name, value in (("n_replicas", n_replicas), ("n_zones", n_zones)):
+        if not (isinstance(value, int | np.integer) and value >= 1):
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    conditions = _check_conditions(conditions, electrons)
+    groups = compound_groups(crystals)
+    crystals, groups = _usable(crystals, groups, on_error)
     rng = check_random_state(random_state)
     rows = np.repeat(np.arange(len(crystals)), n_replicas)
     seeds = {name: int(rng.randint(2**31)) for name in MODALITIES}  # columns do not depend on one another
-    params = {
-        "rings": {"electrons": electrons, **(rings_params or {})},
-        "powder": powder_params or {},
-        "formula": formula_params or {},
-    }
-    makers = {"rings": _ring_cells, "powder": _powder_cells, "formula": _formula_cells}
-    columns = {m: makers[m](crystals, rows, dict(params[m]), seeds[m], verbose) for m in modalities}
-    keep = _keep(modalities, missing, len(rows), rng)
+    columns = {}
+    for name in modalities:
+        if name == "formula":
+            cells = measured_formulas(crystals, rows, random_state=seeds[name], **(formula_params or {}))
+            columns[name] = cells
+        elif name == "spots":
+            columns |= _spot_columns(crystals, rows, conditions[name], n_zones, seeds[name], memory, verbose)
+        else:
+            make = {"rings": _ring_cells, "powder": _powder_cells}[name]
+            columns[name] = make(crystals, rows, conditions[name], seeds[name], memory, verbose)
+    keep = _keep(tuple(columns), missing, len(rows), rng)
     X = pd.DataFrame(
         {
             name: pd.Series([c if k else None for c, k in zip(cells, keep[name], strict=True)], dtype=object)
             for name, cells in columns.items()
         }
     )
-    return X, crystals.space_groups[rows].astype(np.int64), compound_groups(crystals)[rows]
+    X.attrs["conditions"] = {name: repr(conditions[name]) for name in modalities if name in conditions}
+    return X, crystals.space_groups[rows].astype(np.int64), groups[rows]
 
 
 def _check_modalities(modalities):
@@ -142,26 +181,61 @@ def _check_modalities(modalities):
     return modalities
 
 
-def _ring_cells(crystals, rows, params, seed, verbose):
-    size, q_max = params.setdefault("size", 256), params.setdefault("q_max", 1.0)
-    d_min = params.pop("d_min", 0.7 / q_max)  # reaches into the corners of the image
-    lines = reflections(crystals, "electron", d_min, verbose=verbose)
-    images = rings(lines, rows, random_state=seed, verbose=verbose, **params)
-    return [DiffractionImage(image, pixel_size=2 * q_max / size) for image in images]
+def _check_conditions(conditions, electrons):
+    """Conditions by modality, the dose replaced where one is given."""
+    kinds = {"rings": RingConditions, "spots": SpotConditions, "powder": PowderConditions}
+    if not isinstance(conditions, dict):
+        conditions = dict.fromkeys(kinds, conditions)
+    unknown = [name for name in conditions if name not in kinds]
+    if unknown:
+        raise ValueError(f"conditions name {unknown}, expected names from {tuple(kinds)}")
+    made = {name: check_conditions(conditions.get(name, "typical"), kind) for name, kind in kinds.items()}
+    if electrons is not None:
+        made |= {name: replace(made[name], electrons=electrons) for name in ("rings", "spots")}
+    return made
 
 
-def _powder_cells(crystals, rows, params, seed, verbose):
-    wavelength = params.setdefault("wavelength", 1.5406)
-    start, stop, step = params.setdefault("two_theta", (5.0, 90.0, 0.02))
-    d_min = params.pop("d_min", wavelength / (2 * np.sin(np.radians(stop / 2))))
-    lines = reflections(crystals, "xray", d_min, wavelength=wavelength, verbose=verbose)
-    counts = powder(lines, rows, random_state=seed, verbose=verbose, **params)
-    axis = start + step * np.arange(counts.shape[1])
+def _usable(crystals, groups, on_error):
+    """Leave crystals that cannot be right out, and say so."""
+    faults = find_faults(crystals)
+    if not faults:
+        return crystals, groups
+    report = BrokenEntryWarning.of_crystals(crystals, faults)
+    if on_error == "raise":
+        raise ValueError(str(report))
+    warnings.warn(report, stacklevel=3)
+    usable = np.setdiff1d(np.arange(len(crystals)), list(faults))
+    if not len(usable):
+        raise ValueError("no crystal is left that can be rendered")
+    return crystals[usable], groups[usable]
+
+
+def _ring_cells(crystals, rows, conditions, seed, memory, verbose):
+    lines = reflections(crystals, "electron", _IMAGE_REACH / conditions.q_max, memory=memory, verbose=verbose)
+    images = rings(lines, rows, conditions, random_state=seed, verbose=verbose)
+    return [DiffractionImage(image, pixel_size=2 * conditions.q_max / conditions.size) for image in images]
+
+
+def _spot_columns(crystals, rows, conditions, n_zones, seed, memory, verbose):
+    lines = reflections(crystals, "electron", _IMAGE_REACH / conditions.q_max, memory=memory, verbose=verbose)
+    images = spots(lines, rows, conditions, n_zones=n_zones, random_state=seed, verbose=verbose)
+    pixel_size = 2 * conditions.q_max / conditions.size
+    images = images.reshape(len(rows), n_zones, *images.shape[-2:])
+    names = ["spots"] if n_zones == 1 else [f"spots_{k}" for k in range(1, n_zones + 1)]
+    return {
+        name: [DiffractionImage(image[k], pixel_size=pixel_size) for image in images]
+        for k, name in enumerate(names)
+    }
+
+
+def _powder_cells(crystals, rows, conditions, seed, memory, verbose):
+    wavelength = conditions.wavelength
+    lines = reflections(
+        crystals, "xray", conditions.d_min(), wavelength=wavelength, memory=memory, verbose=verbose
+    )
+    counts = powder(lines, rows, conditions, random_state=seed, verbose=verbose)
+    axis = conditions.axis()
     return [Profile(c, two_theta=axis, wavelength=wavelength) for c in counts]
-
-
-def _formula_cells(crystals, rows, params, seed, verbose):
-    return measured_formulas(crystals, rows, random_state=seed, **params)
 
 
 def _keep(modalities, missing, n, rng):

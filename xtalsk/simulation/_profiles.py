@@ -2,30 +2,14 @@
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
+from scipy.fft import next_fast_len
 
 from xtalsk.crystals._ragged import ragged_arange
 
 
-def draw(name, value, n, rng):
-    """Draw ``n`` numbers: ``value`` itself, or uniform between its two entries.
-
-    Raises
-    ------
-    ValueError
-        If ``value`` is neither a finite number nor an ordered pair of them.
-    """
-    pair = np.asarray(value, dtype=float)
-    if pair.shape not in ((), (2,)) or not np.isfinite(pair).all() or (pair.ndim and pair[1] < pair[0]):
-        raise ValueError(f"{name} must be a number or an ordered pair (low, high), got {value!r}")
-    low, high = np.broadcast_to(pair, 2)
-    return rng.uniform(low, high, n) if high > low else np.full(n, low)
-
-
-def make_generators(random_state, device):
-    """Return a NumPy RandomState for the conditions and a torch generator on ``device`` for the counts."""
-    rng = check_random_state(random_state)
-    return rng, torch.Generator(device=device).manual_seed(int(rng.randint(2**31)))
+def make_generator(rng, device):
+    """Return a torch generator on ``device``, seeded from a NumPy RandomState."""
+    return torch.Generator(device=device).manual_seed(int(rng.randint(2**31)))
 
 
 def check_rows(rows, n):
@@ -82,7 +66,39 @@ def deposit(pattern, position, weight, shape):
     return out.view(shape)
 
 
-def broaden(lines, fwhm, eta):
+def deposit_between(pattern, position, weight, at, nodes, shape):
+    """Put lines on regular axes, one axis for each width, shared between the two widths beside it.
+
+    Parameters
+    ----------
+    pattern, position, weight, shape
+        As in `deposit`.
+    at : tensor of shape (m,)
+        Where each line stands among the nodes.
+    nodes : tensor of shape (k,)
+        Rising.
+
+    Returns
+    -------
+    tensor of shape (n_patterns, k, n_points)
+    """
+    n_patterns, n_points = shape
+    k = len(nodes)
+    if k == 1:
+        return deposit(pattern, position, weight, shape)[:, None]
+    left = (torch.searchsorted(nodes, at) - 1).clamp(0, k - 2)
+    share = ((at - nodes[left]) / (nodes[left + 1] - nodes[left]).clamp_min(1e-12)).clamp(0, 1)
+    rows = pattern * k + left
+    out = deposit(
+        torch.cat([rows, rows + 1]),
+        torch.cat([position, position]),
+        torch.cat([weight * (1 - share), weight * share]),
+        (n_patterns * k, n_points),
+    )
+    return out.view(n_patterns, k, n_points)
+
+
+def broaden(lines, fwhm, eta, positive=True, tail=None):
     """Convolve each row with its own pseudo-Voigt function of unit area.
 
     The Fourier transforms of the Gaussian and the Lorentzian are exact, so that tails are not cut; rows are
@@ -90,29 +106,31 @@ def broaden(lines, fwhm, eta):
 
     Parameters
     ----------
-    lines : tensor of shape (n, n_points)
-    fwhm : tensor of shape (n,)
+    lines : tensor of shape (n, n_points), or (n, n_widths, n_points)
+        With three dimensions the rows of one pattern are broadened each in its way and added.
+    fwhm : tensor of shape (n,) or (n, n_widths)
         Full width at half maximum, in points.
-    eta : tensor of shape (n,)
+    eta : tensor of the shape of ``fwhm``
         Lorentzian share, 0 to 1.
+    positive : bool
+        Whether lines are, so that rounding must not make the result negative.
+    tail : tensor of the shape of ``fwhm``, or None
+        Mean in points of an exponential tail towards the first point.
 
     Returns
     -------
     tensor of shape (n, n_points)
     """
-    n_points = lines.shape[1]
-    padded = n_points + int(20 * float(fwhm.max())) + 1
+    n_points = lines.shape[-1]
+    padded = next_fast_len(n_points + int(20 * float(fwhm.max())) + 1, real=True)
     frequency = torch.fft.rfftfreq(padded, dtype=lines.dtype, device=lines.device)
-    width = fwhm[:, None] * frequency
-    gaussian = torch.exp(-(torch.pi**2) / (4 * np.log(2)) * width**2)
-    lorentzian = torch.exp(-torch.pi * width)
-    transfer = (1 - eta[:, None]) * gaussian + eta[:, None] * lorentzian
-    spectrum = torch.fft.rfft(lines, n=padded) * transfer
-    return torch.fft.irfft(spectrum, n=padded)[:, :n_points].clamp_min_(0)
-
-
-def to_counts(batches):
-    """Join batches of counts into the smallest unsigned NumPy array that holds them all."""
-    largest = max(float(batch.max()) for batch in batches)
-    dtype = np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.float64
-    return np.concatenate([batch.cpu().numpy().astype(dtype) for batch in batches])
+    width = fwhm[..., None] * (np.pi * frequency)
+    transfer = torch.exp(-width).mul_(eta[..., None])
+    transfer += torch.exp_(width.square_().mul_(-1 / (4 * np.log(2)))).mul_(1 - eta[..., None])
+    spectrum = torch.fft.rfft(lines, n=padded).mul_(transfer)
+    if tail is not None:  # its transform is 1 / (1 - 2πi f τ)
+        spectrum /= torch.complex(torch.ones_like(transfer), -2 * np.pi * frequency * tail[..., None])
+    if lines.ndim == 3:
+        spectrum = spectrum.sum(1)
+    out = torch.fft.irfft(spectrum, n=padded)[:, :n_points]
+    return out.clamp_min_(0) if positive else out

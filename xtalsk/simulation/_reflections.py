@@ -1,18 +1,23 @@
 """Reflections of many crystals: where, how many, how strong."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from joblib import Memory
 from tqdm import tqdm
 
-from xtalsk.simulation._form_factors import RADIATIONS, anomalous_factors, form_factors
+from xtalsk.crystals import BrokenEntryWarning
+from xtalsk.crystals._faults import find_faults
+from xtalsk.simulation._families import Families
+from xtalsk.simulation._form_factors import RADIATIONS, anomalous_factors
+from xtalsk.simulation._structure_factors import squared_structure_factors
 from xtalsk.utils import check_device, check_option
 
 DEFAULT_U_ISO = 0.0063
 """Mean-square displacement in Å² of sites that carry none: B = 8π²U = 0.5 Å², usual at 300 K."""
 
-_PAIRS_PER_CHUNK = 1_000_000
 _WEAKEST = 1e-8
 
 
@@ -26,14 +31,19 @@ class Reflections:
     Parameters
     ----------
     offsets : ndarray of int, shape (n + 1,)
-    q : float64 tensor of shape (m,)
+    q : tensor of shape (m,)
         1/d in 1/Å, ascending within each crystal.
     hkl : int16 tensor of shape (m, 3)
         One representative of each family.
     multiplicity : int16 tensor of shape (m,)
         Number of reflections in the family, Friedel mates included.
-    intensity : float64 tensor of shape (m,)
+    intensity : tensor of shape (m,)
         |F|² of one reflection (mean of Friedel mates), in electrons² or Å².
+    lattices : ndarray of shape (n, 3, 3)
+        Lattice vectors as rows, in Å.
+    rotation_sets, rotation_index
+        Point groups, as in `xtalsk.crystals.CrystalSet`.
+    ids : ndarray of str, shape (n,)
     radiation : {"electron", "xray"}
     d_min : float
         Smallest spacing in Å that was asked for.
@@ -47,7 +57,7 @@ class Reflections:
     >>> r = reflections(CrystalSet.from_pymatgen([iron]), "xray", d_min=1.0)
     >>> r
     Reflections(1 crystals, 4 families, xray, d_min=1)
-    >>> (1 / r.q).numpy().round(3).tolist()
+    >>> (1 / r.q).double().round(decimals=3).tolist()
     [2.029, 1.435, 1.172, 1.015]
     """
 
@@ -56,6 +66,10 @@ class Reflections:
     hkl: torch.Tensor
     multiplicity: torch.Tensor
     intensity: torch.Tensor
+    lattices: np.ndarray
+    rotation_sets: list
+    rotation_index: np.ndarray
+    ids: np.ndarray
     radiation: str
     d_min: float
 
@@ -67,45 +81,6 @@ class Reflections:
         return f"Reflections({size}, {self.radiation}, d_min={self.d_min:g})"
 
 
-def families(lattice, rotations, d_min):
-    """One reflection of each family up to 1 / d_min, and the size of the family.
-
-    Parameters
-    ----------
-    lattice : ndarray of shape (3, 3)
-        Rows are lattice vectors in Å.
-    rotations : ndarray of int, shape (m, 3, 3)
-        Point group in the basis of the lattice.
-    d_min : float
-        In Å.
-
-    Returns
-    -------
-    hkl : ndarray of int16, shape (n, 3), by ascending q
-    q : ndarray of shape (n,)
-    multiplicity : ndarray of int16, shape (n,)
-    """
-    limits = np.floor(np.linalg.norm(lattice, axis=1) / d_min + 1e-9).astype(int)
-    grids = np.meshgrid(*[np.arange(-limit, limit + 1) for limit in limits], indexing="ij")
-    hkl = np.stack([g.ravel() for g in grids], axis=1)
-    hkl = hkl[len(hkl) // 2 + 1 :]  # Friedel mates mirror the list about (0, 0, 0)
-    reciprocal = np.linalg.inv(lattice).T
-    q2 = ((hkl @ reciprocal) ** 2).sum(axis=1)
-    inside = q2 <= d_min**-2 * (1 + 1e-12)
-    hkl, q2 = hkl[inside], q2[inside]
-    weights = np.array([1 << 24, 1 << 12, 1])
-    laue = np.unique(np.concatenate([rotations, -rotations]).astype(np.int64), axis=0)
-    code, fixing = hkl @ weights, np.zeros(len(hkl), dtype=int)
-    for rotation in laue:  # keep the family member with the largest code; the list shrinks fast
-        image = hkl @ (rotation @ weights)
-        largest = image <= code
-        hkl, q2, code, fixing = hkl[largest], q2[largest], code[largest], fixing[largest]
-        fixing += image[largest] == code
-    order = np.argsort(q2, kind="stable")
-    multiplicity = len(laue) // fixing[order]
-    return hkl[order].astype(np.int16), np.sqrt(q2[order]), multiplicity.astype(np.int16)
-
-
 def reflections(
     crystals,
     radiation="electron",
@@ -113,6 +88,9 @@ def reflections(
     *,
     wavelength=None,
     default_u_iso=DEFAULT_U_ISO,
+    on_error="warn",
+    memory=None,
+    dtype=torch.float32,
     device="cpu",
     verbose=0,
 ):
@@ -125,13 +103,21 @@ def reflections(
     Parameters
     ----------
     crystals : CrystalSet
+        At least one crystal.
     radiation : {"electron", "xray"}
     d_min : float
         Smallest spacing in Å, above 0.
     wavelength : float or None
         In Å. Adds anomalous scattering of X-rays (Cromer-Liberman); electrons have none.
     default_u_iso : float
-        Mean-square displacement in Å² of sites that carry none.
+        Mean-square displacement in Å² of sites that carry none, at least 0.
+    on_error : {"warn", "raise"}
+        Whether crystals that cannot be right (atoms on top of each other) are named in one
+        `BrokenEntryWarning` and get no reflections, or raise.
+    memory : joblib.Memory, path or None
+        Where to keep the result on disk; a second call with equal crystals and arguments loads it.
+    dtype : torch.float32 or torch.float64
+        Of the arithmetic and the result. Single precision is within 1e-5 of the strongest line.
     device : str or torch.device
         Where to compute and leave the result; "auto" takes a GPU if there is one.
     verbose : int
@@ -144,7 +130,7 @@ def reflections(
     Raises
     ------
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or a crystal cannot be right and ``on_error="raise"``.
 
     Examples
     --------
@@ -156,119 +142,93 @@ def reflections(
     >>> r.hkl.tolist(), r.multiplicity.tolist()
     ([[1, 1, 1], [2, 0, 0], [2, 2, 0], [3, 1, 1]], [8, 6, 12, 24])
     """
+    _check_arguments(radiation, d_min, wavelength, default_u_iso, on_error, dtype)
+    if not len(crystals):
+        raise ValueError("reflections need at least one crystal, got an empty set")
+    usable = _usable(crystals, on_error)
+    memory = memory if hasattr(memory, "cache") else Memory(memory, verbose=0)
+    columns = memory.cache(_columns, ignore=["device", "verbose"])(
+        crystals,
+        usable,
+        radiation,
+        float(d_min),
+        wavelength if radiation == "xray" else None,
+        float(default_u_iso),
+        dtype,
+        device=check_device(device),
+        verbose=verbose,
+    )
+    offsets, *columns = columns
+    return Reflections(
+        offsets,
+        *(column.to(check_device(device)) for column in columns),
+        crystals.lattices,
+        crystals.rotation_sets,
+        crystals.rotation_index,
+        crystals.ids,
+        radiation,
+        float(d_min),
+    )
+
+
+def _check_arguments(radiation, d_min, wavelength, default_u_iso, on_error, dtype):
     check_option("radiation", radiation, RADIATIONS)
+    check_option("on_error", on_error, ("warn", "raise"))
+    check_option("dtype", dtype, (torch.float32, torch.float64))
     if not (np.isfinite(d_min) and d_min > 0):
         raise ValueError(f"d_min must be a positive number of Å, got {d_min!r}")
     if wavelength is not None and not (np.isfinite(wavelength) and wavelength > 0):
         raise ValueError(f"wavelength must be a positive number of Å, got {wavelength!r}")
-    device = check_device(device)
-    counts, hkl, q, multiplicity = _all_families(crystals, d_min, verbose)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    anomalous = anomalous_factors(wavelength) if wavelength and radiation == "xray" else None
-    intensity = torch.zeros(len(q), dtype=torch.float64)
-    u_iso = np.where(np.isnan(crystals.u_iso), default_u_iso, crystals.u_iso)
-    chunks = _chunks(counts, np.diff(crystals.offsets))
-    for chunk in tqdm(chunks, desc="structure factors", disable=not verbose):
-        batch = _pad(crystals, u_iso, chunk, offsets, hkl, q)
-        batch = {key: value.to(device) for key, value in batch.items()}
-        values = intensities(**batch, radiation=radiation, anomalous=anomalous)
-        for k, i in enumerate(chunk):
-            intensity[offsets[i] : offsets[i + 1]] = values[k, : counts[i]].cpu()
-    strength = intensity * multiplicity
-    crystal = torch.repeat_interleave(torch.arange(len(crystals)), torch.from_numpy(counts))
-    strongest = torch.zeros(len(crystals), dtype=torch.float64).scatter_reduce(0, crystal, strength, "amax")
-    strong = strength > _WEAKEST * strongest[crystal]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(crystal[strong], minlength=len(crystals)))])
-    columns = (column[strong].to(device) for column in (q, hkl, multiplicity, intensity))
-    return Reflections(offsets, *columns, radiation, float(d_min))
+    if not (np.isfinite(default_u_iso) and default_u_iso >= 0):
+        raise ValueError(f"default_u_iso must be at least 0 Å², got {default_u_iso!r}")
 
 
-def _all_families(crystals, d_min, verbose):
-    """Families of every crystal end to end: counts (n,), hkl, q and multiplicity as tensors."""
-    progress = tqdm(crystals.lattices, desc="reflection families", disable=not verbose)
+def _usable(crystals, on_error):
+    """Which crystals have no fault; the others are reported."""
+    faults = find_faults(crystals)
+    if faults:
+        report = BrokenEntryWarning.of_crystals(crystals, faults)
+        if on_error == "raise":
+            raise ValueError(str(report))
+        warnings.warn(report, stacklevel=3)
+    usable = np.ones(len(crystals), dtype=bool)
+    usable[list(faults)] = False
+    return usable
+
+
+def _columns(crystals, usable, radiation, d_min, wavelength, default_u_iso, dtype, device, verbose):
+    """Offsets, q, hkl, multiplicity and intensity of all crystals."""
+    families = Families(crystals.rotation_sets)
+    empty = np.empty((0, 3), np.int16), np.empty(0), np.empty(0, np.int16)
+    progress = tqdm(range(len(crystals)), desc="reflection families", disable=not verbose)
     found = [
-        families(lattice, crystals.rotation_sets[k], d_min)
-        for lattice, k in zip(progress, crystals.rotation_index, strict=True)
+        families.of(crystals.lattices[i], crystals.rotation_index[i], d_min) if usable[i] else empty
+        for i in progress
     ]
     counts = np.array([len(q) for _, q, _ in found], dtype=np.int64)
-    empty = np.empty((0, 3), np.int16), np.empty(0), np.empty(0, np.int16)
-    columns = (np.concatenate(column) for column in zip(empty, *found, strict=True))
-    return counts, *(torch.from_numpy(column) for column in columns)
+    hkl, q, multiplicity = (np.concatenate(column) for column in zip(*found, strict=True))
+    intensity = squared_structure_factors(
+        crystals,
+        np.where(np.isnan(crystals.u_iso), default_u_iso, crystals.u_iso),
+        counts,
+        hkl,
+        q,
+        radiation=radiation,
+        anomalous=anomalous_factors(wavelength) if wavelength else None,
+        dtype=dtype,
+        device=device,
+        verbose=verbose,
+    )
+    strong = _strong(counts, intensity.cpu() * torch.from_numpy(multiplicity))
+    kept = np.repeat(np.arange(len(counts)), counts)[strong.numpy()]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(kept, minlength=len(counts)))])
+    columns = torch.from_numpy(q).to(dtype), torch.from_numpy(hkl), torch.from_numpy(multiplicity)
+    return offsets, *(column[strong] for column in columns), intensity.cpu()[strong]
 
 
-def _chunks(n_reflections, n_atoms):
-    """Group crystals of like size so that padding to the largest wastes little."""
-    order = np.lexsort([n_reflections, np.ceil(2 * np.log2(np.maximum(n_atoms, 1)))])
-    chunks, size = [], (0, 0)
-    for i in order.tolist():
-        size = max(size[0], n_reflections[i]), max(size[1], n_atoms[i])
-        if not chunks or (len(chunks[-1]) + 1) * size[0] * size[1] > _PAIRS_PER_CHUNK:
-            chunks.append([])
-            size = n_reflections[i], n_atoms[i]
-        chunks[-1].append(i)
-    return chunks
-
-
-def _pad(crystals, u_iso, chunk, offsets, hkl, q):
-    """Tensors of the crystals of one chunk, padded; atoms of one element and displacement are one kind."""
-    atoms = [slice(crystals.offsets[i], crystals.offsets[i + 1]) for i in chunk]
-    labels = np.stack([crystals.atomic_numbers, u_iso])
-    kinds = [np.unique(labels[:, a], axis=1, return_inverse=True) for a in atoms]
-    n_atoms = max(a.stop - a.start for a in atoms)
-    n_kinds = max(k.shape[1] for k, _ in kinds)
-    n_reflections = max(offsets[i + 1] - offsets[i] for i in chunk)
-    size = len(chunk)
-    batch = {
-        "hkl": torch.zeros(size, n_reflections, 3, dtype=torch.float64),
-        "q": torch.zeros(size, n_reflections, dtype=torch.float64),
-        "coords": torch.zeros(size, n_atoms, 3, dtype=torch.float64),
-        "occupancies": torch.zeros(size, n_atoms, n_kinds, dtype=torch.float64),
-        "atomic_numbers": torch.zeros(size, n_kinds, dtype=torch.int64),
-        "u_iso": torch.zeros(size, n_kinds, dtype=torch.float64),
-    }
-    for k, (i, a, (kind, kind_of_atom)) in enumerate(zip(chunk, atoms, kinds, strict=True)):
-        rows = slice(offsets[i], offsets[i + 1])
-        batch["hkl"][k, : rows.stop - rows.start] = hkl[rows].double()
-        batch["q"][k, : rows.stop - rows.start] = q[rows]
-        batch["coords"][k, : a.stop - a.start] = torch.from_numpy(crystals.frac_coords[a])
-        occupancies = torch.from_numpy(crystals.occupancies[a])
-        batch["occupancies"][k, torch.arange(a.stop - a.start), torch.from_numpy(kind_of_atom)] = occupancies
-        batch["atomic_numbers"][k, : kind.shape[1]] = torch.from_numpy(kind[0].astype(np.int64))
-        batch["u_iso"][k, : kind.shape[1]] = torch.from_numpy(kind[1])
-    return batch
-
-
-def intensities(hkl, q, coords, occupancies, atomic_numbers, u_iso, radiation, anomalous=None):
-    """|F|² of padded crystals, the mean of Friedel mates, batched in torch.
-
-    Parameters
-    ----------
-    hkl : tensor of shape (n, n_reflections, 3)
-    q : tensor of shape (n, n_reflections)
-    coords : tensor of shape (n, n_atoms, 3)
-    occupancies : tensor of shape (n, n_atoms, n_kinds)
-        Occupancy of each atom in the column of its kind, 0 elsewhere.
-    atomic_numbers, u_iso : tensor of shape (n, n_kinds)
-        Element and mean-square displacement (Å²) of each kind.
-    radiation : {"electron", "xray"}
-    anomalous : tensor of shape (99, 2) or None
-        f' and f'' by atomic number.
-
-    Returns
-    -------
-    tensor of shape (n, n_reflections)
-    """
-    phase = 2 * torch.pi * (hkl @ coords.transpose(1, 2))
-    cosine, sine = torch.cos(phase) @ occupancies, torch.sin(phase) @ occupancies
-    factors = form_factors(atomic_numbers, q, radiation)
-    damping = torch.exp(-2 * torch.pi**2 * u_iso[:, None] * (q * q)[..., None])
-
-    def squared(f):
-        f = f * damping
-        return (f * cosine).sum(-1) ** 2 + (f * sine).sum(-1) ** 2
-
-    if anomalous is None:
-        return squared(factors)
-    real, imaginary = anomalous.to(q)[atomic_numbers].unbind(-1)
-    # the cross terms of f' and f'' have opposite signs in the two Friedel mates
-    return squared(factors + real[:, None]) + squared(imaginary[:, None].expand_as(factors))
+def _strong(counts, strength):
+    """Which reflections are above a share of the strongest of their crystal."""
+    crystal = torch.repeat_interleave(torch.arange(len(counts)), torch.from_numpy(counts))
+    strongest = torch.zeros(len(counts), dtype=strength.dtype)
+    strongest = strongest.scatter_reduce(0, crystal, strength, "amax")
+    return strength > _WEAKEST * strongest[crystal]

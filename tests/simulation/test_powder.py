@@ -1,0 +1,274 @@
+"""Powder patterns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Lattice, Structure
+
+from xtalsk.crystals import CrystalSet
+from xtalsk.simulation import PowderConditions, powder, reflections
+from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains, strained_q
+from xtalsk.simulation._powder_lines import line_widths, lorentz_polarisation
+from xtalsk.simulation._profiles import broaden, gather_lines
+from xtalsk.simulation._texture import march
+
+WAVELENGTH = 1.540593
+IDEAL = PowderConditions.ideal()
+GOLD_Q = np.sqrt(np.array([3, 4, 8, 11, 12])) / 4.078
+
+
+def angles(q, wavelength=WAVELENGTH):
+    return 2 * np.degrees(np.arcsin(q * wavelength / 2))
+
+
+def pseudo_voigt(x, fwhm, eta):
+    gaussian = np.sqrt(4 * np.log(2) / np.pi) / fwhm * np.exp(-4 * np.log(2) * (x / fwhm) ** 2)
+    lorentzian = fwhm / (2 * np.pi) / (x**2 + (fwhm / 2) ** 2)
+    return (1 - eta) * gaussian + eta * lorentzian
+
+
+def peak(counts, axis, near, half=0.5):
+    """Centre of gravity of the upper half of a peak."""
+    part = np.abs(axis - near) < half
+    height = np.clip(counts[part] - counts[part].max() / 2, 0, None)
+    return np.average(axis[part], weights=height)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+def test_broadening_is_the_pseudo_voigt_function(eta):
+    lines = torch.zeros(1, 400, dtype=torch.float64)
+    lines[0, 200] = 1.0
+    fwhm = 9.0
+    shape = broaden(lines, torch.tensor([fwhm]).double(), torch.tensor([eta]).double())[0].numpy()
+    expected = pseudo_voigt(np.arange(400) - 200, fwhm, eta)
+    np.testing.assert_allclose(shape, expected, atol=0.004 * expected.max())
+
+
+def test_tails_lean_to_low_angles():
+    lines = torch.zeros(1, 1, 400, dtype=torch.float64)
+    lines[0, 0, 200] = 1.0
+    widths = torch.full((1, 1), 6.0, dtype=torch.float64)
+    shape = broaden(lines, widths, 0 * widths, tail=5 + 0 * widths)[0].numpy()
+    assert shape.sum() == pytest.approx(1)
+    assert np.average(np.arange(400), weights=shape) == pytest.approx(195, abs=1e-3)
+    third = np.average((np.arange(400) - 195) ** 3, weights=shape)
+    assert third == pytest.approx(-2 * 5**3, rel=1e-3)  # of an exponential distribution
+
+
+def test_pattern_is_the_sum_of_its_lines(rutile):
+    """Against a direct sum in double precision: changing widths, both wavelengths, 1% of the strongest."""
+    conditions = replace(
+        IDEAL, two_theta=(20, 120, 0.02), ka2=0.5, u=0.02, v=-0.004, w=0.006, size=500.0, microstrain=1e-3,
+        peak_counts=1e8,
+    )  # fmt: skip
+    r = reflections(rutile, "xray", conditions.d_min(), wavelength=WAVELENGTH)
+    counts = powder(r, None, conditions, random_state=0)[0] / 1e8
+    axis = conditions.axis()
+    column = {
+        name: torch.tensor([float(getattr(conditions, name))]).double()
+        for name in ("u", "v", "w", "size", "microstrain")
+    }
+    total = 0
+    for wavelength, share in ((1.540593, 1.0), (1.544427, 0.5)):
+        q, strength = r.q.double(), r.intensity.double() * r.multiplicity
+        seen = q * wavelength / 2 < 0.9
+        two_theta = torch.from_numpy(angles(q[seen].numpy(), wavelength))
+        fwhm, eta = line_widths(two_theta, column, WAVELENGTH)
+        lp = lorentz_polarisation(torch.deg2rad(two_theta / 2), torch.tensor(0.0).double())
+        for x, w, e, s in zip(two_theta, fwhm[0], eta[0], strength[seen] * lp * share, strict=True):
+            if axis[0] < x < axis[-1]:
+                total = total + float(s) * pseudo_voigt(axis - float(x), float(w), float(e))
+    np.testing.assert_allclose(counts, total / total.max(), atol=0.01)
+
+
+def test_lines_stand_at_their_angles(gold_xray):
+    conditions = replace(IDEAL, two_theta=(30, 90, 0.01), zero_shift=0.2)
+    counts = powder(gold_xray, None, conditions, random_state=0)[0]
+    assert abs(counts.max() / 1e6 - 1) < 0.01
+    for angle in angles(GOLD_Q) + 0.2:
+        assert abs(peak(counts, conditions.axis(), angle) - angle) < 0.004
+
+
+def test_displaced_sample(gold_xray):
+    conditions = replace(IDEAL, two_theta=(30, 90, 0.01), displacement=0.2, radius=200.0)
+    counts = powder(gold_xray, None, conditions, random_state=0)[0]
+    for angle in angles(GOLD_Q):
+        shift = -np.degrees(2 * 0.2 * np.cos(np.radians(angle / 2)) / 200)
+        assert abs(peak(counts, conditions.axis(), angle + shift) - angle - shift) < 0.004
+
+
+def test_doublet(gold_xray):
+    conditions = replace(IDEAL, two_theta=(80, 85, 0.005), ka2=0.5, w=0.0016)
+    counts = powder(gold_xray, None, conditions, random_state=0)[0].astype(float)
+    first, second = angles(GOLD_Q[4]), angles(GOLD_Q[4], 1.544427)
+    heights = [counts[np.abs(conditions.axis() - at).argmin()] for at in (first, second)]
+    assert heights[1] / heights[0] == pytest.approx(0.5, abs=0.03)
+
+
+def test_lorentz_polarisation():
+    """Values of (1 + cos² 2θ) / (sin² θ cos θ) from International Tables C, and the monochromator."""
+    theta = torch.deg2rad(torch.tensor([5.0, 20.0, 45.0], dtype=torch.float64))
+    plain = lorentz_polarisation(theta, torch.zeros(1, dtype=torch.float64))
+    np.testing.assert_allclose(2 * plain, [260.3, 14.44, 2.83], rtol=2e-3)
+    graphite = lorentz_polarisation(theta, torch.tensor([26.6], dtype=torch.float64))
+    k = np.cos(np.radians(26.6)) ** 2
+    c = np.cos(2 * theta.numpy()) ** 2
+    np.testing.assert_allclose(graphite / plain, (1 + k * c) / (1 + c) * 2 / (1 + k), rtol=1e-9)
+
+
+def test_widths_in_their_limits():
+    """Caglioti alone is Gaussian, size alone Scherrer's, strain alone Stokes and Wilson's."""
+    two_theta = torch.tensor([20.0, 60.0, 120.0], dtype=torch.float64)
+
+    def widths(**fields):
+        fields = {"u": 0.0, "v": 0.0, "w": 0.0, "size": np.inf, "microstrain": 0.0} | fields
+        column = {name: torch.tensor([value], dtype=torch.float64) for name, value in fields.items()}
+        fwhm, eta = line_widths(two_theta, column, WAVELENGTH)
+        return fwhm[0].numpy(), eta[0].numpy()
+
+    tangent, cosine = (f(np.radians(two_theta.numpy() / 2)) for f in (np.tan, np.cos))
+    fwhm, eta = widths(w=0.01)
+    np.testing.assert_allclose(fwhm, 0.1)
+    np.testing.assert_allclose(eta, 0, atol=1e-9)
+    fwhm, _ = widths(u=0.02, v=-0.01, w=0.008)
+    np.testing.assert_allclose(fwhm**2, 0.02 * tangent**2 - 0.01 * tangent + 0.008)
+    fwhm, eta = widths(size=200.0)
+    np.testing.assert_allclose(fwhm, np.degrees(0.9 * WAVELENGTH / 200 / cosine), rtol=1e-3)
+    np.testing.assert_allclose(eta, 1, atol=1e-3)
+    fwhm, _ = widths(microstrain=0.003)
+    np.testing.assert_allclose(fwhm, np.degrees(4 * 0.003 * tangent), rtol=1e-3)
+
+
+def test_march_function_in_its_limits():
+    x = torch.linspace(0, 1, 20001, dtype=torch.float64)
+    np.testing.assert_allclose(march(x, torch.tensor(1.0)), 1)
+    for r in (0.3, 0.7, 2.0):
+        density = march(x, torch.tensor(r).double())
+        assert float(torch.trapezoid(density, x)) == pytest.approx(1, abs=1e-5)  # no grain is lost
+        assert float(density[-1]) == pytest.approx(r**-3)
+        assert float(density[0]) == pytest.approx(r**1.5)
+
+
+def test_texture_of_plates(rutile):
+    """Each line changes by the mean of the March function over the members of its family."""
+    r = reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
+    from xtalsk.simulation._texture import march_factors
+
+    rows, planes = np.array([0]), np.array([[0, 0, 1]])
+    pattern, lines = gather_lines(r, rows)
+    found = march_factors(r, rows, planes, torch.tensor([0.6]), pattern, lines).numpy()
+    reciprocal = Lattice(rutile.lattices[0]).reciprocal_lattice_crystallographic
+    for hkl, factor in zip(r.hkl.tolist(), found, strict=True):
+        g = reciprocal.get_cartesian_coords(hkl)
+        cosine = g[2] / np.linalg.norm(g)  # alike for all members about the fourfold axis
+        expected = (0.36 * cosine**2 + (1 - cosine**2) / 0.6) ** -1.5
+        np.testing.assert_allclose(factor, expected, rtol=1e-4)
+    planes = np.array([[1, 0, 0]])
+    found = march_factors(r, rows, planes, torch.tensor([0.6]), pattern, lines).numpy()
+    row = r.hkl.tolist().index([1, 0, 1])  # half of the members are near the a axis, half normal to it
+    g = reciprocal.get_cartesian_coords([1, 0, 1])
+    cosines = np.array([g[0] / np.linalg.norm(g), 0])
+    expected = ((0.36 * cosines**2 + (1 - cosines**2) / 0.6) ** -1.5).mean()
+    np.testing.assert_allclose(found[row], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "lattice", "free"),
+    [
+        ("Fm-3m", Lattice.cubic(4), 1),
+        ("P6/mmm", Lattice.hexagonal(3, 5), 2),
+        ("R-3m", Lattice.rhombohedral(4, 50), 2),
+        ("P4/mmm", Lattice.tetragonal(4, 5), 2),
+        ("Pmmm", Lattice.orthorhombic(3, 4, 5), 3),
+        ("P2/m", Lattice.monoclinic(3, 4, 5, 100), 4),
+        ("P-1", Lattice.from_parameters(3, 4, 5, 80, 95, 100), 6),
+    ],
+)
+def test_strain_keeps_the_symmetry(symbol, lattice, free):
+    """Strains of a crystal span as many dimensions as its metric has, and lines do not split."""
+    primitive = Structure(lattice, ["W"], [[0, 0, 0]])
+    r = reflections(CrystalSet.from_pymatgen([primitive]), "xray", 1.0)
+    rows = np.zeros(50, int)
+    strains = draw_strains(r, rows, np.full(50, 0.01), np.random.RandomState(0))
+    assert np.linalg.matrix_rank(strains, tol=1e-8) == free
+    pattern, lines = gather_lines(r, rows)
+    moved = strained_q(r, rows, strains, pattern, lines)
+    assert 0.002 < float((moved / r.q[lines] - 1).std()) < 0.02
+    if free == 1:
+        ratio = (moved / r.q[lines]).view(50, -1)
+        np.testing.assert_allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-5)
+
+
+def test_strained_lines_are_those_of_the_strained_cell(rutile):
+    r = reflections(rutile, "xray", 1.0)
+    _, drawn = powder(r, None, replace(IDEAL, strain=0.01, two_theta=(20, 90, 0.02)), random_state=0,
+                      return_conditions=True)  # fmt: skip
+    strain = drawn[list(STRAIN_COLUMNS)].to_numpy()
+    assert np.abs(strain).max() > 1e-3
+    e = strain[0][[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+    reciprocal = Lattice(rutile.lattices[0] @ (np.eye(3) + e)).reciprocal_lattice_crystallographic
+    rows = np.array([0])
+    moved = strained_q(r, rows, strain, *gather_lines(r, rows))
+    for hkl, q in zip(r.hkl.tolist(), moved, strict=True):
+        np.testing.assert_allclose(q, np.linalg.norm(reciprocal.get_cartesian_coords(hkl)), rtol=1e-6)
+
+
+def test_background_and_counts_are_what_was_asked_for(gold_xray):
+    conditions = PowderConditions(
+        two_theta=(20, 60, 0.02), background=(400, 600), peak_counts=1000, size=np.inf, microstrain=0, air=0,
+        hump=0, waviness=0,
+    )  # fmt: skip
+    counts, drawn = powder(gold_xray, np.zeros(40, int), conditions, random_state=1, return_conditions=True)
+    assert drawn.background.between(400, 600).all()
+    flat = counts[:, :300].astype(float)  # 20 to 26 degrees hold no line
+    steps = np.diff(flat, axis=1)
+    np.testing.assert_allclose(flat.mean(1), drawn.background, rtol=0.02)
+    np.testing.assert_allclose(steps.var() / 2, flat.mean(), rtol=0.05)  # Poisson: variance equals mean
+
+
+def test_second_phase_adds_its_lines(gold, rutile):
+    both = CrystalSet.concatenate([gold, rutile])
+    r = reflections(both, "xray", 1.05, wavelength=WAVELENGTH)
+    conditions = replace(IDEAL, two_theta=(20, 60, 0.02), impurity=0.2)
+    counts, drawn = powder(r, [0] * 20, conditions, random_state=0, return_conditions=True)
+    axis, clean = conditions.axis(), powder(r, [0], replace(conditions, impurity=0), random_state=0)[0]
+    strongest = np.abs(axis - 27.4) < 0.3  # 110 of rutile
+    for row, guest in enumerate(drawn.impurity_row):
+        height = counts[row][strongest].max() / counts[row].max()
+        if guest == 1:
+            assert height == pytest.approx(0.2, abs=0.02)
+        else:
+            assert height < 1e-3
+    assert set(drawn.impurity_row) == {0, 1}
+    assert clean[strongest].max() < 1e3
+
+
+def test_published_patterns_have_no_background(gold_xray):
+    conditions = replace(
+        PowderConditions.harsh(), background=300.0, peak_counts=5000.0, impurity=0.0, two_theta=(20, 90, 0.01)
+    )
+    counts = powder(gold_xray, np.zeros(5, int), conditions, random_state=0)
+    raw = powder(
+        gold_xray, np.zeros(5, int), replace(conditions, background_removed=0.0, full_scale=0.0),
+        random_state=0,
+    )  # fmt: skip
+    assert (counts.max(1) == 1000).all()
+    flat = slice(0, 1500)
+    assert np.median(raw[:, flat]) > 200
+    assert np.median(counts[:, flat]) < 0.02 * 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"two_theta": (5, 150, 0.02)}, "150 degrees needs"),
+        ({"two_theta": (5, 20, 0.02)}, r"crystal 0 \(0\) has no line between"),
+        ({"rows": [1]}, "rows must be from 0 to 0"),
+        ({"conditions": 3}, "must be a PowderConditions or one of"),
+    ],
+)
+def test_powder_arguments(gold_xray, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        powder(gold_xray, **arguments)

@@ -1,0 +1,47 @@
+"""Many patterns a few at a time, so that memory does not grow with their number."""
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+
+def chunks(rows, drawn, size, desc, verbose):
+    """Yield the rows of the crystals and the drawn conditions of a few patterns after another.
+
+    Parameters
+    ----------
+    rows : ndarray of int, shape (n,)
+    drawn : DataFrame of n rows
+    size : int
+        Patterns in a chunk.
+    desc : str
+        For the progress bar.
+    verbose : int
+
+    Yields
+    ------
+    rows : ndarray of int
+    drawn : dict of str to ndarray of float
+    """
+    columns = {name: drawn[name].to_numpy(dtype=float) for name in drawn}
+    for start in tqdm(range(0, len(rows), size), desc=desc, disable=not verbose):
+        part = slice(start, start + size)
+        yield rows[part], {name: values[part] for name, values in columns.items()}
+
+
+def columns_on(drawn, like):
+    """Drawn conditions as tensors of the dtype and device of a tensor."""
+    values = torch.from_numpy(np.stack(list(drawn.values()))).to(like)
+    return dict(zip(drawn, values, strict=True))
+
+
+def stacked(drawn, names):
+    """Return some of the drawn conditions as columns of one array."""
+    return np.stack([drawn[name] for name in names], axis=1)
+
+
+def to_counts(batches):
+    """Join batches of counts into the smallest unsigned NumPy array that holds them all."""
+    largest = max(float(batch.max()) for batch in batches)
+    dtype = np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.float64
+    return np.concatenate([batch.cpu().numpy().astype(dtype) for batch in batches])

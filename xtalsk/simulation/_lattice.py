@@ -1,0 +1,81 @@
+"""Lattices that vary within their symmetry."""
+
+import numpy as np
+import torch
+
+STRAIN_COLUMNS = ("strain_11", "strain_22", "strain_33", "strain_23", "strain_13", "strain_12")
+_VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+
+
+def draw_strains(reflections, rows, magnitude, rng):
+    """Random strains that keep the symmetry of each crystal: equal axes stay equal, right angles right.
+
+    A random symmetric tensor is averaged over the point group.
+
+    Parameters
+    ----------
+    reflections : Reflections
+    rows : ndarray of int, shape (n,)
+    magnitude : ndarray of shape (n,)
+        Standard deviation of each component before averaging.
+    rng : RandomState
+
+    Returns
+    -------
+    ndarray of shape (n, 6)
+        Components 11, 22, 33, 23, 13 and 12 in the Cartesian frame of the lattice vectors.
+    """
+    strains = rng.standard_normal((len(rows), 3, 3))
+    strains = (strains + strains.transpose(0, 2, 1)) / np.where(np.eye(3) > 0, 2, np.sqrt(2))
+    strains *= magnitude[:, None, None]
+    index = reflections.rotation_index[rows]
+    for k in np.unique(index):
+        mine = index == k
+        lattices = reflections.lattices[rows[mine]].transpose(0, 2, 1)
+        rotations = reflections.rotation_sets[k].astype(float)
+        turned = lattices[:, None] @ rotations @ np.linalg.inv(lattices)[:, None]
+        images = turned @ strains[mine][:, None] @ turned.transpose(0, 1, 3, 2)
+        strains[mine] = images.mean(axis=1)
+    return strains[:, *_VOIGT]
+
+
+def strain_tensors(strains):
+    """Symmetric tensors (n, 3, 3) of the components 11, 22, 33, 23, 13 and 12."""
+    tensors = np.empty((len(strains), 3, 3))
+    tensors[:, *_VOIGT] = tensors[:, *_VOIGT[::-1]] = strains
+    return tensors
+
+
+def reciprocal_metrics(lattices):
+    """Products of the reciprocal lattice vectors: q² = h G h, shape (n, 3, 3)."""
+    inverse = np.linalg.inv(lattices)
+    return inverse.transpose(0, 2, 1) @ inverse
+
+
+def strained_q(reflections, rows, strains, pattern, lines):
+    """Where the reflections of strained lattices lie.
+
+    Parameters
+    ----------
+    reflections : Reflections
+    rows : ndarray of int, shape (n,)
+        The crystal of each pattern.
+    strains : ndarray of shape (n, 6)
+    pattern, lines : int64 tensor of shape (m,)
+        Pattern and reflection of each line, see `gather_lines`.
+
+    Returns
+    -------
+    tensor of shape (m,)
+        1/d in 1/Å.
+    """
+    q = reflections.q[lines]
+    if not strains.any():
+        return q
+    lattices = reflections.lattices[rows]
+    strained = lattices @ (np.eye(3) + strain_tensors(strains))
+    change = reciprocal_metrics(strained) - reciprocal_metrics(lattices)
+    change = torch.from_numpy(change[:, *_VOIGT] * [1, 1, 1, 2, 2, 2]).to(q)
+    hkl = reflections.hkl[lines].to(q.dtype)
+    products = hkl[:, _VOIGT[0]] * hkl[:, _VOIGT[1]]
+    return torch.sqrt((q * q + (products * change[pattern]).sum(1)).clamp_min(0))

@@ -1,0 +1,150 @@
+"""How spot patterns are recorded."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import loguniform
+
+from xtalsk.simulation._conditions import Conditions, Sometimes
+from xtalsk.simulation._detector import Detector
+from xtalsk.simulation._electrons import electron_wavelength
+from xtalsk.simulation._image import check_image
+
+
+@dataclass(frozen=True, repr=False)
+class SpotConditions(Conditions):
+    """How diffraction patterns of single crystals are recorded in an electron microscope.
+
+    The first five fields are plain. Each of the others is a number, a pair (low, high) that is drawn
+    uniformly for each image, `Sometimes` or a scipy.stats distribution.
+
+    Parameters
+    ----------
+    size : int
+        Rows and columns of the image, at least 32.
+    q_max : float
+        q = 1/d in 1/Å from the middle of the image to the middle of its edge.
+    beam_energy : float
+        In keV.
+    off_center : float
+        Largest distance of the beam from the middle of the image along rows and columns, as a share of the
+        width, 0 to 0.25.
+    zone_axis : "random", "low_index" or (u, v, w)
+        Orientation of the beam: anywhere, along a random lattice direction of indices up to 2, or along the
+        given one; the azimuth is always random.
+    mistilt : distribution
+        Angle between beam and zone axis in degrees.
+    electrons : distribution
+        Expected electrons in the spots and the diffuse scattering, without a beam stop. The direct beam comes
+        on top.
+    thickness : distribution
+        Of the crystal along the beam in Å; a thin crystal excites spots far off the Ewald sphere.
+    precession : distribution
+        Precession angle in degrees, 0 for a resting beam.
+    spot_width : distribution
+        Full width at half maximum of spots and direct beam in 1/Å.
+    strain, calibration, b_shift, background, background_decay, support, direct_beam, ellipticity, beam_stop
+        As in `RingConditions`.
+    detector : Detector
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range.
+
+    Examples
+    --------
+    >>> from xtalsk.simulation import SpotConditions
+    >>> SpotConditions(zone_axis=(1, 1, 0), precession=1.0).draw(1, random_state=0)["precession"].item()
+    1.0
+    """
+
+    size: int = 256
+    q_max: float = 1.0
+    beam_energy: float = 200.0
+    off_center: float = 0.05
+    zone_axis: object = "random"
+    mistilt: object = (0.0, 0.5)
+    electrons: object = 1e5
+    thickness: object = (50.0, 500.0)
+    precession: object = 0.0
+    spot_width: object = (0.008, 0.02)
+    strain: object = 0.0
+    calibration: object = 0.0
+    b_shift: object = 0.0
+    background: object = (0.1, 0.5)
+    background_decay: object = (0.12, 0.4)
+    support: object = 0.0
+    direct_beam: object = (0.1, 1.0)
+    ellipticity: object = (0.0, 0.02)
+    beam_stop: object = 0.3
+    detector: Detector = Detector()  # noqa: RUF009
+
+    _plain = ("size", "q_max", "beam_energy", "off_center", "zone_axis")
+    _limits = {
+        "mistilt": (0, 90),
+        "electrons": (1e-9, np.inf),
+        "thickness": (1, np.inf),
+        "precession": (0, 10),
+        "spot_width": (1e-6, np.inf),
+        "strain": (0, 0.2),
+        "calibration": (-0.5, 0.5),
+        "background": (0, 1),
+        "background_decay": (1e-6, np.inf),
+        "support": (0, 1),
+        "direct_beam": (0, np.inf),
+        "ellipticity": (0, 1),
+        "beam_stop": (0, 1),
+    }
+
+    def __post_init__(self):
+        check_image(self.size, self.q_max, self.off_center)
+        electron_wavelength(self.beam_energy)
+        if not (isinstance(self.zone_axis, str) and self.zone_axis in ("random", "low_index")):
+            axis = np.asarray(self.zone_axis)
+            if axis.shape != (3,) or axis.dtype.kind not in "iuf" or not axis.any():
+                raise ValueError(
+                    f"zone_axis must be 'random', 'low_index' or three indices, got {self.zone_axis!r}"
+                )
+        super().__post_init__()
+
+    @classmethod
+    def ideal(cls):
+        """Make those of zone-axis patterns without background on a perfect detector."""
+        return cls(
+            off_center=0.0,
+            zone_axis="low_index",
+            mistilt=0.0,
+            thickness=100.0,
+            background=0.0,
+            direct_beam=0.0,
+            ellipticity=0.0,
+            beam_stop=0.0,
+            detector=Detector.ideal(),
+        )
+
+    @classmethod
+    def typical(cls):
+        """Make those of crystals in any orientation in a well-aligned microscope."""
+        return cls()
+
+    @classmethod
+    def harsh(cls):
+        """Make those of low doses, sometimes precessed, strain, haloes of the support, and any camera."""
+        return replace(
+            cls(),
+            off_center=0.08,
+            electrons=loguniform(1e3, 1e6),
+            thickness=loguniform(30, 1000),
+            precession=Sometimes(0.3, (0.3, 1.5)),
+            spot_width=(0.004, 0.04),
+            strain=Sometimes(0.7, (0.0, 0.01)),
+            calibration=(-0.02, 0.02),
+            b_shift=(0.0, 1.0),
+            background=(0.1, 0.9),
+            background_decay=(0.08, 0.5),
+            support=Sometimes(0.5, (0.0, 0.7)),
+            direct_beam=(0.0, 3.0),
+            ellipticity=(0.0, 0.04),
+            detector=Detector.harsh(),
+        )

@@ -1,0 +1,296 @@
+"""Spot patterns of single crystals under an electron beam."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.spatial.transform import Rotation
+from sklearn.utils import check_random_state
+
+from xtalsk.simulation._chunks import chunks, columns_on, stacked, to_counts
+from xtalsk.simulation._conditions import check_conditions
+from xtalsk.simulation._detector import record
+from xtalsk.simulation._electrons import electron_wavelength
+from xtalsk.simulation._families import laue_group
+from xtalsk.simulation._image import (
+    add_direct_beam,
+    check_reach,
+    draw_geometry,
+    hide_behind_stop,
+    spread,
+)
+from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains, strain_tensors, strained_q
+from xtalsk.simulation._profiles import check_rows, gather_lines, make_generator
+from xtalsk.simulation._radial import diffuse_profile, on_pixels, radii
+from xtalsk.simulation._spot_conditions import SpotConditions
+from xtalsk.simulation._stamps import stamp
+
+_PIXELS_PER_CHUNK = 32 * 128 * 128
+_TURN_COLUMNS = ("turn_x", "turn_y", "turn_z")
+_PRECESSION_STEPS = 16
+_FRINGES = 3  # spots are followed to the third zero of their rocking curve
+
+
+def spots(
+    reflections,
+    rows=None,
+    conditions="typical",
+    *,
+    n_zones=1,
+    electrons=None,
+    random_state=None,
+    return_conditions=False,
+    verbose=0,
+):
+    """Render electron diffraction patterns of single crystals, each in its own orientation.
+
+    Kinematic: the intensity of a spot is |F|² sinc²(s t), s its excitation error and t the thickness [1]_,
+    averaged over the precession circle where the beam precesses. The screen is flat.
+
+    Parameters
+    ----------
+    reflections : Reflections
+        Of electrons, to 1 / d_min of at least ``q_max``. Their dtype and device are those of the arithmetic.
+    rows : array-like of int or None
+        The crystal of each specimen, repeats allowed; by default each crystal once.
+    conditions : SpotConditions or {"ideal", "typical", "harsh"}
+    n_zones : int
+        Patterns of each specimen, in orientations of their own.
+    electrons : float, (low, high) or None
+        Takes the place of the dose of ``conditions``.
+    random_state : int, RandomState or None
+    return_conditions : bool
+        Whether to return what was drawn too.
+    verbose : int
+        Above 0 shows a progress bar.
+
+    Returns
+    -------
+    images : ndarray of unsigned int, shape (n, size, size), or (n, n_zones, size, size) if n_zones > 1
+        Counts. A pixel is ``2 * q_max / size`` wide.
+    drawn : DataFrame of n * n_zones rows
+        Only with ``return_conditions=True``. ``turn_x``, ``turn_y`` and ``turn_z`` are the rotation vector
+        that turns the Cartesian frame of the lattice vectors to columns, rows and beam of the image;
+        ``n_spots`` counts the spots on the image, which may be none.
+
+    Raises
+    ------
+    ValueError
+        If the reflections do not reach ``q_max``, or an argument is out of range.
+
+    References
+    ----------
+    .. [1] D. B. Williams and C. B. Carter, Transmission Electron Microscopy (2009), equation 13.48.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from xtalsk.crystals import CrystalSet
+    >>> from xtalsk.simulation import SpotConditions, reflections, spots
+    >>> gold = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.078), ["Au"], [[0, 0, 0]])
+    >>> r = reflections(CrystalSet.from_pymatgen([gold]), "electron", d_min=0.7)
+    >>> along_z = SpotConditions(size=128, zone_axis=(0, 0, 1), mistilt=0, thickness=50)
+    >>> images, drawn = spots(r, conditions=along_z, random_state=0, return_conditions=True)
+    >>> images.shape, drawn["n_spots"].tolist()
+    ((1, 128, 128), [16])
+    """
+    conditions = check_conditions(conditions, SpotConditions)
+    if electrons is not None:
+        conditions = replace(conditions, electrons=electrons)
+    if not (isinstance(n_zones, int | np.integer) and n_zones >= 1):
+        raise ValueError(f"n_zones must be a positive integer, got {n_zones!r}")
+    rows = np.repeat(check_rows(rows, len(reflections)), n_zones)
+    check_reach(reflections, conditions.q_max)
+    rng = check_random_state(random_state)
+    drawn = draw_spots(conditions, reflections, rows, rng)
+    generator = make_generator(rng, reflections.q.device)
+    chunk = max(1, _PIXELS_PER_CHUNK // conditions.size**2)
+    batches, numbers = [], []
+    for some, part in chunks(rows, drawn, chunk, "spot patterns", verbose):
+        images, number = render_spots(reflections, some, part, conditions, generator)
+        batches.append(images)
+        numbers.append(number)
+    images = to_counts(batches)
+    if n_zones > 1:
+        images = images.reshape(-1, n_zones, *images.shape[1:])
+    if not return_conditions:
+        return images
+    drawn["n_spots"] = torch.cat(numbers).cpu().numpy()
+    return images, drawn
+
+
+def draw_spots(conditions, reflections, rows, rng):
+    """Draw what varies from pattern to pattern, a row each."""
+    drawn = conditions.draw(len(rows), rng)
+    draw_geometry(drawn, conditions.size, conditions.off_center, rng)
+    drawn["ellipse_azimuth"] = rng.uniform(0, np.pi, len(rows))
+    turns = _orientations(conditions.zone_axis, drawn["mistilt"], reflections.lattices[rows], rng)
+    strains = draw_strains(reflections, rows, drawn["strain"].to_numpy(), rng)
+    turns = pd.DataFrame(turns.as_rotvec(), columns=_TURN_COLUMNS, index=drawn.index)
+    return pd.concat([drawn, turns, pd.DataFrame(strains, columns=STRAIN_COLUMNS, index=drawn.index)], axis=1)
+
+
+def _orientations(zone_axis, mistilt, lattices, rng):
+    """Rotations from the crystal frame to that of the image, whose third axis is the beam."""
+    n = len(lattices)
+    if isinstance(zone_axis, str) and zone_axis == "random":
+        return Rotation.random(n, random_state=rng)
+    if isinstance(zone_axis, str):
+        low = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3), axis=-1).reshape(-1, 3)
+        low = low[np.gcd.reduce(low, axis=1) == 1]
+        zone_axis = low[rng.randint(len(low), size=n)]
+    beam = np.einsum("ni,nij->nj", np.broadcast_to(zone_axis, (n, 3)).astype(float), lattices)
+    beam /= np.linalg.norm(beam, axis=1, keepdims=True)
+    helper = np.eye(3)[np.abs(beam).argmin(axis=1)]
+    first = np.cross(helper, beam)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    upright = Rotation.from_matrix(np.stack([first, np.cross(beam, first), beam], axis=1))
+    azimuth, toward = rng.uniform(0, 2 * np.pi, (2, n))
+    tilt = np.radians(mistilt.to_numpy())[:, None] * np.stack(
+        [np.cos(toward), np.sin(toward), 0 * toward], axis=1
+    )
+    return Rotation.from_rotvec(tilt) * Rotation.from_euler("z", azimuth[:, None]) * upright
+
+
+def render_spots(reflections, rows, drawn, conditions, generator):
+    """Render the counts of one chunk of patterns.
+
+    Parameters
+    ----------
+    reflections : Reflections
+    rows : ndarray of int, shape (n,)
+    drawn : dict of str to ndarray of shape (n,)
+        See `draw_spots`.
+    conditions : SpotConditions
+        For the size of the image and the energy.
+    generator : torch.Generator
+
+    Returns
+    -------
+    counts : tensor of shape (n, size, size)
+    n_spots : tensor of shape (n,)
+    """
+    size, pixel = conditions.size, 2 * conditions.q_max / conditions.size
+    column = columns_on(drawn, reflections.q)
+    column["beam_width"] = column["spot_width"]
+    pattern, x, y, weight, _ = spot_positions(reflections, rows, drawn, column, conditions)
+    scale = ((1 + column["calibration"]) / pixel)[pattern]
+    x, y = _distort(x * scale, y * scale, column, pattern)
+    x, y = x + column["center_column"][pattern], y + column["center_row"][pattern]
+    seen = (x > -0.5) & (x < size - 0.5) & (y > -0.5) & (y < size - 0.5)
+    weight = weight * seen
+    total = torch.zeros_like(column["electrons"]).index_add_(0, pattern, weight)
+    weight = weight * ((1 - column["background"]) * column["electrons"] / total.clamp_min(1e-30))[pattern]
+    diffuse = diffuse_profile(radii(size, x) * pixel, column)
+    rates = on_pixels([diffuse], column, size)[0]
+    rates *= (column["background"] * column["electrons"] / rates.sum((1, 2)))[:, None, None]
+    width = spread(column["spot_width"], column, pixel)
+    stamp(rates, pattern, y, x, weight, width[pattern])
+    add_direct_beam(rates, column, pixel)
+    hide_behind_stop(rates, column, drawn)
+    counts = record(rates, {name: values[:, None, None] for name, values in column.items()}, generator)
+    return counts, torch.bincount(pattern[seen], minlength=len(rows))
+
+
+def _distort(x, y, column, pattern):
+    """Turn circles about the beam into ellipses of equal area."""
+    turn = column["ellipse_azimuth"][pattern]
+    cosine, sine = torch.cos(turn), torch.sin(turn)
+    stretch = torch.sqrt(1 + column["ellipticity"])[pattern]
+    along, across = (x * cosine + y * sine) * stretch, (y * cosine - x * sine) / stretch
+    return along * cosine - across * sine, along * sine + across * cosine
+
+
+def spot_positions(reflections, rows, drawn, column, conditions):
+    """Excited spots of crystals in given orientations.
+
+    Parameters
+    ----------
+    reflections, rows, drawn, conditions
+        As in `render_spots`.
+    column : dict of str to tensor
+        The drawn conditions on the device.
+
+    Returns
+    -------
+    pattern : int64 tensor of shape (m,)
+    x, y : tensor of shape (m,)
+        From the direct beam in 1/Å of a flat screen, along columns and rows.
+    weight : tensor of shape (m,)
+        Relative intensity.
+    hkl : int64 tensor of shape (m, 3)
+    """
+    wavelength = float(electron_wavelength(conditions.beam_energy))
+    pattern, lines = gather_lines(reflections, rows)
+    strains = stacked(drawn, STRAIN_COLUMNS)
+    q = strained_q(reflections, rows, strains, pattern, lines)
+    groups, axes, line, image = _members(reflections, rows, drawn, strains, pattern)
+    hkl = reflections.hkl[lines].to(q.dtype)
+    z = (hkl[line] * axes[:, :, 2][image]).sum(1)
+    screen2 = (q[line] ** 2 - z * z).clamp_min(0)
+    depth2 = 1 / wavelength**2 - screen2
+    # how far the Ewald sphere lies from the zero layer, and the spot from the sphere
+    error = -screen2 / (1 / wavelength + depth2.clamp_min(0).sqrt()) - z
+    swing = screen2.sqrt() * torch.tan(torch.deg2rad(column["precession"]))[pattern][line]
+    excited = error.abs() < _FRINGES / column["thickness"][pattern][line] + swing
+    excited &= (screen2 <= (1.5 * conditions.q_max) ** 2) & (depth2 > 0)
+    line, image, error, swing, depth2 = (v[excited] for v in (line, image, error, swing, depth2))
+    indices = (reflections.hkl[lines[line]].long()[:, None, :] @ groups[image])[:, 0]
+    once = _first_of_each(pattern[line], indices)
+    line, image, error, swing, depth2 = (v[once] for v in (line, image, error, swing, depth2))
+    pattern = pattern[line]
+    weight = _rocking_curve(error, swing, column["thickness"][pattern]) * reflections.intensity[lines[line]]
+    weight = weight * torch.exp(-column["b_shift"][pattern] * q[line] ** 2 / 2)
+    across = (hkl[line][:, :, None] * axes[:, :, :2][image]).sum(1)
+    x, y = (across / (wavelength * depth2.sqrt())[:, None]).unbind(1)
+    return pattern, x, y, weight, indices[once]
+
+
+def _members(reflections, rows, drawn, strains, pattern):
+    """Images of each line under the Laue group of its crystal; special ones come more than once.
+
+    Returns
+    -------
+    groups : int64 tensor of shape (k, 3, 3)
+        The operations of all patterns.
+    axes : tensor of shape (k, 3, 3)
+        What turns hkl into the image of the operation, in the frame of the picture and 1/Å.
+    line, image : int64 tensor of shape (m,)
+        Line and operation of each image.
+    """
+    device = reflections.q.device
+    index = reflections.rotation_index[rows]
+    laue = {k: laue_group(reflections.rotation_sets[k]) for k in np.unique(index)}
+    turns = Rotation.from_rotvec(stacked(drawn, _TURN_COLUMNS)).as_matrix()
+    lattices = reflections.lattices[rows] @ (np.eye(3) + strain_tensors(strains))
+    turned = np.linalg.inv(lattices).transpose(0, 2, 1) @ turns.transpose(0, 2, 1)
+    axes = np.concatenate([laue[k] @ a for k, a in zip(index, turned, strict=True)])
+    groups = np.concatenate([laue[k] for k in index])
+    order = torch.tensor([len(laue[k]) for k in index], device=device)
+    first = torch.cumsum(order, 0) - order
+    times = order[pattern]
+    line = torch.repeat_interleave(torch.arange(len(pattern), device=device), times)
+    before = torch.repeat_interleave(torch.cumsum(times, 0) - times, times)
+    image = torch.arange(len(line), device=device) - before + first[pattern][line]
+    return torch.from_numpy(groups).to(device), torch.from_numpy(axes).to(reflections.q), line, image
+
+
+def _first_of_each(pattern, hkl):
+    """Rows of the first of each distinct reflection of each pattern."""
+    code = pattern
+    for index in hkl.unbind(1):
+        code = code * 2048 + index + 1024
+    order = torch.argsort(code, stable=True)
+    new = torch.ones_like(order, dtype=torch.bool)
+    new[1:] = torch.diff(code[order]) != 0
+    return order[new]
+
+
+def _rocking_curve(error, swing, thickness):
+    """Kinematic shape factor, averaged over the precession circle."""
+    if not swing.any():
+        return torch.sinc(error * thickness) ** 2
+    steps = torch.arange(_PRECESSION_STEPS, device=error.device) + 0.5
+    phase = torch.cos(2 * torch.pi * steps / _PRECESSION_STEPS).to(error)
+    return (torch.sinc((error[:, None] + swing[:, None] * phase) * thickness[:, None]) ** 2).mean(1)
