@@ -67,6 +67,30 @@ def test_single_precision_is_that_of_double(gold):
     assert np.abs(single - double).max() < 6 * np.sqrt(double.max()) + 1e-3 * double.max()
 
 
+@pytest.mark.parametrize("n_grains", [np.inf, 300.0])
+def test_background_has_its_share(gold_electron, n_grains):
+    """Within q_max the image is a mixture of the rings and the diffuse scattering."""
+
+    def image(background):
+        conditions = replace(IDEAL, background=background, background_decay=0.3, n_grains=n_grains)
+        images, drawn = rings(
+            gold_electron,
+            np.zeros(20, int),
+            conditions,
+            electrons=1e7,
+            random_state=0,
+            return_conditions=True,
+        )
+        mean = images.mean(0) * (radius_of(drawn, 0, 256) < 128)
+        return mean / mean.sum()
+
+    mixed, rings_only, diffuse_only = image(0.4), image(0.0), image(1.0)
+    found = ((mixed - rings_only) * (diffuse_only - rings_only)).sum() / (
+        (diffuse_only - rings_only) ** 2
+    ).sum()
+    assert abs(found - 0.4) < (0.01 if np.isinf(n_grains) else 0.06)
+
+
 def test_beam_stop_hides_the_beam_and_the_centre_moves(gold_electron):
     conditions = RingConditions(size=128, electrons=1e6, beam_stop=1.0, direct_beam=1.0, off_center=0.08)
     images, drawn = rings(

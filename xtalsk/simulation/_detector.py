@@ -102,7 +102,7 @@ def record(rates, column, generator):
     ----------
     rates : tensor of shape (n, ...)
         Expected electrons of each pixel.
-    column : dict of str to tensor of shape (n, 1, ...)
+    column : dict of str to tensor of shape (n,)
         The drawn fields of `Detector`, without ``blur``, which belongs into the rates.
     generator : torch.Generator
 
@@ -111,6 +111,8 @@ def record(rates, column, generator):
     tensor of whole numbers, shape (n, ...)
     """
     counts = poisson(rates, generator)
+    names = ("gain", "read_noise", "offset", "saturation", "dead_pixels", "hot_pixels")
+    column = {name: column[name].view(-1, *[1] * (rates.ndim - 1)) for name in names}
     plain = {"gain": 1, "read_noise": 0, "offset": 0, "dead_pixels": 0, "hot_pixels": 0}
     if all((column[name] == value).all() for name, value in plain.items()):
         return (

@@ -47,6 +47,7 @@ def form_factors(atomic_numbers, q, radiation):
     return total.transpose(-1, -2)
 
 
+@cache
 def anomalous_factors(wavelength):
     """Anomalous terms f' and f'' in electrons (Cromer-Liberman, by gemmi) for Z = 0 to 98, shape (99, 2).
 

@@ -5,6 +5,7 @@ import torch
 
 from xtalsk.simulation._stamps import stamp
 
+_PIXELS_PER_PART = 8 * 128 * 128
 _PIXEL_WIDTH2 = 8 * np.log(2) / 12  # of the Gaussian whose variance is that of a pixel's width
 
 
@@ -38,6 +39,20 @@ def draw_geometry(drawn, size, off_center, rng):
         drawn[name] = drawn[name.replace("stop", "center")] + rng.uniform(-0.01, 0.01, n) * size
 
 
+def alike(drawn, size, device):
+    """Order images so that those with a beam stop or texture are together, in parts that fit into a cache.
+
+    Returns
+    -------
+    order : int64 tensor of shape (n,)
+    parts : tuple of tensors
+    """
+    order = np.lexsort([drawn["beam_stop"], drawn.get("texture", drawn["beam_stop"])])
+    step = max(1, _PIXELS_PER_PART // size**2) if device.type == "cpu" else len(order)
+    order = torch.from_numpy(order).to(device)
+    return order, order.split(step)
+
+
 def spread(width, column, pixel):
     """Full width in pixels of what is ``width`` wide in 1/Å, after blur and the area of a pixel."""
     return torch.sqrt((width / pixel) ** 2 + column["blur"] ** 2 + _PIXEL_WIDTH2)
@@ -53,20 +68,17 @@ def add_direct_beam(rates, column, pixel):
     return rates
 
 
-def hide_behind_stop(rates, column, drawn):
+def hide_behind_stop(rates, column):
     """Set pixels behind the beam stop to zero, in place: a disc and an arm from it to the edge."""
-    stopped = np.flatnonzero(drawn["beam_stop"])
-    if not len(stopped):
+    stopped = column["beam_stop"][:, None] > 0
+    if not stopped.any():
         return rates
-    stopped = torch.from_numpy(stopped).to(rates.device)
-    names = ("stop_row", "stop_column", "stop_radius", "stop_azimuth")
-    row, column_, radius, azimuth = (column[name][stopped, None] for name in names)
     grid = torch.arange(rates.shape[1], device=rates.device, dtype=rates.dtype)
-    y, x = grid - row, grid - column_
-    radius2 = (y * y - radius * radius)[:, :, None] + (x * x)[:, None, :]
-    cosine, sine = torch.cos(azimuth), torch.sin(azimuth)
-    along = (sine * y)[:, :, None] + (cosine * x)[:, None, :]
-    across = ((cosine * y)[:, :, None] - (sine * x)[:, None, :]).abs_()
-    seen = (radius2 >= 0) & ((along <= 0) | (across >= 0.35 * radius[:, :, None]))
-    rates[stopped] *= seen
-    return rates
+    y, x = grid - column["stop_row"][:, None], grid - column["stop_column"][:, None]
+    radius2 = torch.where(stopped, column["stop_radius"][:, None] ** 2, -torch.ones_like(y[:, :1]))
+    half = torch.where(stopped, 0.35 * column["stop_radius"][:, None], -torch.ones_like(y[:, :1]))
+    cosine, sine = (f(column["stop_azimuth"])[:, None] for f in (torch.cos, torch.sin))
+    hidden = (y * y - radius2)[:, :, None] + (x * x)[:, None, :] < 0
+    arm = ((cosine * y)[:, :, None] - (sine * x)[:, None, :]).abs_() < half[:, :, None]
+    arm &= (sine * y)[:, :, None] + (cosine * x)[:, None, :] > 0
+    return rates.masked_fill_(hidden.logical_or_(arm), 0.0)

@@ -151,9 +151,12 @@ def render_powder(reflections, rows, drawn, conditions, generator):
         window = (drawn["opening_degrees"][removed] / conditions.two_theta[2]).astype(int)
         chosen = torch.from_numpy(removed).to(counts.device)
         counts[chosen] = remove_background(counts[chosen], rates[chosen], window, generator)
+    counts = counts.round()
+    if not drawn["full_scale"].any():
+        return counts
     scale = column["full_scale"][:, None]
     scaled = (counts * (scale / counts.amax(1, keepdim=True).clamp_min(1))).floor()
-    return torch.where(scale > 0, scaled, counts.round())
+    return torch.where(scale > 0, scaled, counts)
 
 
 def line_profiles(reflections, rows, lines, column, axis, conditions):

@@ -22,12 +22,16 @@ def background_shapes(axis, column):
     tensor of shape (n, n_points)
     """
     drawn = {name: column[name][:, None] for name in column}
-    x = 2 * (axis - axis[0]) / (axis[-1] - axis[0]) - 1
-    air = torch.exp(-axis / drawn["air_decay"])
-    hump = torch.exp(-2.77 * ((axis - drawn["hump_position"]) / drawn["hump_width"]) ** 2)
-    shape = (1 - drawn["air"]).clamp_min(0) + drawn["air"] * air / air.mean(1, keepdim=True)
-    shape = (1 - drawn["hump"]) * shape + drawn["hump"] * hump / hump.mean(1, keepdim=True).clamp_min(1e-12)
+    shape = torch.ones(len(column["air"]), len(axis), dtype=axis.dtype, device=axis.device)
+    if column["air"].any():
+        air = torch.exp(-axis / drawn["air_decay"])
+        shape = 1 - drawn["air"] + air * (drawn["air"] / air.mean(1, keepdim=True))
+    if column["hump"].any():
+        hump = torch.exp(-2.77 * ((axis - drawn["hump_position"]) / drawn["hump_width"]) ** 2)
+        shape = (1 - drawn["hump"]) * shape
+        shape += hump * (drawn["hump"] / hump.mean(1, keepdim=True).clamp_min(1e-12))
     if column["waviness"].any():
+        x = 2 * (axis - axis[0]) / (axis[-1] - axis[0]) - 1
         basis = torch.stack([x, 2 * x**2 - 1, 4 * x**3 - 3 * x, 8 * x**4 - 8 * x**2 + 1])
         lots = torch.stack([column[f"bend_{k}"] for k in range(1, 5)], dim=1)
         shape = shape * torch.exp(drawn["waviness"] * (lots @ basis))

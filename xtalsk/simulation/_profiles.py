@@ -6,6 +6,8 @@ from scipy.fft import next_fast_len
 
 from xtalsk.crystals._ragged import ragged_arange
 
+_ROWS_IN_CACHE = 16
+
 
 def make_generator(rng, device):
     """Return a torch generator on ``device``, seeded from a NumPy RandomState."""
@@ -121,16 +123,22 @@ def broaden(lines, fwhm, eta, positive=True, tail=None):
     -------
     tensor of shape (n, n_points)
     """
+    if lines.device.type == "cpu" and len(lines) > _ROWS_IN_CACHE:
+        columns = (fwhm, eta, tail) if tail is not None else (fwhm, eta)
+        parts = zip(lines.split(_ROWS_IN_CACHE), *(c.split(_ROWS_IN_CACHE) for c in columns), strict=True)
+        return torch.cat([broaden(part, w, e, positive, *t) for part, w, e, *t in parts])
     n_points = lines.shape[-1]
     padded = next_fast_len(n_points + int(20 * float(fwhm.max())) + 1, real=True)
     frequency = torch.fft.rfftfreq(padded, dtype=lines.dtype, device=lines.device)
     width = fwhm[..., None] * (np.pi * frequency)
     transfer = torch.exp(-width).mul_(eta[..., None])
     transfer += torch.exp_(width.square_().mul_(-1 / (4 * np.log(2)))).mul_(1 - eta[..., None])
-    spectrum = torch.fft.rfft(lines, n=padded).mul_(transfer)
     if tail is not None:  # its transform is 1 / (1 - 2πi f τ)
-        spectrum /= torch.complex(torch.ones_like(transfer), -2 * np.pi * frequency * tail[..., None])
+        phase = tail[..., None] * (2 * np.pi * frequency)
+        transfer /= 1 + phase * phase
+        transfer = torch.complex(transfer, transfer * phase)
+    spectrum = torch.fft.rfft(lines, n=padded).mul_(transfer)
     if lines.ndim == 3:
-        spectrum = spectrum.sum(1)
+        spectrum = spectrum.sum(1) if lines.shape[1] > 1 else spectrum[:, 0]
     out = torch.fft.irfft(spectrum, n=padded)[:, :n_points]
     return out.clamp_min_(0) if positive else out

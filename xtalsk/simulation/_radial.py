@@ -9,9 +9,9 @@ _CARBON_HALOES = ((0.48, 0.16, 1.0), (0.85, 0.18, 0.35))  # q and full width in 
 
 
 def radii(size, like):
-    """Radii in pixels at which profiles are sampled, far enough for the corners of an image."""
+    """Radii in pixels for which the points of a profile stand, far enough for the corners of an image."""
     n_points = int(1.1 * size * POINTS_PER_PIXEL)
-    return torch.arange(n_points, device=like.device, dtype=like.dtype) / POINTS_PER_PIXEL
+    return (torch.arange(n_points, device=like.device, dtype=like.dtype) + 0.5) / POINTS_PER_PIXEL
 
 
 def diffuse_profile(q, column):
@@ -61,12 +61,14 @@ def on_pixels(profiles, column, size):
     # squared radius after undoing an ellipse of unchanged area
     cosine, sine = torch.cos(column["ellipse_azimuth"]), torch.sin(column["ellipse_azimuth"])
     stretch = 1 + column["ellipticity"]
-    xx = (cosine**2 / stretch + sine**2 * stretch)[:, None]
-    yy = (sine**2 / stretch + cosine**2 * stretch)[:, None]
-    xy = (2 * sine * cosine * (1 / stretch - stretch))[:, None]
-    radius = torch.addcmul((yy * y * y)[:, :, None], (xy * y)[:, :, None], x[:, None, :])
-    radius = radius.add_((xx * x * x)[:, None, :]).clamp_min_(0).sqrt_()
+    unit = POINTS_PER_PIXEL**2
+    xx = unit * (cosine**2 / stretch + sine**2 * stretch)[:, None]
+    yy = unit * (sine**2 / stretch + cosine**2 * stretch)[:, None]
+    xy = unit * (2 * sine * cosine * (1 / stretch - stretch))[:, None]
+    # the small number keeps rounding from making a square negative
+    index = torch.addcmul((yy * y * y + 1e-2)[:, :, None], (xy * y)[:, :, None], x[:, None, :])
+    index = index.add_((xx * x * x)[:, None, :]).sqrt_()
     n, n_points = profiles[0].shape
-    first = torch.arange(n, device=radius.device, dtype=torch.int32) * n_points
-    index = radius.mul_(POINTS_PER_PIXEL).add_(0.5).to(torch.int32).add_(first[:, None, None]).view(-1)
+    first = torch.arange(n, device=index.device) * n_points
+    index = index.add_(first[:, None, None]).to(torch.int32).view(-1)
     return [p.reshape(-1).index_select(0, index).view(n, size, size) for p in profiles]

@@ -198,13 +198,10 @@ def _usable(crystals, on_error):
 
 def _columns(crystals, usable, radiation, d_min, wavelength, default_u_iso, dtype, device, verbose):
     """Offsets, q, hkl, multiplicity and intensity of all crystals."""
-    families = Families(crystals.rotation_sets)
+    families = Families(crystals, d_min)
     empty = np.empty((0, 3), np.int16), np.empty(0), np.empty(0, np.int16)
     progress = tqdm(range(len(crystals)), desc="reflection families", disable=not verbose)
-    found = [
-        families.of(crystals.lattices[i], crystals.rotation_index[i], d_min) if usable[i] else empty
-        for i in progress
-    ]
+    found = [families[i] if usable[i] else empty for i in progress]
     counts = np.array([len(q) for _, q, _ in found], dtype=np.int64)
     hkl, q, multiplicity = (np.concatenate(column) for column in zip(*found, strict=True))
     intensity = squared_structure_factors(

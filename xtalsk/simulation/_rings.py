@@ -7,32 +7,26 @@ import pandas as pd
 import torch
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import chunks, columns_on, stacked, to_counts
+from xtalsk.simulation._chunks import chunks, columns_on, some_of, to_counts
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._detector import record
-from xtalsk.simulation._electrons import electron_wavelength, on_screen
 from xtalsk.simulation._image import (
     add_direct_beam,
+    alike,
     check_reach,
     draw_geometry,
     hide_behind_stop,
     spread,
 )
-from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains, strained_q
-from xtalsk.simulation._profiles import broaden, check_rows, deposit, gather_lines, make_generator
+from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains
+from xtalsk.simulation._profiles import broaden, check_rows, deposit, make_generator
 from xtalsk.simulation._radial import POINTS_PER_PIXEL, diffuse_profile, offsets, on_pixels, radii
 from xtalsk.simulation._ring_conditions import RingConditions
-from xtalsk.simulation._stamps import stamp
-from xtalsk.simulation._texture import (
-    PLANE_COLUMNS,
-    draw_planes,
-    legendre,
-    legendre_coefficients,
-    plane_cosines,
-)
+from xtalsk.simulation._ring_lines import draw_grains, pole_orders, ring_lines
+from xtalsk.simulation._stamps import stamp_some
+from xtalsk.simulation._texture import PLANE_COLUMNS, draw_planes, legendre
 
-_PIXELS_PER_CHUNK = 32 * 128 * 128
-_MOST_SPOTS = 2000
+_PIXELS_PER_CHUNK = 64 * 128 * 128
 
 
 def rings(
@@ -145,131 +139,53 @@ def render_rings(reflections, rows, drawn, conditions, generator):
     tensor of shape (n, size, size)
     """
     column = columns_on(drawn, reflections.q)
-    rates = ring_rates(reflections, rows, drawn, column, conditions, generator)
-    return record(rates, {name: values[:, None, None] for name, values in column.items()}, generator)
-
-
-def ring_rates(reflections, rows, drawn, column, conditions, generator):
-    """Render the expected electrons of each pixel, shape (n, size, size)."""
     size, pixel = conditions.size, 2 * conditions.q_max / conditions.size
-    pattern, lines = gather_lines(reflections, rows)
-    q = strained_q(reflections, rows, stacked(drawn, STRAIN_COLUMNS), pattern, lines)
-    weight = reflections.intensity[lines] * reflections.multiplicity[lines] / (q * q)
-    if drawn["b_shift"].any():
-        weight = weight * torch.exp(-column["b_shift"][pattern] * q * q / 2)
-    radius = on_screen(q, electron_wavelength(conditions.beam_energy)) / pixel
-    if drawn["calibration"].any():
-        radius = radius * (1 + column["calibration"][pattern])
-    _check_filled(reflections, rows, pattern, radius, size)
-    spots = None
+    lines = ring_lines(reflections, rows, drawn, column, conditions)
+    poles, grains = None, None
+    if (drawn["texture"] != 1).any():
+        poles = pole_orders(reflections, rows, drawn, column, lines)
     if np.isfinite(drawn["n_grains"]).any():
-        spots, weight = _draw_grains(column, pattern, q, radius, weight, reflections, lines, generator)
-    textured = (drawn["texture"] != 1).any()
-    orders = [weight]
-    if textured:
-        poles = _pole_orders(reflections, rows, drawn, column, pattern, lines)
-        orders = [weight * pole for pole in poles.unbind(1)]
-    profiles, scale = _radial_profiles(pattern, radius, orders, column, pixel, size)
-    rates = _on_pixels(profiles, column, size)
-    if spots is not None:
-        spread = poles if textured else None
-        _stamp_grains(rates, scale, spots, spread, column, pixel)
-    rates *= (column["electrons"] / rates.sum((1, 2)).clamp_min(1e-30))[:, None, None]
-    add_direct_beam(rates, column, pixel)
-    return hide_behind_stop(rates, column, drawn)
+        grains, lines = draw_grains(column, lines, poles, pixel, generator)
+    profiles = _radial_profiles(lines, poles, column, pixel, size)
+    order, parts = alike(drawn, size, profiles.device)
+    images = []
+    for part in parts:
+        some = some_of(column, part)
+        rates = _on_pixels(profiles.index_select(1, part), some, size)
+        if grains is not None:
+            stamp_some(rates, part, grains)
+        rates *= (some["electrons"] / rates.sum((1, 2)).clamp_min(1e-30))[:, None, None]
+        add_direct_beam(rates, some, pixel)
+        hide_behind_stop(rates, some)
+        images.append(record(rates, some, generator))
+    return torch.cat(images).index_select(0, torch.argsort(order))
 
 
-def _check_filled(reflections, rows, pattern, radius, size):
-    filled = torch.zeros(len(rows), dtype=torch.bool, device=radius.device)
-    filled[pattern[radius < size / 2]] = True
-    if not filled.all():
-        row = int(rows[int(torch.nonzero(~filled)[0])])
-        raise ValueError(f"crystal {row} ({reflections.ids[row]}) has no ring on the image")
-
-
-def _radial_profiles(pattern, radius, orders, column, pixel, size):
-    """Rings and diffuse scattering against the radius in pixels, for each Legendre order.
-
-    Returns
-    -------
-    profiles : list of tensor of shape (n, n_points)
-    scale : tensor of shape (n,)
-        What the weights of the lines were multiplied by.
-    """
-    points = radii(size, radius)
+def _radial_profiles(lines, poles, column, pixel, size):
+    """Rings and diffuse scattering against the radius in pixels, shape (n_orders, n, n_points)."""
+    points = radii(size, lines.radius)
     shape = len(column["electrons"]), len(points)
     width = spread(column["ring_width"], column, pixel) * POINTS_PER_PIXEL
-    profiles = [deposit(pattern, radius * POINTS_PER_PIXEL, weight, shape) for weight in orders]
+    weight = lines.weight * POINTS_PER_PIXEL
+    weights = [weight] if poles is None else [weight * pole for pole in poles.unbind(1)]
+    position = lines.radius * POINTS_PER_PIXEL - 0.5  # a point stands for the interval that it begins
+    profiles = [deposit(lines.pattern, position, weight, shape) for weight in weights]
     profiles = [broaden(p, width, column["eta"], positive=k == 0) for k, p in enumerate(profiles)]
-    visible = points * (points < size / 2)  # weights of an integral over the disc within q_max
-    share = column["background"]
-    scale = (1 - share) / (profiles[0] @ visible).clamp_min(1e-30)
-    profiles = [profile * scale[:, None] for profile in profiles]
     diffuse = diffuse_profile(points * pixel, column)
-    profiles[0] += diffuse * (share / (diffuse @ visible))[:, None]
-    return profiles, scale
+    visible = points * (points < size / 2)  # weights of an integral over the disc within q_max
+    profiles[0] += diffuse * (column["background"] * POINTS_PER_PIXEL / (diffuse @ visible))[:, None]
+    return torch.stack(profiles)
 
 
 def _on_pixels(profiles, column, size):
     """Look rings up at every pixel; those of textured grains change with the azimuth."""
-    found = on_pixels(profiles, column, size)
-    if len(found) == 1:
-        return found[0]
+    if len(profiles) == 1 or (column["texture"] == 1).all():
+        return on_pixels(profiles[:1], column, size)[0]
     y, x = offsets(column, size)
     toward = torch.cos(column["texture_azimuth"])[:, None, None] * x[:, None, :]
     toward = toward + torch.sin(column["texture_azimuth"])[:, None, None] * y[:, :, None]
     tilt = torch.sin(torch.deg2rad(column["texture_tilt"]))[:, None, None]
     length = torch.sqrt(x[:, None, :] ** 2 + y[:, :, None] ** 2).clamp_min(1e-6)
     polynomials = legendre(tilt * toward / length).movedim(-2, 0)
+    found = on_pixels(profiles, column, size)
     return sum(f * p for f, p in zip(found, polynomials, strict=True)).clamp_min_(0)
-
-
-def _pole_orders(reflections, rows, drawn, column, pattern, lines):
-    """Legendre coefficients of the pole density of each line, shape (m, 5); see `render_rings`."""
-    planes = stacked(drawn, PLANE_COLUMNS)
-    cosine, share = plane_cosines(reflections, rows, planes, pattern, lines)
-    means = (legendre(cosine) * share[:, None, :]).sum(2)
-    return means * legendre_coefficients(column["texture"])[pattern]
-
-
-def _draw_grains(column, pattern, q, radius, weight, reflections, lines, generator):
-    """Take the rings of few grains out of the smooth ones, and draw their grains.
-
-    A reflection of a grain of thickness t is excited within 1/t of the Ewald sphere, which holds for a share
-    of 1 / (t q) of random orientations.
-
-    Returns
-    -------
-    spots : tuple of tensors
-        Line, azimuth and weight of each grain.
-    weight : tensor
-        The weights that remain in smooth rings.
-    """
-    share = (1 / (column["thickness"][pattern] * q)).clamp_max(1)
-    expected = column["n_grains"][pattern] * reflections.multiplicity[lines] * share
-    few = (expected < _MOST_SPOTS) & (weight > 0)
-    number = torch.zeros_like(expected)
-    number[few] = torch.poisson(expected[few], generator=generator)
-    line = torch.repeat_interleave(torch.arange(len(q), device=q.device), number.long())
-    lots = torch.rand(2, len(line), generator=generator, device=q.device, dtype=q.dtype)
-    # grains differ in size and excitation: exponential variates of mean one
-    strength = -torch.log1p(-lots[1]) * (weight / expected.clamp_min(1e-30))[line]
-    spots = pattern[line], line, radius[line], 2 * torch.pi * lots[0], strength
-    return spots, torch.where(few, torch.zeros_like(weight), weight)
-
-
-def _stamp_grains(rates, scale, spots, poles, column, pixel):
-    """Draw the spots of single grains onto images."""
-    pattern, line, radius, azimuth, strength = spots
-    weight = strength * scale[pattern] * 2 * torch.pi * radius
-    if poles is not None:
-        tilt = torch.sin(torch.deg2rad(column["texture_tilt"]))[pattern]
-        toward = tilt * torch.cos(azimuth - column["texture_azimuth"][pattern])
-        weight = weight * (poles[line] * legendre(toward[:, None])[..., 0]).sum(1).clamp_min(0)
-    turn = column["ellipse_azimuth"][pattern]
-    stretch = torch.sqrt(1 + column["ellipticity"])[pattern]
-    along, across = radius * torch.cos(azimuth - turn) * stretch, radius * torch.sin(azimuth - turn) / stretch
-    x = along * torch.cos(turn) - across * torch.sin(turn) + column["center_column"][pattern]
-    y = along * torch.sin(turn) + across * torch.cos(turn) + column["center_row"][pattern]
-    width = spread(column["ring_width"], column, pixel)[pattern]
-    stamp(rates, pattern, y, x, weight, width)

@@ -8,13 +8,14 @@ import torch
 from scipy.spatial.transform import Rotation
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import chunks, columns_on, stacked, to_counts
+from xtalsk.simulation._chunks import chunks, columns_on, some_of, stacked, to_counts
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._detector import record
 from xtalsk.simulation._electrons import electron_wavelength
 from xtalsk.simulation._families import laue_group
 from xtalsk.simulation._image import (
     add_direct_beam,
+    alike,
     check_reach,
     draw_geometry,
     hide_behind_stop,
@@ -24,10 +25,11 @@ from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains, strain_tens
 from xtalsk.simulation._profiles import check_rows, gather_lines, make_generator
 from xtalsk.simulation._radial import diffuse_profile, on_pixels, radii
 from xtalsk.simulation._spot_conditions import SpotConditions
-from xtalsk.simulation._stamps import stamp
+from xtalsk.simulation._stamps import stamp_some
 
-_PIXELS_PER_CHUNK = 32 * 128 * 128
+_PIXELS_PER_CHUNK = 64 * 128 * 128
 _TURN_COLUMNS = ("turn_x", "turn_y", "turn_z")
+_IMAGES_AT_ONCE = 300_000
 _PRECESSION_STEPS = 16
 _FRINGES = 3  # spots are followed to the third zero of their rocking curve
 
@@ -182,15 +184,21 @@ def render_spots(reflections, rows, drawn, conditions, generator):
     weight = weight * seen
     total = torch.zeros_like(column["electrons"]).index_add_(0, pattern, weight)
     weight = weight * ((1 - column["background"]) * column["electrons"] / total.clamp_min(1e-30))[pattern]
+    width = spread(column["spot_width"], column, pixel)[pattern]
     diffuse = diffuse_profile(radii(size, x) * pixel, column)
-    rates = on_pixels([diffuse], column, size)[0]
-    rates *= (column["background"] * column["electrons"] / rates.sum((1, 2)))[:, None, None]
-    width = spread(column["spot_width"], column, pixel)
-    stamp(rates, pattern, y, x, weight, width[pattern])
-    add_direct_beam(rates, column, pixel)
-    hide_behind_stop(rates, column, drawn)
-    counts = record(rates, {name: values[:, None, None] for name, values in column.items()}, generator)
-    return counts, torch.bincount(pattern[seen], minlength=len(rows))
+    order, parts = alike(drawn, size, x.device)
+    images = []
+    for part in parts:
+        some = some_of(column, part)
+        rates = on_pixels([diffuse[part]], some, size)[0]
+        rates *= (some["background"] * some["electrons"] / rates.sum((1, 2)))[:, None, None]
+        stamp_some(rates, part, (pattern, y, x, weight, width))
+        add_direct_beam(rates, some, pixel)
+        hide_behind_stop(rates, some)
+        images.append(record(rates, some, generator))
+    return torch.cat(images).index_select(0, torch.argsort(order)), torch.bincount(
+        pattern[seen], minlength=len(rows)
+    )
 
 
 def _distort(x, y, column, pattern):
@@ -225,55 +233,106 @@ def spot_positions(reflections, rows, drawn, column, conditions):
     pattern, lines = gather_lines(reflections, rows)
     strains = stacked(drawn, STRAIN_COLUMNS)
     q = strained_q(reflections, rows, strains, pattern, lines)
-    groups, axes, line, image = _members(reflections, rows, drawn, strains, pattern)
     hkl = reflections.hkl[lines].to(q.dtype)
-    z = (hkl[line] * axes[:, :, 2][image]).sum(1)
-    screen2 = (q[line] ** 2 - z * z).clamp_min(0)
-    depth2 = 1 / wavelength**2 - screen2
-    # how far the Ewald sphere lies from the zero layer, and the spot from the sphere
-    error = -screen2 / (1 / wavelength + depth2.clamp_min(0).sqrt()) - z
-    swing = screen2.sqrt() * torch.tan(torch.deg2rad(column["precession"]))[pattern][line]
-    excited = error.abs() < _FRINGES / column["thickness"][pattern][line] + swing
-    excited &= (screen2 <= (1.5 * conditions.q_max) ** 2) & (depth2 > 0)
-    line, image, error, swing, depth2 = (v[excited] for v in (line, image, error, swing, depth2))
-    indices = (reflections.hkl[lines[line]].long()[:, None, :] @ groups[image])[:, 0]
+    axes, operations = _image_axes(reflections, rows, drawn, strains, q)
+    limits = column["thickness"].reciprocal() * _FRINGES, torch.tan(torch.deg2rad(column["precession"]))
+    found = [
+        _excited(hkl, q, pattern, axes, some, wavelength, limits, 1.5 * conditions.q_max)
+        for some in _bounded(pattern, axes, len(rows))
+    ]
+    line, image, error, swing = (torch.cat(values) for values in zip(*found, strict=True))
+    indices = (reflections.hkl[lines[line]].long()[:, None, :] @ operations[pattern[line], image])[:, 0]
     once = _first_of_each(pattern[line], indices)
-    line, image, error, swing, depth2 = (v[once] for v in (line, image, error, swing, depth2))
+    line, image, error, swing, indices = (v[once] for v in (line, image, error, swing, indices))
+    across = (hkl[line][:, :, None] * axes[pattern[line], image, :, :2]).sum(1)
     pattern = pattern[line]
     weight = _rocking_curve(error, swing, column["thickness"][pattern]) * reflections.intensity[lines[line]]
     weight = weight * torch.exp(-column["b_shift"][pattern] * q[line] ** 2 / 2)
-    across = (hkl[line][:, :, None] * axes[:, :, :2][image]).sum(1)
-    x, y = (across / (wavelength * depth2.sqrt())[:, None]).unbind(1)
-    return pattern, x, y, weight, indices[once]
+    depth = torch.sqrt(1 / wavelength**2 - (across**2).sum(1))
+    x, y = (across / (wavelength * depth)[:, None]).unbind(1)
+    return pattern, x, y, weight, indices
 
 
-def _members(reflections, rows, drawn, strains, pattern):
-    """Images of each line under the Laue group of its crystal; special ones come more than once.
+def _image_axes(reflections, rows, drawn, strains, like):
+    """Return what turns hkl into its images under the Laue group of each crystal.
 
     Returns
     -------
-    groups : int64 tensor of shape (k, 3, 3)
-        The operations of all patterns.
-    axes : tensor of shape (k, 3, 3)
-        What turns hkl into the image of the operation, in the frame of the picture and 1/Å.
-    line, image : int64 tensor of shape (m,)
-        Line and operation of each image.
+    axes : tensor of shape (n, k, 3, 3)
+        In the frame of the picture and 1/Å; NaN beyond the operations of a crystal.
+    operations : int64 tensor of shape (n, k, 3, 3)
     """
-    device = reflections.q.device
     index = reflections.rotation_index[rows]
-    laue = {k: laue_group(reflections.rotation_sets[k]) for k in np.unique(index)}
+    kinds, kind = np.unique(index, return_inverse=True)
+    groups = [laue_group(reflections.rotation_sets[k]) for k in kinds]
+    padded = np.full((len(groups), max(len(g) for g in groups), 3, 3), np.nan)
+    for place, group in zip(padded, groups, strict=True):
+        place[: len(group)] = group
     turns = Rotation.from_rotvec(stacked(drawn, _TURN_COLUMNS)).as_matrix()
     lattices = reflections.lattices[rows] @ (np.eye(3) + strain_tensors(strains))
     turned = np.linalg.inv(lattices).transpose(0, 2, 1) @ turns.transpose(0, 2, 1)
-    axes = np.concatenate([laue[k] @ a for k, a in zip(index, turned, strict=True)])
-    groups = np.concatenate([laue[k] for k in index])
-    order = torch.tensor([len(laue[k]) for k in index], device=device)
-    first = torch.cumsum(order, 0) - order
-    times = order[pattern]
-    line = torch.repeat_interleave(torch.arange(len(pattern), device=device), times)
-    before = torch.repeat_interleave(torch.cumsum(times, 0) - times, times)
-    image = torch.arange(len(line), device=device) - before + first[pattern][line]
-    return torch.from_numpy(groups).to(device), torch.from_numpy(axes).to(reflections.q), line, image
+    axes = torch.from_numpy(padded[kind] @ turned[:, None]).to(like)
+    operations = torch.from_numpy(np.nan_to_num(padded).astype(np.int64)[kind])
+    return axes, operations.to(like.device)
+
+
+def _bounded(pattern, axes, n):
+    """Split patterns so that the images of their lines fit into memory; slices of lines."""
+    counts = torch.bincount(pattern, minlength=n).cpu().numpy()
+    ends = np.cumsum(counts)
+    start = 0
+    while start < n:
+        stop, widest = start, 0
+        while stop < n:
+            widest = max(widest, counts[stop])
+            if stop > start and (stop - start + 1) * widest * axes.shape[1] > _IMAGES_AT_ONCE:
+                break
+            stop += 1
+        yield slice(ends[start] - counts[start], ends[stop - 1])
+        start = stop
+
+
+def _excited(hkl, q, pattern, axes, some, wavelength, limits, q_max):
+    """Which images of reflections lie near the Ewald sphere.
+
+    Parameters
+    ----------
+    hkl : tensor of shape (m, 3)
+    q : tensor of shape (m,)
+    pattern : int64 tensor of shape (m,)
+    axes : tensor of shape (n, k, 3, 3)
+    some : slice
+        Of the lines, those of whole patterns.
+    wavelength : float
+    limits : tuple of tensor of shape (n,)
+        Largest excitation error in 1/Å and tangent of the precession angle.
+    q_max : float
+
+    Returns
+    -------
+    line, image : int64 tensor of shape (l,)
+    error : tensor of shape (l,)
+        Excitation error in 1/Å.
+    swing : tensor of shape (l,)
+        How far precession moves the reflection, in 1/Å.
+    """
+    first, last = int(pattern[some.start]), int(pattern[some.stop - 1])
+    counts = torch.bincount(pattern[some] - first, minlength=last - first + 1)
+    begin = torch.cumsum(counts, 0) - counts
+    place = torch.arange(some.stop - some.start, device=q.device) - begin[pattern[some] - first]
+    shape = len(counts), int(counts.max())
+    padded = torch.zeros(*shape, 4, dtype=q.dtype, device=q.device)
+    padded[pattern[some] - first, place] = torch.cat([hkl[some], q[some, None]], dim=1)
+    z = padded[..., :3] @ axes[first : last + 1, :, :, 2].transpose(1, 2)
+    screen2 = (padded[..., 3:] ** 2 - z * z).clamp_(0, wavelength**-2)
+    # how far the Ewald sphere lies from the zero layer, and the image from the sphere
+    error = -screen2 / (wavelength**-2 - screen2).sqrt_().add_(1 / wavelength) - z
+    reach, tangent = (limit[first : last + 1, None, None] for limit in limits)
+    limit = reach + screen2.sqrt() * tangent if tangent.any() else reach
+    near = (error.abs() < limit) & (screen2 < q_max * q_max) & (padded[..., 3:] > 0)
+    row, column, image = torch.nonzero(near, as_tuple=True)
+    swing = screen2[row, column, image].sqrt() * tangent[row, 0, 0]
+    return some.start + begin[row] + column, image, error[row, column, image], swing
 
 
 def _first_of_each(pattern, hkl):

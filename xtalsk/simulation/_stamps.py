@@ -3,6 +3,25 @@
 import torch
 
 
+def stamp_some(images, part, spots):
+    """Add those of the spots that lie on some of the images, in place.
+
+    Parameters
+    ----------
+    images : tensor of shape (n, height, width)
+    part : int64 tensor of shape (n,)
+        Which images of the chunk these are.
+    spots : tuple of tensors
+        The arguments of `stamp` for the whole chunk.
+    """
+    place = torch.full((int(spots[0].max()) + 1 if len(spots[0]) else 1,), -1, device=part.device)
+    known = part < len(place)
+    place[part[known]] = torch.arange(len(part), device=part.device)[known]
+    image = place[spots[0]]
+    here = image >= 0
+    stamp(images, image[here], *(values[here] for values in spots[1:]))
+
+
 def stamp(images, image, row, column, weight, fwhm):
     """Add Gaussian spots to images, in place.
 

@@ -1,0 +1,240 @@
+"""How fast patterns are simulated, beside pymatgen, gemmi and plain sums.
+
+Run ``python benchmarks/bench_simulation.py``. Everything runs on one thread, own work and peer in turns; the
+figures are medians. With a CUDA device the rendering is timed there, too, beside the time that writing and
+reading every point once would take. ``--all`` computes all of AMCSD to 0.7 Å as well.
+"""
+
+import argparse
+import resource
+import time
+import warnings
+from dataclasses import replace
+
+import gemmi
+import numpy as np
+import torch
+from pymatgen.analysis.diffraction.xrd import XRDCalculator
+
+from xtalsk import (
+    BrokenEntryWarning,
+    PowderConditions,
+    RingConditions,
+    SpotConditions,
+    load_amcsd,
+    powder,
+    reflections,
+    rings,
+    spots,
+)
+
+MO_K_ALPHA = 0.7107
+D_MIN = 0.7
+
+
+def sixty_structures():
+    """Sixty structures of AMCSD spread in cell volume."""
+    crystals = load_amcsd()
+    order = np.argsort(crystals.volumes)
+    return crystals[order[np.linspace(0, len(order) - 1, 62).astype(int)[1:-1]]]
+
+
+def seconds(work):
+    """How long a piece of work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def interleaved(works, repeats):
+    """Median seconds of each piece of work, all run in turns."""
+    taken = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            taken[name].append(seconds(work))
+    return {name: float(np.median(values)) for name, values in taken.items()}
+
+
+def gemmi_structures(crystals):
+    """Return the same structures, each as an asymmetric unit with its operations."""
+    found = []
+    for i in range(len(crystals)):
+        text = crystals.to_pymatgen(i).to(fmt="cif", symprec=0.01)
+        small = gemmi.make_small_structure_from_block(gemmi.cif.read_string(text).sole_block())
+        small.determine_and_set_spacegroup("S.")
+        small.change_occupancies_to_crystallographic()
+        found.append(small)
+    return found
+
+
+def gemmi_structure_factors(small):
+    """Structure factors of the unique reflections, one call of the C++ code each."""
+    calculator = gemmi.StructureFactorCalculatorX(small.cell)
+    hkl = gemmi.make_miller_array(small.cell, small.spacegroup, D_MIN)
+    return [calculator.calculate_sf_from_small_structure(small, h) for h in hkl.tolist()]
+
+
+def time_structure_factors(repeats):
+    """Milliseconds a structure, and ratios to both peers, of all sixty and of the median one."""
+    crystals = sixty_structures()
+    theirs = gemmi_structures(crystals)
+    structures = [crystals.to_pymatgen(i) for i in range(len(crystals))]
+    calculator = XRDCalculator(wavelength=MO_K_ALPHA)
+    two_theta = (0, 2 * np.degrees(np.arcsin(MO_K_ALPHA / (2 * D_MIN))))
+    own = interleaved(
+        {
+            "own": lambda: reflections(crystals, "xray", D_MIN, wavelength=MO_K_ALPHA),
+            "gemmi": lambda: [gemmi_structure_factors(small) for small in theirs],
+        },
+        repeats,
+    )
+    peer = [
+        seconds(lambda s=s: calculator.get_pattern(s, scaled=False, two_theta_range=two_theta))
+        for s in structures
+    ]
+    single = [
+        interleaved(
+            {
+                "own": lambda i=i: reflections(crystals[i], "xray", D_MIN, wavelength=MO_K_ALPHA),
+                "gemmi": lambda i=i: gemmi_structure_factors(theirs[i]),
+            },
+            3,
+        )
+        for i in range(len(crystals))
+    ]
+    n = len(crystals)
+    n = len(crystals)
+    mean = {"own": own["own"] / n, "gemmi": own["gemmi"] / n, "pymatgen": np.mean(peer)}
+    median = {name: np.median([one[name] for one in single]) for name in ("own", "gemmi")}
+    median["pymatgen"] = np.median(peer)
+    print(f"structure factors to {D_MIN} Å, X-rays, ms a structure (60 of AMCSD spread in volume)")
+    print(f"  {'':<10} {'all in one call':>16} {'own faster by':>14} {'one by one, median':>20}")
+    for name in mean:
+        ratio = mean[name] / mean["own"]
+        print(f"  {name:<10} {1e3 * mean[name]:>16.2f} {ratio:>14.2f} {1e3 * median[name]:>20.2f}")
+    print(f"  median of pymatgen / mean of own in one call: {median['pymatgen'] / mean['own']:.0f}")
+
+
+def five_hundred_lines(radiation, n):
+    """Reflections of a random set of lines: n crystals of 500 lines each within range."""
+    crystals = load_amcsd()
+    d_min = {"xray": 0.78, "electron": 0.7}[radiation]
+    large = np.flatnonzero((crystals.volumes > 700) & (crystals.volumes < 1500))
+    chosen = crystals[large[:: len(large) // (4 * n)]]
+    lines = reflections(chosen, radiation, d_min, wavelength=1.540593 if radiation == "xray" else None)
+    rng = np.random.default_rng(0)
+    keep, counts = [], []
+    for i in range(len(lines)):
+        rows = np.arange(lines.offsets[i], lines.offsets[i + 1])
+        if len(rows) >= 500 and len(counts) < n:
+            keep.append(np.sort(rng.choice(rows, 500, replace=False)))
+            counts.append(i)
+    keep, counts = torch.from_numpy(np.concatenate(keep)), np.array(counts)
+    columns = {name: getattr(lines, name)[keep] for name in ("q", "hkl", "multiplicity", "intensity")}
+    per_crystal = {name: getattr(lines, name)[counts] for name in ("lattices", "rotation_index", "ids")}
+    return replace(lines, offsets=500 * np.arange(len(counts) + 1), **columns, **per_crystal)
+
+
+def direct_sum(axis, two_theta, weight, fwhm, eta):
+    """One powder pattern as one would write it down in NumPy: every line at every point."""
+    x = 2 * (axis - two_theta[:, None]) / fwhm
+    return weight @ (eta / (1 + x * x) + (1 - eta) * np.exp(-np.log(2) * x * x))
+
+
+def time_rendering(device, n, repeats):
+    """Patterns per second, counts included."""
+    powder_lines = on_device(five_hundred_lines("xray", 64), device)
+    ring_lines = on_device(five_hundred_lines("electron", 64), device)
+    rows = np.arange(n) % 64
+    axis = (10.0, 10 + 4095 * 0.02, 0.02)
+    plain = replace(PowderConditions.ideal(), two_theta=axis, size=(300.0, 3000.0), background=50.0)
+    works = {
+        "powder, 4096 points, 500 lines, one pseudo-Voigt width": lambda: powder(powder_lines, rows, plain),
+        "powder, typical: changing widths, two wavelengths, background": lambda: powder(
+            powder_lines, rows, replace(PowderConditions(), two_theta=axis)
+        ),
+        "powder, harsh": lambda: powder(
+            powder_lines, rows, replace(PowderConditions.harsh(), two_theta=axis)
+        ),
+    }
+    for size in (128, 256):
+        works[f"rings {size}², typical: own centre and ellipse"] = lambda size=size: rings(
+            ring_lines, rows, RingConditions(size=size)
+        )
+    works["rings 128², harsh"] = lambda: rings(ring_lines, rows, replace(RingConditions.harsh(), size=128))
+    hundred = SpotConditions(size=128, thickness=60.0)
+    works["spots 128², 60 Å thick"] = lambda: spots(ring_lines, rows, hundred)
+    rng = np.random.default_rng(0)
+    points, at = np.arange(4096) * 0.02 + 10, rng.uniform(10, 92, 500)
+    peer = f"powder in NumPy: {len(at)} pseudo-Voigt functions at every point, no noise"
+    works[peer] = lambda: direct_sum(points, at, np.ones(500), 0.1, 0.5)
+    for work in works.values():
+        work()
+    taken = interleaved(works, repeats)
+    rates = {name: (1 if name == peer else n) / value for name, value in taken.items()}
+    print(f"\npatterns per second on {device}, counting noise included, {n} a call; ratio to NumPy's sum")
+    for name, rate in rates.items():
+        print(f"  {name:<64} {rate:9.0f} {rate / rates[peer]:7.1f}")
+    drawn = spots(ring_lines, rows, hundred, random_state=0, return_conditions=True)[1]
+    print(f"  spots on the image: median {drawn['n_spots'].median():.0f}")
+    return rates
+
+
+def on_device(lines, device):
+    """Move reflections."""
+    columns = {name: getattr(lines, name).to(device) for name in ("q", "hkl", "multiplicity", "intensity")}
+    return replace(lines, **columns)
+
+
+def time_floor(device):
+    """Patterns per second if each point were only written once and read once in single precision."""
+    big = torch.empty(256 * 1024**2, device=device)
+    torch.cuda.synchronize()
+    taken = np.median([seconds(lambda: (big.add_(1), torch.cuda.synchronize())) for _ in range(10)])
+    per_point = taken / big.numel()
+    print("floor, one pass over memory: " + ", ".join(
+        f"{name} {1 / (points * per_point):.2g}/s"
+        for name, points in (("powder 4096", 4096), ("rings 128²", 128**2), ("rings 256²", 256**2))
+    ))  # fmt: skip
+
+
+def time_all():
+    """All of AMCSD, X-rays to 0.7 Å."""
+    crystals = load_amcsd()
+    taken = seconds(lambda: reflections(crystals, "xray", D_MIN, wavelength=MO_K_ALPHA))
+    print(f"\nall {len(crystals)} structures of AMCSD to {D_MIN} Å: {taken:.1f} s")
+
+
+def memory_of_rendering():
+    """Growth of the peak memory beyond the result when four times as many images are rendered."""
+    lines = five_hundred_lines("electron", 16)
+    rings(lines, np.arange(16), RingConditions(size=256))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    images = rings(lines, np.arange(1000) % 16, RingConditions(size=256))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"1,000 ring images of 256²: {images.nbytes / 2**20:.0f} MiB of counts, "
+        f"peak memory grew by {after - before:.0f} MiB"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--all", action="store_true", help="all of AMCSD, too")
+    parser.add_argument("--n", type=int, default=512, help="patterns a call")
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", BrokenEntryWarning)
+    torch.set_num_threads(1)
+    time_structure_factors(options.repeats)
+    time_rendering("cpu", options.n, options.repeats)
+    memory_of_rendering()
+    if options.all:
+        time_all()
+    if torch.cuda.is_available():
+        time_rendering("cuda", 64 * options.n, options.repeats)
+        time_floor("cuda")
+
+
+if __name__ == "__main__":
+    main()
