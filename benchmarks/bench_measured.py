@@ -36,8 +36,10 @@ def measured_specimens(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file")
-    X_measured, y_measured = measured_specimens(parser.parse_args().file)
-    X, y, _ = make_specimens(load_amcsd(), "powder", random_state=0, verbose=1)
+    parser.add_argument("--conditions", nargs="+", default=["ideal", "typical", "harsh"])
+    parser.add_argument("--n-replicas", type=int, default=1, help="patterns of each structure")
+    options = parser.parse_args()
+    X_measured, y_measured = measured_specimens(options.file)
     features = make_features(diffraction=("powder", PowderProfile(n_bins=1024, q_range=(0.1, 0.9))))
     models = {
         "network": FusionClassifier(hierarchy="space_group", augment=0.5, random_state=0),
@@ -45,13 +47,19 @@ def main():
         "prior": make_baseline("prior"),
     }
     rows = {}
-    for name, model in models.items():
-        fitted = make_pipeline(features, model).fit(X, y)
-        rows[name] = level_scores(
-            y_measured, fitted.predict_proba(X_measured), fitted.classes_, hierarchy="space_group"
-        )
+    for conditions in options.conditions:
+        X, y, _ = make_specimens(
+            load_amcsd(), "powder", conditions=conditions, n_replicas=options.n_replicas, random_state=0,
+            verbose=1,
+        )  # fmt: skip
+        for name, model in models.items():
+            fitted = make_pipeline(features, model).fit(X, y)
+            rows[conditions, name] = level_scores(
+                y_measured, fitted.predict_proba(X_measured), fitted.classes_, hierarchy="space_group"
+            )
+            print(conditions, name, rows[conditions, name], flush=True)
     columns = ["crystal_system_accuracy", "space_group_accuracy", "space_group_top5"]
-    print(f"{len(X_measured)} measured patterns")
+    print(f"{len(X_measured)} measured patterns; trained on {options.n_replicas} of each structure of AMCSD")
     print(pd.DataFrame(rows).T[columns].round(3).to_string())
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from xtalsk._version import __version__
 
 _PUBLIC = {
-    "crystals": ["BrokenEntryWarning", "CrystalSet", "make_random_crystals"],
+    "crystals": ["BrokenEntryWarning", "CrystalSet"],
     "simulation": [
         "Detector",
         "PowderConditions",
@@ -23,9 +23,10 @@ _PUBLIC = {
         "reflections",
         "rings",
         "spots",
+        "vary_sites",
     ],
     "io": ["DiffractionImage", "Profile", "read_image", "read_profile"],
-    "datasets": ["compound_groups", "load_amcsd", "make_specimens"],
+    "datasets": ["compound_groups", "load_amcsd", "make_random_crystals", "make_specimens"],
     "diffraction": ["PeakHistogram", "PowderProfile", "RadialProfile"],
     "composition": ["CompositionStatistics", "ElementFractions", "ElementPresence", "RankedElements"],
     "neural": ["FusionClassifier"],

@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 
 from xtalsk.crystals import BrokenEntryWarning, CrystalSet
 from xtalsk.crystals._labels import element_of_label
-from xtalsk.simulation import reflections
+from xtalsk.simulation import reflections, vary_sites
 from xtalsk.simulation._form_factors import form_factors
 from xtalsk.simulation._reflections import DEFAULT_U_ISO
 
@@ -272,6 +272,28 @@ def test_crystals_that_cannot_be_right_are_named(sixty):
     if np.diff(three.offsets)[0] > 1:
         with pytest.warns(BrokenEntryWarning, match="crystal 0"):
             reflections(across, d_min=1.0)
+
+
+def test_varied_sites_keep_the_symmetry(amcsd):
+    """Lines merged by symmetry equal the direct sum over all members of a family."""
+    quartz = amcsd[(amcsd.groups == "Quartz") & (amcsd.formulas == "SiO2")][:1]
+    varied = vary_sites(quartz, vacancies=0.3, u_iso=0.5, random_state=0)
+    assert (varied.occupancies < quartz.occupancies).all()
+    assert varied.occupancies.min() > 0.7
+    for z in (8, 14):
+        assert len(np.unique(varied.occupancies[varied.atomic_numbers == z])) == 1
+    before, after = (reflections(c, "electron", 1.0) for c in (quartz, varied))
+    np.testing.assert_array_equal(before.hkl, after.hkl)
+    ratio = after.intensity / before.intensity
+    assert ratio.std() > 0.01
+    again = vary_sites(quartz, vacancies=0.3, u_iso=0.5, random_state=0)
+    np.testing.assert_array_equal(varied.u_iso, again.u_iso)
+    same = vary_sites(quartz, vacancies=0, u_iso=0, random_state=0)
+    np.testing.assert_array_equal(same.occupancies, quartz.occupancies)
+    with pytest.raises(ValueError, match="vacancies must be a share"):
+        vary_sites(quartz, vacancies=1.0)
+    with pytest.raises(ValueError, match="u_iso must be at least 0"):
+        vary_sites(quartz, u_iso=-1)
 
 
 def test_empty_and_bad_arguments(sixty):

@@ -9,6 +9,7 @@ from xtalsk.simulation._powder_conditions import PowderConditions
 from xtalsk.simulation._reflections import Reflections, reflections
 from xtalsk.simulation._ring_conditions import RingConditions
 from xtalsk.simulation._rings import rings
+from xtalsk.simulation._sites import vary_sites
 from xtalsk.simulation._spot_conditions import SpotConditions
 from xtalsk.simulation._spots import spots
 
@@ -26,4 +27,5 @@ __all__ = [
     "reflections",
     "rings",
     "spots",
+    "vary_sites",
 ]

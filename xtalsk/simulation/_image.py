@@ -9,16 +9,6 @@ _PIXELS_PER_PART = 8 * 128 * 128
 _PIXEL_WIDTH2 = 8 * np.log(2) / 12  # of the Gaussian whose variance is that of a pixel's width
 
 
-def check_image(size, q_max, off_center):
-    """Check the geometry that ring and spot images share."""
-    if not (isinstance(size, int | np.integer) and size >= 32):
-        raise ValueError(f"size must be an integer of at least 32 pixels, got {size!r}")
-    if not (np.isfinite(q_max) and q_max > 0):
-        raise ValueError(f"q_max must be a positive number of 1/Å, got {q_max!r}")
-    if not 0 <= off_center <= 0.25:
-        raise ValueError(f"off_center must be a share from 0 to 0.25, got {off_center!r}")
-
-
 def check_reach(reflections, q_max):
     """Check that reflections are of electrons and fill an image."""
     if reflections.radiation != "electron":

@@ -1,18 +1,16 @@
 """How ring images are recorded."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import loguniform
 
-from xtalsk.simulation._conditions import Conditions, Sometimes
-from xtalsk.simulation._detector import Detector
-from xtalsk.simulation._electrons import camera_pixel_size, electron_wavelength
-from xtalsk.simulation._image import check_image
+from xtalsk.simulation._conditions import Sometimes
+from xtalsk.simulation._image_conditions import HARSH, IDEAL, ImageConditions
 
 
 @dataclass(frozen=True, repr=False)
-class RingConditions(Conditions):
+class RingConditions(ImageConditions):
     """How images of a polycrystal are recorded in an electron microscope.
 
     The first four fields are plain. Each of the others is a number, a pair (low, high) that is drawn
@@ -84,90 +82,28 @@ class RingConditions(Conditions):
     0.561
     """
 
-    size: int = 256
-    q_max: float = 1.0
-    beam_energy: float = 200.0
-    off_center: float = 0.05
-    electrons: object = 1e5
     ring_width: object = (0.006, 0.015)
     eta: object = (0.2, 0.6)
     n_grains: object = np.inf
     thickness: object = 100.0
     texture: object = 1.0
     texture_tilt: object = 0.0
-    strain: object = 0.0
-    calibration: object = 0.0
-    b_shift: object = 0.0
-    background: object = (0.2, 0.6)
-    background_decay: object = (0.12, 0.4)
-    support: object = 0.0
-    direct_beam: object = (0.02, 0.2)
     beam_width: object = (0.01, 0.03)
-    ellipticity: object = (0.0, 0.02)
-    beam_stop: object = 0.5
-    detector: Detector = Detector()  # noqa: RUF009
 
-    _plain = ("size", "q_max", "beam_energy", "off_center")
-    _limits = {
-        "electrons": (1e-9, np.inf),
+    _limits = ImageConditions._limits | {
         "ring_width": (1e-6, np.inf),
         "eta": (0, 1),
         "n_grains": (1, np.inf),
         "thickness": (1, np.inf),
         "texture": (0.2, 3),
         "texture_tilt": (0, 90),
-        "strain": (0, 0.2),
-        "calibration": (-0.5, 0.5),
-        "background": (0, 1),
-        "background_decay": (1e-6, np.inf),
-        "support": (0, 1),
-        "direct_beam": (0, np.inf),
         "beam_width": (1e-6, np.inf),
-        "ellipticity": (0, 1),
-        "beam_stop": (0, 1),
     }
-
-    def __post_init__(self):
-        check_image(self.size, self.q_max, self.off_center)
-        electron_wavelength(self.beam_energy)
-        super().__post_init__()
-
-    @classmethod
-    def from_camera(cls, *, beam_energy, camera_length, pixel_pitch, size=256, **fields):
-        """Make those of a camera of known length.
-
-        Parameters
-        ----------
-        beam_energy : float
-            In keV.
-        camera_length : float
-            In mm.
-        pixel_pitch : float
-            In µm.
-        size : int
-        **fields
-            The other fields.
-
-        Returns
-        -------
-        RingConditions
-        """
-        q_max = size / 2 * camera_pixel_size(beam_energy, camera_length, pixel_pitch)
-        return cls(size=size, q_max=q_max, beam_energy=beam_energy, **fields)
 
     @classmethod
     def ideal(cls):
         """Make those of sharp concentric rings, without background, on a perfect detector."""
-        return cls(
-            ring_width=0.008,
-            eta=0.0,
-            off_center=0.0,
-            background=0.0,
-            direct_beam=0.0,
-            ellipticity=0.0,
-            beam_stop=0.0,
-            detector=Detector.ideal(),
-        )
+        return cls(**IDEAL, ring_width=0.008, eta=0.0)
 
     @classmethod
     def typical(cls):
@@ -176,24 +112,13 @@ class RingConditions(Conditions):
 
     @classmethod
     def harsh(cls):
-        """Make those of low doses: few or textured grains, strain, haloes of the support, and any camera."""
-        return replace(
-            cls(),
-            off_center=0.08,
-            electrons=loguniform(3e3, 1e6),
+        """Make those of low doses: few or textured grains, strain, haloes of the support, any camera."""
+        return cls(
+            **HARSH,
             ring_width=(0.004, 0.03),
             eta=(0.0, 1.0),
-            n_grains=Sometimes(0.5, loguniform(30, 3000), otherwise=np.inf),
+            n_grains=Sometimes(0.5, loguniform(100, 5000), otherwise=np.inf),
             thickness=(50.0, 300.0),
             texture=Sometimes(0.4, (0.4, 1.0), otherwise=1.0),
             texture_tilt=Sometimes(0.3, (0.0, 45.0)),
-            strain=Sometimes(0.7, (0.0, 0.01)),
-            calibration=(-0.02, 0.02),
-            b_shift=(0.0, 1.0),
-            background=(0.2, 0.9),
-            background_decay=(0.08, 0.5),
-            support=Sometimes(0.5, (0.0, 0.7)),
-            direct_beam=(0.0, 0.5),
-            ellipticity=(0.0, 0.04),
-            detector=Detector.harsh(),
         )

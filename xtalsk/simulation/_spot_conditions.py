@@ -1,21 +1,19 @@
 """How spot patterns are recorded."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import loguniform
 
-from xtalsk.simulation._conditions import Conditions, Sometimes
-from xtalsk.simulation._detector import Detector
-from xtalsk.simulation._electrons import electron_wavelength
-from xtalsk.simulation._image import check_image
+from xtalsk.simulation._conditions import Sometimes
+from xtalsk.simulation._image_conditions import HARSH, IDEAL, ImageConditions
 
 
 @dataclass(frozen=True, repr=False)
-class SpotConditions(Conditions):
+class SpotConditions(ImageConditions):
     """How diffraction patterns of single crystals are recorded in an electron microscope.
 
-    The first five fields are plain. Each of the others is a number, a pair (low, high) that is drawn
+    The first five fields below are plain. Each of the others is a number, a pair (low, high) that is drawn
     uniformly for each image, `Sometimes` or a scipy.stats distribution.
 
     Parameters
@@ -59,47 +57,21 @@ class SpotConditions(Conditions):
     1.0
     """
 
-    size: int = 256
-    q_max: float = 1.0
-    beam_energy: float = 200.0
-    off_center: float = 0.05
     zone_axis: object = "random"
     mistilt: object = (0.0, 0.5)
-    electrons: object = 1e5
     thickness: object = (50.0, 500.0)
     precession: object = 0.0
     spot_width: object = (0.008, 0.02)
-    strain: object = 0.0
-    calibration: object = 0.0
-    b_shift: object = 0.0
-    background: object = (0.1, 0.5)
-    background_decay: object = (0.12, 0.4)
-    support: object = 0.0
-    direct_beam: object = (0.1, 1.0)
-    ellipticity: object = (0.0, 0.02)
-    beam_stop: object = 0.3
-    detector: Detector = Detector()  # noqa: RUF009
 
-    _plain = ("size", "q_max", "beam_energy", "off_center", "zone_axis")
-    _limits = {
+    _plain = (*ImageConditions._plain, "zone_axis")
+    _limits = ImageConditions._limits | {
         "mistilt": (0, 90),
-        "electrons": (1e-9, np.inf),
         "thickness": (1, np.inf),
         "precession": (0, 10),
         "spot_width": (1e-6, np.inf),
-        "strain": (0, 0.2),
-        "calibration": (-0.5, 0.5),
-        "background": (0, 1),
-        "background_decay": (1e-6, np.inf),
-        "support": (0, 1),
-        "direct_beam": (0, np.inf),
-        "ellipticity": (0, 1),
-        "beam_stop": (0, 1),
     }
 
     def __post_init__(self):
-        check_image(self.size, self.q_max, self.off_center)
-        electron_wavelength(self.beam_energy)
         if not (isinstance(self.zone_axis, str) and self.zone_axis in ("random", "low_index")):
             axis = np.asarray(self.zone_axis)
             if axis.shape != (3,) or axis.dtype.kind not in "iuf" or not axis.any():
@@ -111,17 +83,7 @@ class SpotConditions(Conditions):
     @classmethod
     def ideal(cls):
         """Make those of zone-axis patterns without background on a perfect detector."""
-        return cls(
-            off_center=0.0,
-            zone_axis="low_index",
-            mistilt=0.0,
-            thickness=100.0,
-            background=0.0,
-            direct_beam=0.0,
-            ellipticity=0.0,
-            beam_stop=0.0,
-            detector=Detector.ideal(),
-        )
+        return cls(**IDEAL, zone_axis="low_index", mistilt=0.0, thickness=100.0)
 
     @classmethod
     def typical(cls):
@@ -130,21 +92,10 @@ class SpotConditions(Conditions):
 
     @classmethod
     def harsh(cls):
-        """Make those of low doses, sometimes precessed, strain, haloes of the support, and any camera."""
-        return replace(
-            cls(),
-            off_center=0.08,
-            electrons=loguniform(1e3, 1e6),
+        """Make those of low doses, sometimes precessed: strain, haloes of the support, any camera."""
+        return cls(
+            **HARSH,
             thickness=loguniform(30, 1000),
             precession=Sometimes(0.3, (0.3, 1.5)),
             spot_width=(0.004, 0.04),
-            strain=Sometimes(0.7, (0.0, 0.01)),
-            calibration=(-0.02, 0.02),
-            b_shift=(0.0, 1.0),
-            background=(0.1, 0.9),
-            background_decay=(0.08, 0.5),
-            support=Sometimes(0.5, (0.0, 0.7)),
-            direct_beam=(0.0, 3.0),
-            ellipticity=(0.0, 0.04),
-            detector=Detector.harsh(),
         )

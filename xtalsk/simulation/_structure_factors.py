@@ -37,7 +37,7 @@ def squared_structure_factors(
     -------
     tensor of ``dtype``, shape (m,), on ``device``
     """
-    kind_of_atom, kinds = _kinds(crystals, u_iso)
+    kind_of_atom, kinds = site_kinds(crystals, u_iso)
     starts = np.concatenate([[0], np.cumsum(counts)])
     out = torch.zeros(len(q), dtype=dtype, device=device)
     chunks = _chunks(counts, np.diff(crystals.offsets))
@@ -71,11 +71,20 @@ class _Padding:
         return tuple(torch.from_numpy(index).to(device) for index in self.place)
 
 
-def _kinds(crystals, u_iso):
-    """Atoms of one crystal, element and displacement are one kind.
+def site_kinds(crystals, u_iso):
+    """Sort sites into kinds: those of one crystal, element and displacement are one.
 
-    Returns the number of the kind of each atom within its crystal, and the columns crystal, atomic number
-    and u_iso of all kinds, by crystal.
+    Parameters
+    ----------
+    crystals : CrystalSet
+    u_iso : ndarray of shape (n_sites,)
+
+    Returns
+    -------
+    kind : ndarray of int, shape (n_sites,)
+        Number of the kind of each site within its crystal.
+    kinds : tuple of ndarray of shape (n_kinds,)
+        Crystal, atomic number and displacement of each kind, by crystal.
     """
     labels = np.stack([u_iso, crystals.atomic_numbers, crystals.crystal_of_site])
     order = np.lexsort(labels)

@@ -17,6 +17,7 @@ from xtalsk.crystals._orbits import wrap
 from xtalsk.crystals._pymatgen import formula_of
 from xtalsk.crystals._ragged import ragged_arange, unique_rotations
 from xtalsk.crystals._wyckoff import WyckoffTable, draw_positions, has_space_group, space_group_operations
+from xtalsk.datasets._amcsd import load_amcsd
 from xtalsk.symmetry import bravais_lattice, check_space_group, crystal_system
 
 _LATTICE_POINTS = {"P": 1, "S": 2, "I": 2, "F": 4, "R": 3}
@@ -74,8 +75,6 @@ def _describe(reference):
 
 @cache
 def _describe_amcsd():
-    from xtalsk.datasets import load_amcsd
-
     return _describe(load_amcsd())
 
 
@@ -343,7 +342,7 @@ def make_random_crystals(
 
     Examples
     --------
-    >>> from xtalsk.crystals import make_random_crystals
+    >>> from xtalsk.datasets import make_random_crystals
     >>> crystals = make_random_crystals([2, 62, 225], n_per_group=2, random_state=0)
     >>> len(crystals), crystals.space_groups.tolist()
     (6, [2, 2, 62, 62, 225, 225])

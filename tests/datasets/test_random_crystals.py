@@ -4,9 +4,8 @@ import pytest
 import spglib
 
 from xtalsk.crystals import CrystalSet
-from xtalsk.crystals._random import make_random_crystals
 from xtalsk.crystals._wyckoff import primitive_axes, space_group_operations, wyckoff_positions
-from xtalsk.datasets import load_amcsd
+from xtalsk.datasets import load_amcsd, make_random_crystals
 
 RADII = np.array([0.0] + [gemmi.Element(z).covalent_r for z in range(1, 99)])
 KINDS = {  # (multiplicity, freedom) as International Tables A lists them
