@@ -17,6 +17,7 @@ from xtalsk.simulation import (
     camera_pixel_size,
     electron_wavelength,
 )
+from xtalsk.simulation._chunks import Counts
 from xtalsk.simulation._counting import poisson
 
 KINDS = [Detector, PowderConditions, RingConditions, SpotConditions]
@@ -110,3 +111,14 @@ def test_counts_of_mixed_rates_keep_their_places():
     counts = poisson(mostly_high, torch.Generator().manual_seed(1))
     assert counts[:, 0].max() < 6
     assert counts[:, 1:].min() > 100
+
+
+def test_counts_of_chunks_widen_as_needed():
+    counts = Counts(5)
+    counts.add(torch.tensor([[1.0, 65535.0], [0.0, 7.0]]))
+    assert counts.values.dtype == np.uint16
+    counts.add(torch.tensor([[70000.0, 2.0]]))
+    assert counts.values.dtype == np.uint32
+    counts.add(torch.tensor([[5e9, 3.0], [4.0, 1.0]], dtype=torch.float64))
+    assert counts.values.dtype == np.float64
+    assert counts.values.tolist() == [[1, 65535], [0, 7], [70000, 2], [5e9, 3], [4, 1]]

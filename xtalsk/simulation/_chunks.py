@@ -46,12 +46,29 @@ def stacked(drawn, names):
     return np.stack([drawn[name] for name in names], axis=1)
 
 
-def to_counts(batches):
-    """Join batches of counts into the smallest unsigned NumPy array that holds them all."""
-    largest = max(float(batch.max()) for batch in batches)
-    if largest < 2**31:  # through integers of the same size, which is several times faster
-        dtype = np.uint16 if largest < 2**16 else np.uint32
-        batches = [batch.to(torch.int32) for batch in batches]
-    else:
-        dtype = np.uint32 if largest < 2**32 else np.float64
-    return np.concatenate([batch.cpu().numpy().astype(dtype) for batch in batches])
+class Counts:
+    """Counts of many patterns in the smallest unsigned integers that hold them all.
+
+    Parameters
+    ----------
+    n : int
+        Number of patterns.
+    """
+
+    def __init__(self, n):
+        self._n, self._done = n, 0
+        self.values = None
+
+    def add(self, batch):
+        """Append the counts of a chunk, a tensor of shape (k, ...)."""
+        largest = float(batch.max())
+        if largest < 2**31:  # through integers of the same size, which is several times faster
+            batch, dtype = batch.to(torch.int32), np.uint16 if largest < 2**16 else np.uint32
+        else:
+            dtype = np.uint32 if largest < 2**32 else np.float64
+        if self.values is None:
+            self.values = np.empty((self._n, *batch.shape[1:]), dtype=dtype)
+        elif np.dtype(dtype).itemsize > self.values.itemsize:
+            self.values = self.values.astype(dtype)
+        self.values[self._done : self._done + len(batch)] = batch.cpu().numpy()
+        self._done += len(batch)

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import chunks, columns_on, to_counts
+from xtalsk.simulation._chunks import Counts, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import poisson
 from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains
@@ -84,11 +84,10 @@ def powder(
     rng = check_random_state(random_state)
     drawn = draw_powder(conditions, reflections, rows, rng)
     generator = make_generator(rng, reflections.q.device)
-    batches = []
+    counts = Counts(len(rows))
     for some, part in chunks(rows, drawn, _PATTERNS_PER_CHUNK, "powder patterns", verbose):
-        batches.append(render_powder(reflections, some, part, conditions, generator))
-    counts = to_counts(batches)
-    return (counts, drawn) if return_conditions else counts
+        counts.add(render_powder(reflections, some, part, conditions, generator))
+    return (counts.values, drawn) if return_conditions else counts.values
 
 
 def _check_reach(reflections, conditions):

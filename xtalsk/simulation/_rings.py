@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import chunks, columns_on, some_of, to_counts
+from xtalsk.simulation._chunks import Counts, chunks, columns_on, some_of
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._detector import record
 from xtalsk.simulation._image import (
@@ -101,11 +101,10 @@ def rings(
     drawn = draw_rings(conditions, reflections, rows, rng)
     generator = make_generator(rng, reflections.q.device)
     chunk = max(1, _PIXELS_PER_CHUNK // conditions.size**2)
-    batches = []
+    images = Counts(len(rows))
     for some, part in chunks(rows, drawn, chunk, "ring images", verbose):
-        batches.append(render_rings(reflections, some, part, conditions, generator))
-    images = to_counts(batches)
-    return (images, drawn) if return_conditions else images
+        images.add(render_rings(reflections, some, part, conditions, generator))
+    return (images.values, drawn) if return_conditions else images.values
 
 
 def draw_rings(conditions, reflections, rows, rng):

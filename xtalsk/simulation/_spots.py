@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import chunks, columns_on, some_of, stacked, to_counts
+from xtalsk.simulation._chunks import Counts, chunks, columns_on, some_of, stacked
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._detector import record
 from xtalsk.simulation._electrons import electron_wavelength
@@ -108,12 +108,12 @@ def spots(
     drawn = draw_spots(conditions, reflections, rows, rng)
     generator = make_generator(rng, reflections.q.device)
     chunk = max(1, _PIXELS_PER_CHUNK // conditions.size**2)
-    batches, numbers = [], []
+    images, numbers = Counts(len(rows)), []
     for some, part in chunks(rows, drawn, chunk, "spot patterns", verbose):
-        images, number = render_spots(reflections, some, part, conditions, generator)
-        batches.append(images)
+        counts, number = render_spots(reflections, some, part, conditions, generator)
+        images.add(counts)
         numbers.append(number)
-    images = to_counts(batches)
+    images = images.values
     if n_zones > 1:
         images = images.reshape(-1, n_zones, *images.shape[1:])
     if not return_conditions:
