@@ -272,3 +272,43 @@ def test_published_patterns_have_no_background(gold_xray):
 def test_powder_arguments(gold_xray, arguments, message):
     with pytest.raises(ValueError, match=message):
         powder(gold_xray, **arguments)
+
+
+def test_exposure_time_sets_the_counts_of_all_lines(gold_xray):
+    conditions = replace(IDEAL, two_theta=(30, 90, 0.02), line_counts=50_000.0)
+    counts = powder(gold_xray, np.zeros(5, int), conditions, random_state=0)
+    np.testing.assert_allclose(counts.sum(1), 50_000, rtol=0.02)
+
+
+def test_zoned_crystals_split_lines(rutile):
+    """The widths of lines grow, their areas stay."""
+    r = reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
+    plain = replace(IDEAL, two_theta=(25, 79, 0.01), w=0.0025)
+    one = powder(r, None, plain, random_state=3)[0].astype(float)
+    zoned, drawn = powder(r, None, replace(plain, zoning=0.01), random_state=3, return_conditions=True)
+    two = zoned[0].astype(float)
+    strains = drawn[[f"zone_{name}" for name in STRAIN_COLUMNS]].to_numpy()
+    assert np.abs(strains).max() > 1e-3
+    axis = plain.axis()
+    first = (axis > 26) & (axis < 29)
+    spread = [np.sqrt(np.cov(axis[first], aweights=c[first])) for c in (one, two)]
+    assert spread[1] > 1.5 * spread[0]
+    share = [c[first].sum() / c.sum() for c in (one, two)]
+    assert share[0] == pytest.approx(share[1], rel=0.03)
+
+
+def test_low_angle_scattering_is_left_by_the_removal(gold_xray):
+    harsh = replace(PowderConditions.harsh(), two_theta=(5, 90, 0.01), background=100.0, impurity=0.0)
+    sums = []
+    for beam in (0.0, 3.0):
+        counts = powder(gold_xray, np.zeros(10, int), replace(harsh, beam=beam), random_state=0)
+        sums.append(counts[:, 50:200].mean())  # 5.5 to 7 degrees
+    assert sums[1] > 1.2 * sums[0]
+
+
+def test_grains_lie_on_the_plane_of_the_widest_spacing(rutile):
+    from xtalsk.simulation._texture import draw_grain_planes
+
+    r = reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
+    planes = draw_grain_planes(r, np.zeros(400, int), np.random.RandomState(0))
+    assert 0.45 < (planes == [1, 1, 0]).all(1).mean() < 0.7  # 110 of rutile, its cleavage

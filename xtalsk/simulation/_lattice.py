@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 STRAIN_COLUMNS = ("strain_11", "strain_22", "strain_33", "strain_23", "strain_13", "strain_12")
+ZONE_COLUMNS = tuple(f"zone_{name}" for name in STRAIN_COLUMNS)
 _VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 

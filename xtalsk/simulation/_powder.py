@@ -10,12 +10,12 @@ from sklearn.utils import check_random_state
 from xtalsk.simulation._chunks import Counts, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import poisson
-from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains
-from xtalsk.simulation._powder_background import background_shapes, remove_background
+from xtalsk.simulation._lattice import STRAIN_COLUMNS, ZONE_COLUMNS, draw_strains
+from xtalsk.simulation._powder_background import background_shapes, beam_shape, remove_background, uneven
 from xtalsk.simulation._powder_conditions import PowderConditions
 from xtalsk.simulation._powder_lines import line_widths, powder_lines, width_nodes
 from xtalsk.simulation._profiles import broaden, check_rows, deposit_between, make_generator
-from xtalsk.simulation._texture import PLANE_COLUMNS, draw_planes
+from xtalsk.simulation._texture import PLANE_COLUMNS, draw_grain_planes
 
 _PATTERNS_PER_CHUNK = 64
 
@@ -107,16 +107,18 @@ def draw_powder(conditions, reflections, rows, rng):
     drawn["background_removed"] = rng.uniform(size=n) < drawn["background_removed"]
     more = {
         "air_decay": rng.uniform(3.0, 30.0, n),
-        "hump_position": rng.uniform(15.0, 35.0, n),
-        "hump_width": rng.uniform(6.0, 20.0, n),
-        "opening_degrees": np.exp(rng.uniform(np.log(0.8), np.log(2.2), n)),
+        "opening_degrees": np.exp(rng.uniform(np.log(0.6), np.log(1.5), n)),
+        "baseline_depth": rng.normal(1.36, 0.13, n),
+        "beam_left": np.exp(rng.normal(np.log(0.1), 0.5, n)),
+        "last_pinned": (rng.uniform(size=n) < 0.4).astype(float),
+        "zone_share": rng.uniform(0.1, 0.5, n),
         "impurity_row": rng.randint(len(reflections), size=n),
     }
     more |= {f"bend_{k}": rng.standard_normal(n) / k for k in range(1, 5)}
-    more |= dict(zip(PLANE_COLUMNS, draw_planes(n, rng).T, strict=True))
-    more |= dict(
-        zip(STRAIN_COLUMNS, draw_strains(reflections, rows, drawn["strain"].to_numpy(), rng).T, strict=True)
-    )
+    more |= dict(zip(PLANE_COLUMNS, draw_grain_planes(reflections, rows, rng).T, strict=True))
+    for field, columns in (("strain", STRAIN_COLUMNS), ("zoning", ZONE_COLUMNS)):
+        strains = draw_strains(reflections, rows, drawn[field].to_numpy(), rng)
+        more |= dict(zip(columns, strains.T, strict=True))
     return pd.concat([drawn, pd.DataFrame(more)], axis=1)
 
 
@@ -141,21 +143,21 @@ def render_powder(reflections, rows, drawn, conditions, generator):
     axis = torch.from_numpy(conditions.axis()).to(reflections.q)
     lines = powder_lines(reflections, rows, drawn, column, conditions, generator)
     profile = line_profiles(reflections, rows, lines, column, axis, conditions)
-    rates = profile * column["peak_counts"][:, None]
+    by_total = column["line_counts"] / profile.sum(1)
+    rates = profile * torch.where(by_total > 0, by_total, column["peak_counts"])[:, None]
+    beam = beam_shape(axis) * (column["beam"] * column["background"])[:, None]
     if drawn["background"].any():
-        rates += background_shapes(axis, column) * column["background"][:, None]
+        rates += background_shapes(axis, column) * column["background"][:, None] + beam
     counts = poisson(rates, generator)
-    removed = drawn["background_removed"] > 0
-    if removed.any():
-        window = (drawn["opening_degrees"][removed] / conditions.two_theta[2]).astype(int)
-        chosen = torch.from_numpy(removed).to(counts.device)
-        counts[chosen] = remove_background(counts[chosen], rates[chosen], window, generator)
-    counts = counts.round()
+    if drawn["background_removed"].any():
+        left = beam * column["beam_left"][:, None] * uneven(axis, len(rows), generator)
+        rest = remove_background(counts, rates - left, column, conditions.two_theta[2], generator)
+        counts = torch.where(column["background_removed"][:, None] > 0, rest, counts)
     if not drawn["full_scale"].any():
-        return counts
+        return counts.round()
     scale = column["full_scale"][:, None]
     scaled = (counts * (scale / counts.amax(1, keepdim=True).clamp_min(1))).floor()
-    return torch.where(scale > 0, scaled, counts)
+    return torch.where(scale > 0, scaled, counts.round())
 
 
 def line_profiles(reflections, rows, lines, column, axis, conditions):

@@ -3,6 +3,8 @@
 import torch
 
 _BLOCK = 16  # points over which a background is taken as constant
+_EDGE = 16  # points over which a removed background comes down from the first
+_WANDER = 0.19  # of a removed background, in standard deviations of the noise, before it is smoothed
 
 
 def background_shapes(axis, column):
@@ -38,36 +40,65 @@ def background_shapes(axis, column):
     return shape / shape.mean(1, keepdim=True)
 
 
-def remove_background(counts, rates, window, generator):
+def beam_shape(axis):
+    """Scattering near the direct beam, 1 below 7 degrees, with the lower hump about 10 degrees beside it."""
+    return torch.sigmoid((7.4 - axis) / 0.35) + 0.3 * torch.exp(-(((axis - 9.8) / 1.2) ** 2))
+
+
+def uneven(axis, n, generator):
+    """Random curves about 1 that change over a degree or so, shape (n, n_points)."""
+    n_nodes = max(2, int((axis[-1] - axis[0]) / 0.75))
+    lots = torch.randn(n, 1, n_nodes, generator=generator, device=axis.device, dtype=axis.dtype)
+    return torch.nn.functional.interpolate(torch.exp(0.9 * lots), len(axis), mode="linear")[:, 0]
+
+
+def remove_background(counts, rates, column, step, generator):
     """Take a smooth background off counts, as software for databases does it.
 
-    The background runs along the lower edge of the noise under the peaks: the morphological opening of the
-    expected counts, smoothed, a little more than their standard deviation lower. What comes out negative is
-    turned positive.
+    The background runs along the lower edge of the noise under the lines: the morphological opening of the
+    expected counts, smoothed, a little more than their standard deviation lower. It starts at the first
+    recorded point, from which it sags to the lowest points that follow, and may end at the last. What comes
+    out negative is turned positive.
 
     Parameters
     ----------
-    counts, rates : tensor of shape (n, n_points)
-        Recorded and expected counts.
-    window : sequence of int
-        Width of the opening of each pattern in points.
+    counts : tensor of shape (n, n_points)
+        Recorded counts.
+    rates : tensor of shape (n, n_points)
+        Expected counts as far as the background follows them.
+    column : dict of str to tensor of shape (n,)
+        Of ``opening_degrees``, ``baseline_depth`` in standard deviations and ``last_pinned``.
+    step : float
+        In degrees.
     generator : torch.Generator
 
     Returns
     -------
     tensor of shape (n, n_points)
     """
-    n, n_points = counts.shape
+    n_points = counts.shape[1]
     padded = torch.nn.functional.pad(rates[:, None], (0, -n_points % _BLOCK), mode="replicate")
     blocks = -torch.nn.functional.max_pool1d(-padded, _BLOCK)[:, 0]
-    lower = torch.stack([_opening(row, max(1, w // _BLOCK)) for row, w in zip(blocks, window, strict=True)])
-    noise = lower.clamp_min(0.25).sqrt()
+    windows = (column["opening_degrees"] / (step * _BLOCK)).long().clamp_min(1).tolist()
+    lower = torch.stack([_opening(row, window) for row, window in zip(blocks, windows, strict=True)])
     lots = torch.randn(blocks.shape, generator=generator, device=counts.device, dtype=counts.dtype)
-    wander = torch.nn.functional.avg_pool1d(lots[:, None], 3, 1, 1)[:, 0]  # over half a degree or so
-    level = torch.randn(n, 1, generator=generator, device=counts.device, dtype=counts.dtype)
-    lower = lower - noise * (1.28 + 0.13 * level + 0.4 * wander)
+    wander = 0.4 * lots + torch.nn.functional.avg_pool1d(lots[:, None], 3, 1, 1)[:, 0]
+    depth = column["baseline_depth"][:, None] + _WANDER * wander
+    lower = lower - lower.clamp_min(0.25).sqrt() * depth
     smooth = torch.nn.functional.interpolate(lower[:, None], padded.shape[2], mode="linear")[:, 0, :n_points]
+    smooth[:, :_EDGE] = _lower_edge(counts[:, :_EDGE], smooth[:, :_EDGE])
+    smooth[:, -1] = torch.where(column["last_pinned"] > 0, counts[:, -1], smooth[:, -1])
     return (counts - smooth).abs()
+
+
+def _lower_edge(counts, smooth):
+    """Curve that starts at the first of the counts, sags to the lowest, and ends as ``smooth`` does."""
+    curve = torch.maximum(counts, smooth)
+    curve[:, -1] = smooth[:, -1]
+    for _ in range(_EDGE):
+        chord = (curve[:, :-2] + curve[:, 2:]) / 2
+        curve = torch.cat([curve[:, :1], torch.minimum(curve[:, 1:-1], chord), curve[:, -1:]], dim=1)
+    return curve
 
 
 def _opening(row, width):

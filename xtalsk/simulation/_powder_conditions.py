@@ -41,6 +41,9 @@ class PowderConditions(Conditions):
         Of the sample from the axis in mm; moves lines by -2 s cosθ / R.
     strain : distribution
         Standard deviation of the components of a lattice strain that keeps the symmetry.
+    zoning : distribution
+        The same of the strain between the two parts of zoned crystals, of which the smaller makes up a tenth
+        to a half; it splits or broadens lines.
     b_shift : distribution
         Added to the Debye-Waller factors B = 8π²U, in Å².
     texture : distribution
@@ -53,12 +56,20 @@ class PowderConditions(Conditions):
         same reflections.
     peak_counts : distribution
         Expected counts above background at the strongest point.
+    line_counts : distribution
+        Expected counts above background in all points together, which a fixed time of exposure sets: patterns
+        of many or broad lines have low ones. Above 0 it takes the place of ``peak_counts``.
     background : distribution
         Mean background in counts.
     air : distribution
         Share of the background in scattering by air, which falls off from low angles.
     hump : distribution
         Share of the background in the broad peak of amorphous material.
+    hump_position, hump_width : distribution
+        Of that peak, in degrees.
+    beam : distribution
+        Scattering near the direct beam, below 7.5 degrees of 2θ, relative to the mean background. A removed
+        background does not quite follow it.
     waviness : distribution
         Standard deviation of the logarithm of the background, as a random polynomial of order 4.
     background_removed : distribution
@@ -100,14 +111,19 @@ class PowderConditions(Conditions):
     zero_shift: object = (-0.05, 0.05)
     displacement: object = (-0.05, 0.05)
     strain: object = 0.0
+    zoning: object = 0.0
     b_shift: object = 0.0
     texture: object = 1.0
     line_scatter: object = (0.0, 0.1)
     impurity: object = 0.0
     peak_counts: object = loguniform(1e3, 1e5)
+    line_counts: object = 0.0
     background: object = loguniform(20, 500)
     air: object = (0.0, 0.6)
     hump: object = (0.0, 0.4)
+    hump_position: object = (15.0, 35.0)
+    hump_width: object = (6.0, 20.0)
+    beam: object = 0.0
     waviness: object = (0.0, 0.2)
     background_removed: object = 0.0
     full_scale: object = 0.0
@@ -122,13 +138,17 @@ class PowderConditions(Conditions):
         "zero_shift": (-2, 2),
         "displacement": (-5, 5),
         "strain": (0, 0.2),
+        "zoning": (0, 0.2),
         "texture": (0.1, 5),
         "line_scatter": (0, 3),
         "impurity": (0, 1),
         "peak_counts": (1e-9, np.inf),
+        "line_counts": (0, np.inf),
         "background": (0, np.inf),
         "air": (0, 1),
         "hump": (0, 1),
+        "hump_width": (0.1, np.inf),
+        "beam": (0, np.inf),
         "waviness": (0, 3),
         "background_removed": (0, 1),
         "full_scale": (0, np.inf),
@@ -197,22 +217,26 @@ class PowderConditions(Conditions):
             ka2=norm(0.49, 0.03),
             u=0.0,
             v=0.0,
-            w=lognorm(s=0.6, scale=1.4e-3),
-            size=lognorm(s=0.5, scale=2500),
+            w=lognorm(s=0.6, scale=5e-4),
+            size=lognorm(s=0.5, scale=2300),
             microstrain=loguniform(2e-5, 1.5e-3),
-            asymmetry=(0.002, 0.006),
+            asymmetry=(0.003, 0.01),
             zero_shift=norm(0.048, 0.025),
             displacement=norm(0.0, 0.02),
             strain=Sometimes(0.3, (0.0, 0.004), otherwise=0.0006),
+            zoning=loguniform(2e-4, 5e-3),
             b_shift=(0.0, 1.0),
-            texture=Sometimes(0.3, (0.6, 1.6), otherwise=1.0),
-            line_scatter=Sometimes(0.1, (0.6, 1.0), otherwise=0.27),
-            impurity=Sometimes(0.15, loguniform(0.02, 0.25)),
-            peak_counts=lognorm(s=1.05, scale=665),
+            texture=Sometimes(0.6, loguniform(0.35, 1.5), otherwise=1.0),
+            line_scatter=loguniform(0.1, 0.6),
+            impurity=Sometimes(0.6, loguniform(0.01, 0.25)),
+            line_counts=lognorm(s=0.95, scale=65000),
             background=lognorm(s=0.85, scale=31),
-            air=(0.0, 0.1),
-            hump=(0.0, 0.1),
-            waviness=(0.0, 0.3),
+            air=(0.0, 0.06),
+            hump=(0.0, 0.05),
+            hump_position=(30.0, 50.0),
+            hump_width=(20.0, 50.0),
+            beam=lognorm(s=0.6, scale=0.35),
+            waviness=(0.0, 0.4),
             background_removed=1.0,
             full_scale=1000.0,
         )

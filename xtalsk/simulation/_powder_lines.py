@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from xtalsk.simulation._chunks import stacked
-from xtalsk.simulation._lattice import STRAIN_COLUMNS, strained_q
+from xtalsk.simulation._lattice import STRAIN_COLUMNS, ZONE_COLUMNS, strained_q
 from xtalsk.simulation._profiles import gather_lines
 from xtalsk.simulation._texture import PLANE_COLUMNS, march_factors
 
@@ -62,6 +62,8 @@ def powder_lines(reflections, rows, drawn, column, conditions, generator):
     if (drawn["texture"] != 1).any():
         planes = stacked(drawn, PLANE_COLUMNS)
         weight = weight * march_factors(reflections, rows, planes, column["texture"], pattern, lines)
+    if drawn["zoning"].any():
+        pattern, q, weight = _zoned(reflections, rows, drawn, column, pattern, lines, q, weight)
     foreign = np.flatnonzero(drawn["impurity"] > 0)
     main = torch.ones_like(q)
     if len(foreign):
@@ -88,6 +90,15 @@ def powder_lines(reflections, rows, drawn, column, conditions, generator):
     seen = (two_theta > axis[0]) & (two_theta < axis[-1])
     pattern, two_theta, weight, main = (v[seen] for v in (pattern, two_theta, weight, main))
     return pattern, two_theta, _relative(pattern, weight, main, column)
+
+
+def _zoned(reflections, rows, drawn, column, pattern, lines, q, weight):
+    """Share each line between the two parts of zoned crystals, whose lattices differ."""
+    strains = stacked(drawn, STRAIN_COLUMNS) + stacked(drawn, ZONE_COLUMNS)
+    other = strained_q(reflections, rows, strains, pattern, lines)
+    share = column["zone_share"][pattern]
+    weight = torch.cat([weight * (1 - share), weight * share])
+    return torch.cat([pattern, pattern]), torch.cat([q, other]), weight
 
 
 def _at_wavelength(wavelength, q, weight, pattern, column, conditions):

@@ -46,6 +46,18 @@ def draw_planes(n, rng):
     return LOW_INDEX_PLANES[rng.randint(len(LOW_INDEX_PLANES), size=n)]
 
 
+def draw_grain_planes(reflections, rows, rng):
+    """Texture planes hkl, shape (n, 3): for every second pattern that of the widest spacing.
+
+    It is the largest face and the best cleavage of most crystals: J. D. H. Donnay and D. Harker, Am. Mineral.
+    22 (1937) 446.
+    """
+    planes = draw_planes(len(rows), rng)
+    first = np.minimum(reflections.offsets[:-1][rows], len(reflections.hkl) - 1)
+    widest = reflections.hkl[torch.from_numpy(first).to(reflections.hkl.device)].cpu().numpy()
+    return np.where(rng.uniform(size=(len(rows), 1)) < 0.5, widest, planes)
+
+
 def plane_cosines(reflections, rows, planes, pattern, lines):
     """Cosines of the angles between the members of a family and the normal of the texture plane.
 
