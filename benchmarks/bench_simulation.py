@@ -10,6 +10,7 @@ import resource
 import time
 import warnings
 from dataclasses import replace
+from unittest import mock
 
 import gemmi
 import numpy as np
@@ -141,6 +142,12 @@ def direct_sum(axis, two_theta, weight, fwhm, eta):
     return weight @ (eta / (1 + x * x) + (1 - eta) * np.exp(-np.log(2) * x * x))
 
 
+def without_counting(work):
+    """Render expected electrons instead of counts."""
+    with mock.patch("xtalsk.simulation._rings.record", lambda rates, *_: rates):
+        return work()
+
+
 def time_rendering(device, n, repeats):
     """Patterns per second, counts included."""
     powder_lines = on_device(five_hundred_lines("xray", 64), device)
@@ -160,6 +167,9 @@ def time_rendering(device, n, repeats):
     for size in (128, 256):
         works[f"rings {size}², typical: own centre and ellipse"] = lambda size=size: rings(
             ring_lines, rows, RingConditions(size=size)
+        )
+        works[f"rings {size}², the same before counting"] = lambda size=size: without_counting(
+            lambda: rings(ring_lines, rows, RingConditions(size=size))
         )
     works["rings 128², harsh"] = lambda: rings(ring_lines, rows, replace(RingConditions.harsh(), size=128))
     hundred = SpotConditions(size=128, thickness=60.0)

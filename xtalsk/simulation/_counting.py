@@ -55,8 +55,9 @@ def _large(rates, generator):
 
 def _small(rates, generator):
     """Draw small counts from the table; what is said of larger ones is wrong."""
-    words = torch.empty((rates.numel() + 1) // 2, dtype=torch.int64)
-    bits = words.random_(-(2**63), None, generator=generator).view(torch.int32)[: rates.numel()]
+    seed = int(torch.randint(2**62, (), generator=generator))
+    words = np.random.SFC64(seed).random_raw((rates.numel() + 1) // 2)  # 64 bits in the time of torch's 20
+    bits = torch.from_numpy(words.view(np.int32))[: rates.numel()]
     # between two tabulated expectations one is chosen at random, so that the mean is right
     upper = (bits >> 12).to(torch.float32).mul_(2.0**-20).add_(0.5)
     level = upper.add_(rates.clamp(max=_LARGEST_TABULATED), alpha=_PER_UNIT).to(torch.int32)

@@ -5,7 +5,7 @@ import torch
 
 from xtalsk.simulation._stamps import stamp
 
-_PIXELS_PER_PART = 8 * 128 * 128
+_PIXELS_PER_PART = 16 * 128 * 128
 _PIXEL_WIDTH2 = 8 * np.log(2) / 12  # of the Gaussian whose variance is that of a pixel's width
 
 

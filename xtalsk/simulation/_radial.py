@@ -2,7 +2,7 @@
 
 import torch
 
-POINTS_PER_PIXEL = 24
+POINTS_PER_PIXEL = 16
 """Radial profiles are sampled so finely that the nearest point serves."""
 
 _CARBON_HALOES = ((0.48, 0.16, 1.0), (0.85, 0.18, 0.35))  # q and full width in 1/Å, weight

@@ -1,5 +1,7 @@
 """Round spots on images."""
 
+import math
+
 import torch
 
 
@@ -28,6 +30,7 @@ def stamp(images, image, row, column, weight, fwhm):
     Parameters
     ----------
     images : tensor of shape (n, height, width)
+        Contiguous.
     image : int64 tensor of shape (m,)
         The image of each spot.
     row, column : tensor of shape (m,)
@@ -42,22 +45,25 @@ def stamp(images, image, row, column, weight, fwhm):
     tensor
         ``images``.
     """
-    n, height, width = images.shape
+    _, height, width = images.shape
     near = (row > -0.5) & (row < height - 0.5) & (column > -0.5) & (column < width - 0.5) & (weight > 0)
     image, row, column, weight, fwhm = (v[near] for v in (image, row, column, weight, fwhm))
     if not len(row):
         return images
     reach = int(1.3 * float(fwhm.max())) + 1
     steps = torch.arange(-reach, reach + 1, device=images.device)
-    top, left = row.round().long(), column.round().long()
-    sharpness = (4 * torch.log(torch.tensor(2.0)) / fwhm.clamp_min(0.3) ** 2)[:, None]
-    along = torch.exp(-sharpness * (steps - (row - top)[:, None]) ** 2)
-    across = torch.exp(-sharpness * (steps - (column - left)[:, None]) ** 2)
-    along = along * (weight / (along.sum(1) * across.sum(1)))[:, None]
-    padded = torch.zeros(n, height + 2 * reach, width + 2 * reach, dtype=images.dtype, device=images.device)
-    place = (image * padded.shape[1] + top)[:, None] + (steps + reach)
-    place = (place * padded.shape[2] + left[:, None])[:, :, None] + (steps + reach)
-    patches = along[:, :, None] * across[:, None, :]
-    padded.view(-1).index_add_(0, place.view(-1), patches.to(images.dtype).view(-1))
-    images += padded[:, reach : reach + height, reach : reach + width]
+    sharpness = (4 * math.log(2) / fwhm.clamp_min(0.3) ** 2)[:, None]
+
+    def share(position, size):
+        """Where a spot lies along one side of the image, and how much of it on each pixel."""
+        place = position.round().long()[:, None] + steps
+        shape = torch.exp(-sharpness * (place - position[:, None]) ** 2)
+        shape = shape / shape.sum(1, keepdim=True) * ((place >= 0) & (place < size))
+        return place.clamp(0, size - 1), shape
+
+    rows, along = share(row, height)
+    columns, across = share(column, width)
+    place = (image[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
+    patches = (along * weight[:, None])[:, :, None] * across[:, None, :]
+    images.view(-1).index_add_(0, place.view(-1), patches.to(images.dtype).view(-1))
     return images
