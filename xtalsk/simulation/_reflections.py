@@ -146,8 +146,11 @@ def reflections(
     if not len(crystals):
         raise ValueError("reflections need at least one crystal, got an empty set")
     usable = _usable(crystals, on_error)
-    memory = memory if hasattr(memory, "cache") else Memory(memory, verbose=0)
-    columns = memory.cache(_columns, ignore=["device", "verbose"])(
+    compute = _columns
+    if memory is not None:
+        memory = memory if hasattr(memory, "cache") else Memory(memory, verbose=0)
+        compute = memory.cache(_columns, ignore=["device", "verbose"])
+    columns = compute(
         crystals,
         usable,
         radiation,
