@@ -9,6 +9,7 @@ import argparse
 import resource
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from unittest import mock
 
@@ -23,6 +24,7 @@ from xtalsk import (
     RingConditions,
     SpotConditions,
     load_amcsd,
+    make_random_crystals,
     powder,
     reflections,
     rings,
@@ -215,6 +217,31 @@ def time_all():
     print(f"\nall {len(crystals)} structures of AMCSD to {D_MIN} Å: {taken:.1f} s")
 
 
+def time_random_crystals():
+    """Random crystals per second, beside PyXtal where it is installed."""
+    numbers = load_amcsd().space_groups[::5]
+    make_random_crystals(np.arange(1, 231), random_state=0)  # derives the Wyckoff positions
+    rates = {}
+    for name, asked in (("all 230 groups", np.repeat(np.arange(1, 231), 4)), ("groups as in AMCSD", numbers)):
+        rates[name] = len(asked) / seconds(lambda a=asked: make_random_crystals(a, random_state=1))
+    print("\nrandom crystals per second: " + ", ".join(f"{k} {v:.0f}" for k, v in rates.items()))
+    try:
+        from pyxtal import pyxtal
+        from pyxtal.msg import Comp_CompatibilityError
+    except ImportError:
+        return
+    made, asked = 0, np.random.default_rng(0).choice(np.arange(1, 231), 40, replace=False)
+    start = time.perf_counter()
+    for number in asked:
+        crystal = pyxtal()
+        with suppress(Comp_CompatibilityError):
+            crystal.from_random(3, int(number), ["Si", "O"], [16, 32], random_state=0)
+            made += crystal.valid
+    rate = made / (time.perf_counter() - start)
+    ratio = rates["all 230 groups"] / rate
+    print(f"  PyXtal, Si16O32 in {len(asked)} groups: {rate:.1f}, {made} came out; own faster by {ratio:.0f}")
+
+
 def memory_of_rendering():
     """Growth of the peak memory beyond the result when four times as many images are rendered."""
     lines = five_hundred_lines("electron", 16)
@@ -239,6 +266,7 @@ def main():
     time_structure_factors(options.repeats)
     time_rendering("cpu", options.n, options.repeats)
     memory_of_rendering()
+    time_random_crystals()
     if options.all:
         time_all()
     if torch.cuda.is_available():

@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 
 from xtalsk.crystals import BrokenEntryWarning, CrystalSet
 from xtalsk.crystals._labels import element_of_label
-from xtalsk.simulation import reflections, vary_sites
+from xtalsk.simulation import RingConditions, reflections, rings, spots, vary_sites
 from xtalsk.simulation._form_factors import form_factors
 from xtalsk.simulation._reflections import DEFAULT_U_ISO
 
@@ -265,6 +265,10 @@ def test_crystals_that_cannot_be_right_are_named(sixty):
     lengths = np.diff(r.offsets)
     assert lengths[1] == 0
     assert lengths[[0, 2]].min() > 0
+    for render in (rings, spots):
+        with pytest.raises(ValueError, match=r"crystal 1 .* has no reflections: left out as faulty"):
+            render(r)
+    assert len(rings(r, [0, 2], RingConditions(size=32))) == 2
     with pytest.raises(ValueError, match="1 of 3 entries were left out"):
         reflections(crowded, d_min=1.0, on_error="raise")
     across = replace(three, frac_coords=three.frac_coords.copy())  # both ends of the cell are one place

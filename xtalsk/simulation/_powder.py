@@ -79,7 +79,7 @@ def powder(
     conditions = check_conditions(conditions, PowderConditions)
     if two_theta is not None:
         conditions = replace(conditions, two_theta=two_theta)
-    rows = check_rows(rows, len(reflections))
+    rows = check_rows(rows, reflections)
     _check_reach(reflections, conditions)
     rng = check_random_state(random_state)
     drawn = draw_powder(conditions, reflections, rows, rng)

@@ -14,13 +14,20 @@ def make_generator(rng, device):
     return torch.Generator(device=device).manual_seed(int(rng.randint(2**31)))
 
 
-def check_rows(rows, n):
+def check_rows(rows, reflections):
     """Rows of the crystals to render; all of them by default."""
+    n = len(reflections)
     rows = np.arange(n) if rows is None else np.asarray(rows)
     if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
         raise ValueError(f"rows must be a non-empty list of crystal rows, got {rows!r}")
     if rows.min() < 0 or rows.max() >= n:
         raise ValueError(f"rows must be from 0 to {n - 1}, got {rows.min()} to {rows.max()}")
+    empty = rows[np.diff(reflections.offsets)[rows] == 0]
+    if len(empty):
+        raise ValueError(
+            f"crystal {empty[0]} ({reflections.ids[empty[0]]}) has no reflections: left out as faulty, "
+            f"or none to d = {reflections.d_min:g} Å"
+        )
     return rows
 
 

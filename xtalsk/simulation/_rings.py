@@ -95,7 +95,7 @@ def rings(
     conditions = check_conditions(conditions, RingConditions)
     if electrons is not None:
         conditions = replace(conditions, electrons=electrons)
-    rows = check_rows(rows, len(reflections))
+    rows = check_rows(rows, reflections)
     check_reach(reflections, conditions.q_max)
     rng = check_random_state(random_state)
     drawn = draw_rings(conditions, reflections, rows, rng)

@@ -102,7 +102,7 @@ def spots(
         conditions = replace(conditions, electrons=electrons)
     if not (isinstance(n_zones, int | np.integer) and n_zones >= 1):
         raise ValueError(f"n_zones must be a positive integer, got {n_zones!r}")
-    rows = np.repeat(check_rows(rows, len(reflections)), n_zones)
+    rows = np.repeat(check_rows(rows, reflections), n_zones)
     check_reach(reflections, conditions.q_max)
     rng = check_random_state(random_state)
     drawn = draw_spots(conditions, reflections, rows, rng)
