@@ -85,7 +85,7 @@ def test_groups_join_formula_and_name(crystals):
         ({"conditions": {"rings": PowderConditions()}}, "must be a RingConditions"),
         ({"conditions": {"eds": "harsh"}}, r"conditions name \['eds'\]"),
         ({"on_error": "ignore"}, "on_error must be one of"),
-        ({"electrons": 0}, "electrons must be at least"),
+        ({"electrons": 0}, "electrons must be above 0"),
     ],
 )
 def test_arguments(crystals, arguments, message):

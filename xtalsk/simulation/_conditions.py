@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 PRESETS = ("ideal", "typical", "harsh")
+_TINY = 1e-6  # a lowest number that only keeps zero out
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ class Conditions:
                 columns[field.name] = draw(field.name, value, n, rng)
         for name, (low, high) in self._limits.items():
             if not ((columns[name] >= low) & (columns[name] <= high)).all():
-                bound = f"at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
+                least = "above 0" if 0 < low <= _TINY else f"at least {low:g}"
+                bound = least if high == np.inf else f"from {low:g} to {high:g}"
                 raise ValueError(f"{name} must be {bound}, got {describe(getattr(self, name))}")
         return pd.DataFrame(columns)
 
