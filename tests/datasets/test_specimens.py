@@ -99,6 +99,10 @@ def test_several_zones_are_columns_of_their_own(crystals):
     assert list(X) == ["spots_1", "spots_2"]
     assert (X["spots_1"][0].data != X["spots_2"][0].data).any()
     assert list(make_specimens(crystals[:2], "spots", conditions=conditions)[0]) == ["spots"]
+    X, _, _ = make_specimens(
+        crystals, ("spots", "formula"), n_zones=2, missing={"spots": 1.0}, conditions=conditions
+    )
+    assert X.loc[X["formula"].notna(), ["spots_1", "spots_2"]].isna().all(axis=None)
 
 
 def test_conditions_are_kept_in_words(crystals):

@@ -83,6 +83,73 @@ def test_pattern_is_the_sum_of_its_lines(rutile):
     np.testing.assert_allclose(counts, total / total.max(), atol=0.01)
 
 
+def direct_profile(conditions, two_theta):
+    """Profile of one line of weight 1 by a direct convolution on a fine axis, peak height 1 without tail."""
+    column = {
+        n: torch.tensor([float(getattr(conditions, n))]) for n in ("u", "v", "w", "size", "microstrain")
+    }
+    fwhm, eta = (float(v) for v in line_widths(torch.tensor([two_theta]), column, WAVELENGTH))
+    step = 0.002
+    x = np.arange(-3, 3 + step / 2, step)
+    shape = pseudo_voigt(x, fwhm, eta)
+    tau = conditions.asymmetry / np.tan(np.radians(two_theta))
+    tail = np.exp(np.minimum(x, 0) / tau) / tau * (x <= 0) * step
+    return x + two_theta, np.convolve(shape, tail / tail.sum(), mode="same")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tails_and_widths_are_right_at_every_angle(dtype):
+    """Single lines from 8 to 89.5 degrees, against a direct convolution, to 3% of their height."""
+    from xtalsk.simulation._powder import line_profiles
+
+    conditions = PowderConditions(
+        two_theta=(5.0, 90.0, 0.01), asymmetry=0.01, u=0.01, v=-0.002, w=0.003, size=1500.0, microstrain=5e-4
+    )
+    angles_ = torch.tensor([8.0, 15.0, 30.0, 60.0, 82.0, 88.0, 89.5], dtype=dtype)
+    n = len(angles_)
+    names = ("u", "v", "w", "size", "microstrain", "asymmetry")
+    column = {name: torch.full((n,), float(getattr(conditions, name)), dtype=dtype) for name in names}
+    lines = torch.arange(n), angles_, torch.ones(n, dtype=dtype)
+    axis = torch.from_numpy(conditions.axis()).to(dtype)
+    found = line_profiles(None, np.arange(n), lines, column, axis, conditions).double().numpy()
+    for row, angle in zip(found, angles_.tolist(), strict=True):
+        x, expected = direct_profile(conditions, angle)
+        near = np.abs(conditions.axis() - angle) < 0.5
+        expected = np.interp(conditions.axis(), x, expected)
+        np.testing.assert_allclose(row[near], (expected / expected.max())[near], atol=0.03)
+
+
+@pytest.mark.parametrize("preset", ["typical", "harsh"])
+def test_single_precision_is_that_of_double(rutile, preset):
+    """Expected counts, drawn alike, differ by less than 1e-3 of the strongest."""
+    from unittest import mock
+
+    from xtalsk.simulation import _powder
+
+    conditions = replace(
+        getattr(PowderConditions, preset)(), line_scatter=0.0, background_removed=0.0, full_scale=0.0
+    )
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        r = reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH, dtype=dtype)
+        with mock.patch.object(
+            _powder, "poisson", lambda rates, _: 1e6 * rates / rates.amax(1, keepdim=True)
+        ):
+            found.append(powder(r, np.zeros(8, int), conditions, random_state=0).astype(float))
+    np.testing.assert_allclose(found[0], found[1], atol=1e3)
+
+
+def test_a_pattern_does_not_depend_on_the_chunk(rutile, monkeypatch):
+    from xtalsk.simulation import _powder
+
+    r = reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH)
+    monkeypatch.setattr(_powder, "poisson", lambda rates, _: 1e5 * rates / rates.amax(1, keepdim=True))
+    conditions = replace(PowderConditions(), line_scatter=0.0)
+    together = powder(r, np.zeros(8, int), conditions, random_state=0)
+    monkeypatch.setattr(_powder, "_PATTERNS_PER_CHUNK", 3)
+    np.testing.assert_allclose(together, powder(r, np.zeros(8, int), conditions, random_state=0), atol=2)
+
+
 def test_lines_stand_at_their_angles(gold_xray):
     conditions = replace(IDEAL, two_theta=(30, 90, 0.01), zero_shift=0.2)
     counts = powder(gold_xray, None, conditions, random_state=0)[0]
@@ -237,11 +304,8 @@ def test_second_phase_adds_its_lines(gold, rutile):
     strongest = np.abs(axis - 27.4) < 0.3  # 110 of rutile
     for row, guest in enumerate(drawn.impurity_row):
         height = counts[row][strongest].max() / counts[row].max()
-        if guest == 1:
-            assert height == pytest.approx(0.2, abs=0.02)
-        else:
-            assert height < 1e-3
-    assert set(drawn.impurity_row) == {0, 1}
+        assert guest == 1  # never the crystal itself
+        assert height == pytest.approx(0.2, abs=0.02)
     assert clean[strongest].max() < 1e3
 
 

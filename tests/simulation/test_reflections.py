@@ -278,6 +278,15 @@ def test_crystals_that_cannot_be_right_are_named(sixty):
             reflections(across, d_min=1.0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_absent_lines_are_no_lines_even_alone(dtype):
+    """100 and 111 of body-centred iron stay absent where no other line is within reach."""
+    iron = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])
+    for radiation in ("xray", "electron"):
+        r = reflections(CrystalSet.from_pymatgen([iron]), radiation, d_min=2.25, dtype=dtype)
+        assert len(r.q) == 0
+
+
 def test_varied_sites_keep_the_symmetry(amcsd):
     """Lines merged by symmetry equal the direct sum over all members of a family."""
     quartz = amcsd[(amcsd.groups == "Quartz") & (amcsd.formulas == "SiO2")][:1]

@@ -129,6 +129,26 @@ def test_ellipse(gold_electron):
     np.testing.assert_allclose(lengths[0] / lengths[1], 1.1, rtol=0.01)
 
 
+def test_far_corners_are_of_the_same_image(gold_electron):
+    """Whatever the centre and the ellipse, no pixel reads the profile of another image."""
+    conditions = replace(
+        IDEAL, size=64, off_center=0.25, ellipticity=1.0, background=1.0, background_decay=0.05
+    )
+    images, drawn = rings(
+        gold_electron, np.zeros(64, int), conditions, random_state=0, return_conditions=True
+    )
+    for row, image in enumerate(images):
+        far = radius_of(drawn, row, 64) > 40
+        assert image[far].max(initial=0) <= 5
+
+
+def test_detector_may_be_named(gold_electron):
+    conditions = RingConditions(size=32, detector="harsh")
+    assert conditions.detector == Detector.harsh()
+    with pytest.raises(ValueError, match="must be a Detector or one of"):
+        RingConditions(detector="rough")
+
+
 def first_ring(gold_electron, image, drawn, size=256):
     """Counts of the first ring in 36 sectors, by azimuth."""
     y, x = np.indices((size, size))

@@ -144,6 +144,17 @@ def test_zones_differ_and_repeat(gold):
     assert (images[0, 0] != images[0, 1]).any()
 
 
+def test_zones_are_of_one_specimen(rutile):
+    r = reflections(rutile, "electron", 0.7)
+    conditions = SpotConditions(size=32, strain=0.01, calibration=(-0.02, 0.02), electrons=100.0)
+    _, drawn = spots(r, [0, 0], conditions, n_zones=3, random_state=0, return_conditions=True)
+    for name in ("strain_11", "strain_33", "calibration", "blur"):
+        values = drawn[name].to_numpy().reshape(2, 3)
+        assert (values == values[:, :1]).all()
+        assert values[0, 0] != values[1, 0]
+    assert drawn["turn_x"].nunique() == 6
+
+
 def test_random_orientations_are_uniform(gold):
     r = reflections(gold, "electron", 0.7)
     drawn = draw_spots(IDEAL, r, np.zeros(4000, int), np.random.RandomState(0))

@@ -103,12 +103,13 @@ def make_specimens(
     electrons : float, (low, high) or None
         Takes the place of the dose of the images.
     missing : float or dict of str to float
-        Probability that a modality of a specimen was not measured, for all or by name. One modality of each
-        specimen is always kept.
+        Probability that a modality of a specimen was not measured, for all or by name (of the modality or of
+        its column). One column of each specimen is always kept.
     formula_params : dict or None
         Further arguments of `measured_formulas`.
     on_error : {"warn", "raise"}
-        Whether crystals that cannot be rendered are left out and named in a `BrokenEntryWarning`, or raise.
+        Whether crystals that cannot be right (atoms on top of each other) are left out and named in a
+        `BrokenEntryWarning`, or raise. A crystal without a line in range raises in any case.
     memory : joblib.Memory, path or None
         Where to keep reflections on disk, see `xtalsk.simulation.reflections`.
     random_state : int, RandomState or None
@@ -119,7 +120,7 @@ def make_specimens(
     -------
     X : DataFrame
         A row a specimen and a column a modality, with cells as described in `xtalsk.io` or None.
-        ``X.attrs["conditions"]`` says in words how each column was made.
+        ``X.attrs["conditions"]`` says in words how each modality was recorded.
     y : ndarray of int64
         Space-group numbers.
     groups : ndarray of int
@@ -241,6 +242,8 @@ def _powder_cells(crystals, rows, conditions, seed, memory, verbose):
 def _keep(modalities, missing, n, rng):
     """Whether each modality of each specimen was measured; at least one of each specimen was."""
     if isinstance(missing, dict):
+        zones = {m: missing["spots"] for m in modalities if m.startswith("spots_") and "spots" in missing}
+        missing = {name: p for name, p in missing.items() if name != "spots" or not zones} | zones
         unknown = set(missing) - set(modalities)
         if unknown:
             raise ValueError(f"missing names {sorted(unknown)}, the modalities are {modalities}")

@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 PRESETS = ("ideal", "typical", "harsh")
-_TINY = 1e-6  # a lowest number that only keeps zero out
+_TINY, _HUGE = 1e-6, 1e5  # limits that only keep zero and infinity out
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,9 @@ class Conditions:
         for name, (low, high) in self._limits.items():
             if not ((columns[name] >= low) & (columns[name] <= high)).all():
                 least = "above 0" if 0 < low <= _TINY else f"at least {low:g}"
-                bound = least if high == np.inf else f"from {low:g} to {high:g}"
+                bound = f"from {low:g} to {high:g}" if high < _HUGE else least
+                if columns[name].max() > high >= _HUGE:
+                    bound = f"at most {high:g}"
                 raise ValueError(f"{name} must be {bound}, got {describe(getattr(self, name))}")
         return pd.DataFrame(columns)
 

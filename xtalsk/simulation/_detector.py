@@ -116,7 +116,9 @@ def record(rates, column, generator):
     plain = {"gain": 1, "read_noise": 0, "offset": 0, "dead_pixels": 0, "hot_pixels": 0}
     if all((column[name] == value).all() for name, value in plain.items()):
         return (
-            torch.minimum(counts, column["saturation"]) if column["saturation"].isfinite().any() else counts
+            torch.minimum(counts, column["saturation"].floor())
+            if column["saturation"].isfinite().any()
+            else counts
         )
     noise = torch.randn(counts.shape, generator=generator, device=counts.device, dtype=counts.dtype)
     counts = counts * column["gain"] + column["read_noise"] * noise + column["offset"]

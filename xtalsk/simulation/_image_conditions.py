@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import loguniform
 
-from xtalsk.simulation._conditions import Conditions, Sometimes
+from xtalsk.simulation._conditions import Conditions, Sometimes, check_conditions
 from xtalsk.simulation._detector import Detector
 from xtalsk.simulation._electrons import camera_pixel_size, electron_wavelength
 
@@ -55,7 +55,7 @@ class ImageConditions(Conditions):
 
     _plain = ("size", "q_max", "beam_energy", "off_center")
     _limits = {
-        "electrons": (1e-9, np.inf),
+        "electrons": (1e-9, 1e12),
         "strain": (0, 0.2),
         "calibration": (-0.5, 0.5),
         "background": (0, 1),
@@ -74,6 +74,7 @@ class ImageConditions(Conditions):
         if not 0 <= self.off_center <= 0.25:
             raise ValueError(f"off_center must be a share from 0 to 0.25, got {self.off_center!r}")
         electron_wavelength(self.beam_energy)
+        object.__setattr__(self, "detector", check_conditions(self.detector, Detector))
         super().__post_init__()
 
     @classmethod

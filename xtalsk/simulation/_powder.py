@@ -85,8 +85,10 @@ def powder(
     drawn = draw_powder(conditions, reflections, rows, rng)
     generator = make_generator(rng, reflections.q.device)
     counts = Counts(len(rows))
+    every = columns_on({name: drawn[name].to_numpy(dtype=float) for name in drawn}, reflections.q)
+    nodes = width_nodes(torch.from_numpy(conditions.axis()).to(reflections.q), every, conditions)
     for some, part in chunks(rows, drawn, _PATTERNS_PER_CHUNK, "powder patterns", verbose):
-        counts.add(render_powder(reflections, some, part, conditions, generator))
+        counts.add(render_powder(reflections, some, part, conditions, generator, nodes))
     return (counts.values, drawn) if return_conditions else counts.values
 
 
@@ -112,7 +114,7 @@ def draw_powder(conditions, reflections, rows, rng):
         "beam_left": np.exp(rng.normal(np.log(0.1), 0.5, n)),
         "last_pinned": (rng.uniform(size=n) < 0.4).astype(float),
         "zone_share": rng.uniform(0.1, 0.5, n),
-        "impurity_row": rng.randint(len(reflections), size=n),
+        "impurity_row": _other_rows(reflections, rows, rng),
     }
     more |= {f"bend_{k}": rng.standard_normal(n) / k for k in range(1, 5)}
     more |= dict(zip(PLANE_COLUMNS, draw_grain_planes(reflections, rows, rng).T, strict=True))
@@ -122,7 +124,16 @@ def draw_powder(conditions, reflections, rows, rng):
     return pd.concat([drawn, pd.DataFrame(more)], axis=1)
 
 
-def render_powder(reflections, rows, drawn, conditions, generator):
+def _other_rows(reflections, rows, rng):
+    """For each pattern a crystal with reflections that is not its own, or its own if there is no other."""
+    usable = np.flatnonzero(np.diff(reflections.offsets))
+    if len(usable) < 2:
+        return rows
+    place = np.searchsorted(usable, rows)
+    return usable[(place + rng.randint(1, len(usable), size=len(rows))) % len(usable)]
+
+
+def render_powder(reflections, rows, drawn, conditions, generator, nodes=None):
     """Render the counts of one chunk of patterns.
 
     Parameters
@@ -134,6 +145,8 @@ def render_powder(reflections, rows, drawn, conditions, generator):
     conditions : PowderConditions
         For the axis and the wavelengths.
     generator : torch.Generator
+    nodes : tensor or None
+        Angles between which widths are interpolated; by default they are chosen for these patterns.
 
     Returns
     -------
@@ -142,7 +155,7 @@ def render_powder(reflections, rows, drawn, conditions, generator):
     column = columns_on(drawn, reflections.q)
     axis = torch.from_numpy(conditions.axis()).to(reflections.q)
     lines = powder_lines(reflections, rows, drawn, column, conditions, generator)
-    profile = line_profiles(reflections, rows, lines, column, axis, conditions)
+    profile = line_profiles(reflections, rows, lines, column, axis, conditions, nodes)
     by_total = column["line_counts"] / profile.sum(1)
     rates = profile * torch.where(by_total > 0, by_total, column["peak_counts"])[:, None]
     beam = beam_shape(axis) * (column["beam"] * column["background"])[:, None]
@@ -160,11 +173,11 @@ def render_powder(reflections, rows, drawn, conditions, generator):
     return torch.where(scale > 0, scaled, counts.round())
 
 
-def line_profiles(reflections, rows, lines, column, axis, conditions):
+def line_profiles(reflections, rows, lines, column, axis, conditions, nodes=None):
     """Patterns of lines alone, 1 at the strongest point, shape (n, n_points)."""
     pattern, two_theta, weight = lines
     step = conditions.two_theta[2]
-    nodes = width_nodes(axis, column, conditions)
+    nodes = width_nodes(axis, column, conditions) if nodes is None else nodes
     fwhm, eta = line_widths(nodes.clamp(0.5, 179), column, conditions.wavelength)
     deposited = deposit_between(
         pattern, (two_theta - axis[0]) / step, weight, two_theta, nodes, (len(rows), len(axis))
@@ -175,6 +188,7 @@ def line_profiles(reflections, rows, lines, column, axis, conditions):
         raise ValueError(
             f"crystal {row} ({reflections.ids[row]}) has no line between {axis[0]:g} and {axis[-1]:g} degrees"
         )
-    tail = column["asymmetry"][:, None] / torch.tan(torch.deg2rad(nodes.clamp(2, 90))).clamp_min(1e-3)
+    lowest = torch.deg2rad(nodes.clamp(2, 90))
+    tail = column["asymmetry"][:, None] * (torch.cos(lowest) / torch.sin(lowest)).clamp_min(0)
     profile = broaden(deposited, fwhm / step, eta, tail=tail / step if column["asymmetry"].any() else None)
     return profile / profile.amax(1, keepdim=True)

@@ -53,7 +53,7 @@ class PowderConditions(Conditions):
         Standard deviation of the logarithm of single line intensities, from too few grains.
     impurity : distribution
         Strongest line of a second phase relative to that of the first; the phase is another crystal of the
-        same reflections.
+        same reflections (there is none where these hold one crystal only).
     peak_counts : distribution
         Expected counts above background at the strongest point.
     line_counts : distribution

@@ -8,7 +8,7 @@ from xtalsk.simulation._lattice import STRAIN_COLUMNS, ZONE_COLUMNS, strained_q
 from xtalsk.simulation._profiles import gather_lines
 from xtalsk.simulation._texture import PLANE_COLUMNS, march_factors
 
-_MOST_WIDTHS = 8
+_MOST_WIDTHS = 12
 _WIDTH_RATIO = 1.2
 
 
@@ -64,7 +64,7 @@ def powder_lines(reflections, rows, drawn, column, conditions, generator):
         weight = weight * march_factors(reflections, rows, planes, column["texture"], pattern, lines)
     if drawn["zoning"].any():
         pattern, q, weight = _zoned(reflections, rows, drawn, column, pattern, lines, q, weight)
-    foreign = np.flatnonzero(drawn["impurity"] > 0)
+    foreign = np.flatnonzero((drawn["impurity"] > 0) & (drawn["impurity_row"] != rows))
     main = torch.ones_like(q)
     if len(foreign):
         guest, guest_lines = gather_lines(reflections, drawn["impurity_row"][foreign].astype(int))
@@ -152,19 +152,19 @@ def line_widths(two_theta, column, wavelength):
 
 
 def width_nodes(axis, column, conditions):
-    """Angles between which widths are interpolated, so close that neighbours differ by a fifth at most.
+    """Angles between which widths are interpolated: twelve, or as many as make neighbours differ by a fifth.
 
     Returns
     -------
     tensor of shape (k,)
         From the first to the last angle in degrees; one angle if all widths are alike.
     """
-    angles = torch.linspace(float(axis[0]), float(axis[-1]), 64, device=column["w"].device)
-    angles = angles.to(column["w"])
+    like = column["w"]
+    angles = torch.linspace(float(axis[0]), float(axis[-1]), 64, device=like.device, dtype=like.dtype)
     fwhm, _ = line_widths(angles.clamp(0.5, 179), column, conditions.wavelength)
     steps = torch.diff(torch.log(fwhm), dim=1).abs().amax(0)
     if column["asymmetry"].any():
-        steps = steps + torch.diff(-torch.log(torch.tan(torch.deg2rad(angles.clamp(2, 40))))) / 3
+        steps = steps + torch.diff(torch.log(torch.tan(torch.deg2rad(angles.clamp(2, 40))))) / 3
     length = torch.cat([torch.zeros_like(steps[:1]), torch.cumsum(steps, 0)])
     if length[-1] < 0.01:
         return angles[:1]

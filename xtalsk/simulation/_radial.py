@@ -67,8 +67,8 @@ def on_pixels(profiles, column, size):
     xy = unit * (2 * sine * cosine * (1 / stretch - stretch))[:, None]
     # the small number keeps rounding from making a square negative
     index = torch.addcmul((yy * y * y + 1e-2)[:, :, None], (xy * y)[:, :, None], x[:, None, :])
-    index = index.add_((xx * x * x)[:, None, :]).sqrt_()
     n, n_points = profiles[0].shape
+    index = index.add_((xx * x * x)[:, None, :]).sqrt_().clamp_max_(n_points - 1)
     first = torch.arange(n, device=index.device) * n_points
     index = index.add_(first[:, None, None]).to(torch.int32).view(-1)
     return [p.reshape(-1).index_select(0, index).view(n, size, size) for p in profiles]

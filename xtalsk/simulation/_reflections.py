@@ -11,7 +11,7 @@ from tqdm import tqdm
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
 from xtalsk.simulation._families import Families
-from xtalsk.simulation._form_factors import RADIATIONS, anomalous_factors
+from xtalsk.simulation._form_factors import RADIATIONS, anomalous_factors, form_factors
 from xtalsk.simulation._structure_factors import squared_structure_factors
 from xtalsk.utils import check_device, check_option
 
@@ -19,6 +19,7 @@ DEFAULT_U_ISO = 0.0063
 """Mean-square displacement in Å² of sites that carry none: B = 8π²U = 0.5 Å², usual at 300 K."""
 
 _WEAKEST = 1e-8
+_ROUNDING = 1e-11
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,8 +98,8 @@ def reflections(
     """Compute the kinematic reflections of a set of crystals.
 
     Structure factors include occupancies and isotropic displacements, and for X-rays of a given wavelength
-    the anomalous terms. Families that are weaker than 1e-8 of the strongest, the systematically absent ones
-    among them, are left out.
+    the anomalous terms. Families that are weaker than 1e-8 of the strongest, or 1e-11 of all atoms in phase,
+    the systematically absent ones among them, are left out.
 
     Parameters
     ----------
@@ -220,15 +221,29 @@ def _columns(crystals, usable, radiation, d_min, wavelength, default_u_iso, dtyp
         verbose=verbose,
     )
     strong = _strong(counts, intensity.cpu() * torch.from_numpy(multiplicity))
+    strong &= intensity.cpu() > _above_rounding(crystals, radiation).to(dtype)[_crystal_of(counts)]
     kept = np.repeat(np.arange(len(counts)), counts)[strong.numpy()]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(kept, minlength=len(counts)))])
     columns = torch.from_numpy(q).to(dtype), torch.from_numpy(hkl), torch.from_numpy(multiplicity)
     return offsets, *(column[strong] for column in columns), intensity.cpu()[strong]
 
 
+def _crystal_of(counts):
+    return torch.repeat_interleave(torch.arange(len(counts)), torch.from_numpy(counts))
+
+
+def _above_rounding(crystals, radiation):
+    """|F|² that rounding does not reach, for each crystal: a small part of that of all atoms in phase."""
+    forward = form_factors(torch.arange(1, 99), torch.zeros(1, dtype=torch.float64), radiation)[0].numpy()
+    total = np.bincount(
+        crystals.crystal_of_site, crystals.occupancies * forward[crystals.atomic_numbers - 1], len(crystals)
+    )
+    return torch.from_numpy(_ROUNDING * total**2)
+
+
 def _strong(counts, strength):
     """Which reflections are above a share of the strongest of their crystal."""
-    crystal = torch.repeat_interleave(torch.arange(len(counts)), torch.from_numpy(counts))
+    crystal = _crystal_of(counts)
     strongest = torch.zeros(len(counts), dtype=strength.dtype)
     strongest = strongest.scatter_reduce(0, crystal, strength, "amax")
     return strength > _WEAKEST * strongest[crystal]

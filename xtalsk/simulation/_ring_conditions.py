@@ -51,7 +51,7 @@ class RingConditions(ImageConditions):
     b_shift : distribution
         Added to the Debye-Waller factors B = 8π²U, in Å².
     background : distribution
-        Share of the electrons within ``q_max`` that is diffuse, 0 to 1.
+        Share of the electrons within ``q_max`` that is diffuse, 0 to 1, if there were no texture.
     background_decay : distribution
         Decay length of the diffuse scattering in 1/Å.
     support : distribution
@@ -64,7 +64,7 @@ class RingConditions(ImageConditions):
         Ratio of the axes of the rings minus one, at a random azimuth.
     beam_stop : distribution
         Probability that an image has a beam stop: an opaque disc on an arm, a little off the beam.
-    detector : Detector
+    detector : Detector or {"ideal", "typical", "harsh"}
 
     Raises
     ------
@@ -94,7 +94,7 @@ class RingConditions(ImageConditions):
         "ring_width": (1e-6, np.inf),
         "eta": (0, 1),
         "n_grains": (1, np.inf),
-        "thickness": (1, np.inf),
+        "thickness": (1, 1e5),
         "texture": (0.2, 3),
         "texture_tilt": (0, 90),
         "beam_width": (1e-6, np.inf),

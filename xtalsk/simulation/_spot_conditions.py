@@ -43,7 +43,7 @@ class SpotConditions(ImageConditions):
         Full width at half maximum of spots and direct beam in 1/Å.
     strain, calibration, b_shift, background, background_decay, support, direct_beam, ellipticity, beam_stop
         As in `RingConditions`.
-    detector : Detector
+    detector : Detector or {"ideal", "typical", "harsh"}
 
     Raises
     ------
@@ -66,7 +66,7 @@ class SpotConditions(ImageConditions):
     _plain = (*ImageConditions._plain, "zone_axis")
     _limits = ImageConditions._limits | {
         "mistilt": (0, 90),
-        "thickness": (1, np.inf),
+        "thickness": (1, 1e5),
         "precession": (0, 10),
         "spot_width": (1e-6, np.inf),
     }

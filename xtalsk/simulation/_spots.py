@@ -1,6 +1,6 @@
 """Spot patterns of single crystals under an electron beam."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from xtalsk.simulation._chunks import Counts, chunks, columns_on, some_of, stacked
 from xtalsk.simulation._conditions import check_conditions
-from xtalsk.simulation._detector import record
+from xtalsk.simulation._detector import Detector, record
 from xtalsk.simulation._electrons import electron_wavelength
 from xtalsk.simulation._families import laue_group
 from xtalsk.simulation._image import (
@@ -29,6 +29,11 @@ from xtalsk.simulation._stamps import stamp_some
 
 _PIXELS_PER_CHUNK = 64 * 128 * 128
 _TURN_COLUMNS = ("turn_x", "turn_y", "turn_z")
+_OF_SPECIMEN = [
+    *STRAIN_COLUMNS,
+    *("strain", "b_shift", "calibration", "ellipticity", "ellipse_azimuth"),
+    *(field.name for field in fields(Detector)),
+]
 _IMAGES_AT_ONCE = 300_000
 _PRECESSION_STEPS = 16
 _FRINGES = 3  # spots are followed to the third zero of their rocking curve
@@ -58,7 +63,8 @@ def spots(
         The crystal of each specimen, repeats allowed; by default each crystal once.
     conditions : SpotConditions or {"ideal", "typical", "harsh"}
     n_zones : int
-        Patterns of each specimen, in orientations of their own.
+        Patterns of each specimen, in orientations of their own. Strain, displacements, camera length, ellipse
+        and detector are those of the specimen; the rest is drawn for each pattern.
     electrons : float, (low, high) or None
         Takes the place of the dose of ``conditions``.
     random_state : int, RandomState or None
@@ -106,6 +112,9 @@ def spots(
     check_reach(reflections, conditions.q_max)
     rng = check_random_state(random_state)
     drawn = draw_spots(conditions, reflections, rows, rng)
+    drawn[_OF_SPECIMEN] = drawn.loc[
+        np.repeat(np.arange(0, len(rows), n_zones), n_zones), _OF_SPECIMEN
+    ].to_numpy()
     generator = make_generator(rng, reflections.q.device)
     chunk = max(1, _PIXELS_PER_CHUNK // conditions.size**2)
     images, numbers = Counts(len(rows)), []
@@ -237,11 +246,11 @@ def spot_positions(reflections, rows, drawn, column, conditions):
     axes, operations = _image_axes(reflections, rows, drawn, strains, q)
     limits = column["thickness"].reciprocal() * _FRINGES, torch.tan(torch.deg2rad(column["precession"]))
     found = [
-        _excited(hkl, q, pattern, axes, some, wavelength, limits, 1.5 * conditions.q_max)
+        _excited(hkl, q, pattern, axes, some, wavelength, limits, 1 / reflections.d_min)
         for some in _bounded(pattern, axes, len(rows))
     ]
     line, image, error, swing = (torch.cat(values) for values in zip(*found, strict=True))
-    indices = (reflections.hkl[lines[line]].long()[:, None, :] @ operations[pattern[line], image])[:, 0]
+    indices = (reflections.hkl[lines[line]].long()[:, :, None] * operations[pattern[line], image]).sum(1)
     once = _first_of_each(pattern[line], indices)
     line, image, error, swing, indices = (v[once] for v in (line, image, error, swing, indices))
     across = (hkl[line][:, :, None] * axes[pattern[line], image, :, :2]).sum(1)
@@ -350,6 +359,6 @@ def _rocking_curve(error, swing, thickness):
     """Kinematic shape factor, averaged over the precession circle."""
     if not swing.any():
         return torch.sinc(error * thickness) ** 2
-    steps = torch.arange(_PRECESSION_STEPS, device=error.device) + 0.5
-    phase = torch.cos(2 * torch.pi * steps / _PRECESSION_STEPS).to(error)
+    steps = torch.arange(_PRECESSION_STEPS, device=error.device, dtype=error.dtype) + 0.5
+    phase = torch.cos(2 * torch.pi * steps / _PRECESSION_STEPS)
     return (torch.sinc((error[:, None] + swing[:, None] * phase) * thickness[:, None]) ** 2).mean(1)
