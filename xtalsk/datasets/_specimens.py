@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -154,15 +155,20 @@ def make_specimens(
     rows = np.repeat(np.arange(len(crystals)), n_replicas)
     seeds = {name: int(rng.randint(2**31)) for name in MODALITIES}  # columns do not depend on one another
     columns = {}
+
+    @cache  # rings and spots that reach equally far share their reflections
+    def lines(radiation, d_min, wavelength=None):
+        return reflections(crystals, radiation, d_min, wavelength=wavelength, memory=memory, verbose=verbose)
+
     for name in modalities:
         if name == "formula":
             cells = measured_formulas(crystals, rows, random_state=seeds[name], **(formula_params or {}))
             columns[name] = cells
         elif name == "spots":
-            columns |= _spot_columns(crystals, rows, conditions[name], n_zones, seeds[name], memory, verbose)
+            columns |= _spot_columns(lines, rows, conditions[name], n_zones, seeds[name], verbose)
         else:
             make = {"rings": _ring_cells, "powder": _powder_cells}[name]
-            columns[name] = make(crystals, rows, conditions[name], seeds[name], memory, verbose)
+            columns[name] = make(lines, rows, conditions[name], seeds[name], verbose)
     keep = _keep(tuple(columns), missing, len(rows), rng)
     X = pd.DataFrame(
         {
@@ -211,15 +217,15 @@ def _usable(crystals, groups, on_error):
     return crystals[usable], groups[usable]
 
 
-def _ring_cells(crystals, rows, conditions, seed, memory, verbose):
-    lines = reflections(crystals, "electron", _IMAGE_REACH / conditions.q_max, memory=memory, verbose=verbose)
-    images = rings(lines, rows, conditions, random_state=seed, verbose=verbose)
+def _ring_cells(lines, rows, conditions, seed, verbose):
+    found = lines("electron", _IMAGE_REACH / conditions.q_max)
+    images = rings(found, rows, conditions, random_state=seed, verbose=verbose)
     return [DiffractionImage(image, pixel_size=2 * conditions.q_max / conditions.size) for image in images]
 
 
-def _spot_columns(crystals, rows, conditions, n_zones, seed, memory, verbose):
-    lines = reflections(crystals, "electron", _IMAGE_REACH / conditions.q_max, memory=memory, verbose=verbose)
-    images = spots(lines, rows, conditions, n_zones=n_zones, random_state=seed, verbose=verbose)
+def _spot_columns(lines, rows, conditions, n_zones, seed, verbose):
+    found = lines("electron", _IMAGE_REACH / conditions.q_max)
+    images = spots(found, rows, conditions, n_zones=n_zones, random_state=seed, verbose=verbose)
     pixel_size = 2 * conditions.q_max / conditions.size
     images = images.reshape(len(rows), n_zones, *images.shape[-2:])
     names = ["spots"] if n_zones == 1 else [f"spots_{k}" for k in range(1, n_zones + 1)]
@@ -229,14 +235,11 @@ def _spot_columns(crystals, rows, conditions, n_zones, seed, memory, verbose):
     }
 
 
-def _powder_cells(crystals, rows, conditions, seed, memory, verbose):
-    wavelength = conditions.wavelength
-    lines = reflections(
-        crystals, "xray", conditions.d_min(), wavelength=wavelength, memory=memory, verbose=verbose
-    )
-    counts = powder(lines, rows, conditions, random_state=seed, verbose=verbose)
+def _powder_cells(lines, rows, conditions, seed, verbose):
+    found = lines("xray", conditions.d_min(), conditions.wavelength)
+    counts = powder(found, rows, conditions, random_state=seed, verbose=verbose)
     axis = conditions.axis()
-    return [Profile(c, two_theta=axis, wavelength=wavelength) for c in counts]
+    return [Profile(c, two_theta=axis, wavelength=conditions.wavelength) for c in counts]
 
 
 def _keep(modalities, missing, n, rng):
