@@ -4,6 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from xtalsk.simulation._lattice import VOIGT, reciprocal_metrics
+
 _WEIGHTS = np.array([2.0**24, 2.0**12, 1.0])  # codes of hkl, exact and distinct in float64
 _LIMIT_STEP = 3
 
@@ -40,9 +42,7 @@ class Families:
         sizes = np.linalg.norm(crystals.lattices, axis=2) / d_min
         # boxes a little larger than needed serve more often
         self._boxes = (-(-np.floor(sizes + 1e-9).astype(int) // _LIMIT_STEP) * _LIMIT_STEP).tolist()
-        inverse = np.linalg.inv(crystals.lattices)
-        metrics = inverse.transpose(0, 2, 1) @ inverse
-        self._metrics = metrics[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        self._metrics = reciprocal_metrics(crystals.lattices)[:, *VOIGT]
         self._tables = {}
 
     def __getitem__(self, i):

@@ -5,7 +5,7 @@ import torch
 
 STRAIN_COLUMNS = ("strain_11", "strain_22", "strain_33", "strain_23", "strain_13", "strain_12")
 ZONE_COLUMNS = tuple(f"zone_{name}" for name in STRAIN_COLUMNS)
-_VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 
 def draw_strains(reflections, rows, magnitude, rng):
@@ -37,13 +37,13 @@ def draw_strains(reflections, rows, magnitude, rng):
         turned = lattices[:, None] @ rotations @ np.linalg.inv(lattices)[:, None]
         images = turned @ strains[mine][:, None] @ turned.transpose(0, 1, 3, 2)
         strains[mine] = images.mean(axis=1)
-    return strains[:, *_VOIGT]
+    return strains[:, *VOIGT]
 
 
 def strain_tensors(strains):
     """Symmetric tensors (n, 3, 3) of the components 11, 22, 33, 23, 13 and 12."""
     tensors = np.empty((len(strains), 3, 3))
-    tensors[:, *_VOIGT] = tensors[:, *_VOIGT[::-1]] = strains
+    tensors[:, *VOIGT] = tensors[:, *VOIGT[::-1]] = strains
     return tensors
 
 
@@ -76,7 +76,7 @@ def strained_q(reflections, rows, strains, pattern, lines):
     lattices = reflections.lattices[rows]
     strained = lattices @ (np.eye(3) + strain_tensors(strains))
     change = reciprocal_metrics(strained) - reciprocal_metrics(lattices)
-    change = torch.from_numpy(change[:, *_VOIGT] * [1, 1, 1, 2, 2, 2]).to(q)
+    change = torch.from_numpy(change[:, *VOIGT] * [1, 1, 1, 2, 2, 2]).to(q)
     hkl = reflections.hkl[lines].to(q.dtype)
-    products = hkl[:, _VOIGT[0]] * hkl[:, _VOIGT[1]]
+    products = hkl[:, VOIGT[0]] * hkl[:, VOIGT[1]]
     return torch.sqrt((q * q + (products * change[pattern]).sum(1)).clamp_min(0))

@@ -146,7 +146,7 @@ def reflections(
     _check_arguments(radiation, d_min, wavelength, default_u_iso, on_error, dtype)
     if not len(crystals):
         raise ValueError("reflections need at least one crystal, got an empty set")
-    usable = _usable(crystals, on_error)
+    usable, device = _usable(crystals, on_error), check_device(device)
     compute = _columns
     if memory is not None:
         memory = memory if hasattr(memory, "cache") else Memory(memory, verbose=0)
@@ -159,13 +159,13 @@ def reflections(
         wavelength if radiation == "xray" else None,
         float(default_u_iso),
         dtype,
-        device=check_device(device),
+        device=device,
         verbose=verbose,
     )
     offsets, *columns = columns
     return Reflections(
         offsets,
-        *(column.to(check_device(device)) for column in columns),
+        *(column.to(device) for column in columns),
         crystals.lattices,
         crystals.rotation_sets,
         crystals.rotation_index,
@@ -220,16 +220,14 @@ def _columns(crystals, usable, radiation, d_min, wavelength, default_u_iso, dtyp
         device=device,
         verbose=verbose,
     )
-    strong = _strong(counts, intensity.cpu() * torch.from_numpy(multiplicity))
-    strong &= intensity.cpu() > _above_rounding(crystals, radiation).to(dtype)[_crystal_of(counts)]
-    kept = np.repeat(np.arange(len(counts)), counts)[strong.numpy()]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(kept, minlength=len(counts)))])
-    columns = torch.from_numpy(q).to(dtype), torch.from_numpy(hkl), torch.from_numpy(multiplicity)
-    return offsets, *(column[strong] for column in columns), intensity.cpu()[strong]
-
-
-def _crystal_of(counts):
-    return torch.repeat_interleave(torch.arange(len(counts)), torch.from_numpy(counts))
+    intensity, multiplicity = intensity.cpu(), torch.from_numpy(multiplicity)
+    crystal = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+    strong = _strong(crystal, len(counts), intensity * multiplicity)
+    strong &= intensity > _above_rounding(crystals, radiation).to(dtype)[crystal]
+    kept = torch.bincount(crystal[strong], minlength=len(counts))
+    offsets = np.concatenate([[0], np.cumsum(kept.numpy())])
+    columns = torch.from_numpy(q).to(dtype), torch.from_numpy(hkl), multiplicity, intensity
+    return offsets, *(column[strong] for column in columns)
 
 
 def _above_rounding(crystals, radiation):
@@ -241,9 +239,8 @@ def _above_rounding(crystals, radiation):
     return torch.from_numpy(_ROUNDING * total**2)
 
 
-def _strong(counts, strength):
-    """Which reflections are above a share of the strongest of their crystal."""
-    crystal = _crystal_of(counts)
-    strongest = torch.zeros(len(counts), dtype=strength.dtype)
+def _strong(crystal, n, strength):
+    """Which reflections are above a share of the strongest of their crystal, one of ``n``."""
+    strongest = torch.zeros(n, dtype=strength.dtype)
     strongest = strongest.scatter_reduce(0, crystal, strength, "amax")
     return strength > _WEAKEST * strongest[crystal]
