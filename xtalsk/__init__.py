@@ -25,7 +25,7 @@ _PUBLIC = {
         "spots",
         "vary_sites",
     ],
-    "io": ["DiffractionImage", "Profile", "read_image", "read_profile"],
+    "io": ["DiffractionImage", "Profile", "Spectrum", "read_image", "read_profile"],
     "datasets": ["compound_groups", "load_amcsd", "make_random_crystals", "make_specimens"],
     "diffraction": ["PeakHistogram", "PowderProfile", "RadialProfile"],
     "composition": ["CompositionStatistics", "ElementFractions", "ElementPresence", "RankedElements"],
