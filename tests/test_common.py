@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from xtalsk.io import DiffractionImage, Profile
+from xtalsk.io import DiffractionImage, Profile, Spectrum
 from xtalsk.utils import BrokenCellWarning, CellTransformer
 from xtalsk.utils.discovery import all_estimators
 
@@ -37,6 +37,7 @@ ARGUMENTS = {
     "PowderProfile": {"n_bins": 64},
     "RadialProfile": {"n_bins": 64},
     "RankedElements": {"n_ranks": 3},
+    "SpectrumBins": {"n_bins": 64},
 }
 
 # Checks of sklearn that an estimator is known to fail, with the reason.
@@ -65,10 +66,18 @@ def make_profile(seed):
     return Profile(rng.poisson(500 * lines + 20), two_theta=two_theta, wavelength=1.5406)
 
 
+def make_spectrum(seed):
+    rng = np.random.default_rng(seed)
+    energy = np.arange(-100, 15000, 10.0)
+    lines = sum(np.exp(-(((energy - e) / 50) ** 2)) for e in rng.uniform(500, 8000, 5))
+    return Spectrum(rng.poisson(500 * lines + 20), energy=energy, beam_energy=15)
+
+
 COMPOSITIONS = ["SiO2", {"Ca": 1, "C": 1, "O": 3}, "Fe0.94O", None, "NaCl", float("nan"), "Ca(OH)2"]
 IMAGES = [DiffractionImage(make_image(s), pixel_size=0.04) for s in range(3)] + [None]
 IMAGES += [DiffractionImage(make_image(3), pixel_size=0.04, center=(31.5, 31.5)), float("nan")]
 PROFILES = [make_profile(s) for s in range(3)] + [None, make_profile(3), float("nan"), make_profile(4)]
+SPECTRA = [make_spectrum(s) for s in range(3)] + [None, make_spectrum(3), float("nan"), make_spectrum(4)]
 
 # Cells that each transformer takes, some of them missing; and one that it cannot use.
 CELLS = {
@@ -79,6 +88,7 @@ CELLS = {
     "PowderProfile": (PROFILES, "no/such/file.xy"),
     "RadialProfile": (IMAGES, np.ones((64, 64))),
     "RankedElements": (COMPOSITIONS, 14),
+    "SpectrumBins": (SPECTRA, "no/such/file.msa"),
 }
 
 

@@ -1,14 +1,11 @@
 """Measured files: text of powder scans, and diffraction images of any microscope."""
 
-import os
-import re
-from pathlib import Path
-
 import numpy as np
 
 from xtalsk.io._cells import DiffractionImage, Profile
+from xtalsk.io._files import existing_file, read_columns
+from xtalsk.io._rosettasciio import read_microscope
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$")
 _IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _PER_ANGSTROM = {
     "1/nm": 0.1,
@@ -20,35 +17,6 @@ _PER_ANGSTROM = {
     "å-1": 1.0,
     "1/m": 1e-10,
 }
-
-
-def _existing(path):
-    path = Path(path)
-    if not path.is_file():
-        raise OSError(f"{os.fspath(path)!r}: no such file")
-    return path
-
-
-def _columns(path):
-    """Numbers of the lines that hold two or more numbers and nothing else, (n_lines, 2)."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        text = path.read_text(encoding="latin-1")
-    rows = []
-    for line in text.splitlines():
-        fields = [f for f in re.split(r"[\s,;]+", line.strip()) if f]
-        if len(fields) >= 2 and all(_NUMBER.match(f) for f in fields):
-            rows.append((float(fields[0]), float(fields[1])))
-        elif rows and fields and not re.match(r"[#;!'*/%&]", fields[0]):
-            raise ValueError(
-                f"{path.name}: expected two numbers after line {len(rows)} of data, got {line[:40]!r}"
-            )
-    if len(rows) < 2:
-        raise ValueError(
-            f"{path.name}: found {len(rows)} lines of two numbers, expected 2θ (or q) and intensity"
-        )
-    return np.array(rows)
 
 
 def read_profile(path, wavelength=None, axis="two_theta"):
@@ -89,8 +57,8 @@ def read_profile(path, wavelength=None, axis="two_theta"):
     """
     if axis not in ("two_theta", "q"):
         raise ValueError(f"axis must be 'two_theta' or 'q', got {axis!r}")
-    path = _existing(path)
-    table = _columns(path)
+    path = existing_file(path)
+    table, _ = read_columns(path, "2θ (or q) and intensity")
     positions, where = np.unique(table[:, 0], return_inverse=True)
     intensity = np.bincount(where, table[:, 1]) / np.bincount(where)
     try:
@@ -99,33 +67,13 @@ def read_profile(path, wavelength=None, axis="two_theta"):
         raise ValueError(f"{path.name}: {error}") from error
 
 
-def _read_microscope(path):
-    """Read data and pixel size (or None) of the first image that rosettasciio finds."""
-    try:
-        import rsciio
-    except ImportError as error:
-        raise ImportError(
-            f"{path.name}: reading {path.suffix} files needs rosettasciio; pip install xtalsk[microscopy]"
-        ) from error
-    from importlib import import_module
-
-    suffix = path.suffix.lower().lstrip(".")
-    plugins = [p for p in rsciio.IO_PLUGINS if suffix in [e.lower() for e in p["file_extensions"]]]
-    if not plugins:
-        raise ValueError(f"{path.name}: no reader for files that end in {path.suffix!r}")
-    problems = []
-    for plugin in plugins:
-        try:
-            signals = import_module(plugin["api"]).file_reader(str(path))
-        except Exception as error:  # each reader has its own ways to fail
-            problems.append(f"{plugin['name']}: {error}")
-            continue
-        for signal in signals:
-            data = np.asarray(signal["data"])
-            if data.ndim == 2 and min(data.shape) > 1:
-                return data, _pixel_size(signal["axes"], path)
-        problems.append(f"{plugin['name']}: no image in the file")
-    raise ValueError(f"{path.name}: {'; '.join(problems)}")
+def _first_image(signals, path):
+    """Find the first image among the signals of a file: its data and pixel size (or None)."""
+    for signal in signals:
+        data = np.asarray(signal["data"])
+        if data.ndim == 2 and min(data.shape) > 1:
+            return data, _pixel_size(signal["axes"], path)
+    raise ValueError("no image in the file")
 
 
 def _pixel_size(axes, path):
@@ -190,7 +138,7 @@ def read_image(path, pixel_size=None):
     ...     read_image(path, pixel_size=0.02)
     DiffractionImage(64 x 64, pixel_size=0.02, center=None)
     """
-    path = _existing(path)
+    path = existing_file(path)
     suffix = path.suffix.lower()
     size, center = None, None
     if suffix == ".npy":
@@ -208,7 +156,7 @@ def read_image(path, pixel_size=None):
         with Image.open(path) as image:
             data = _grey(np.asarray(image), path)
     else:
-        data, size = _read_microscope(path)
+        data, size = read_microscope(path, lambda signals: _first_image(signals, path))
     try:
         return DiffractionImage(data, pixel_size=pixel_size if size is None else size, center=center)
     except ValueError as error:

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 AMOUNTS = {"noise": 0.05, "background": 0.3, "stretch": 0.05, "jitter": 0.3}
 """Amounts at strength 1; see `ProfileAugment`."""
 
+_ENERGY_STRETCH = 0.002  # a badly calibrated spectrometer: 13 eV at Fe Kα
+
 _JITTER_BINS = 12  # bins per knot of the random field that scales neighbouring lines alike
 
 
@@ -47,6 +49,27 @@ def check_augment(augment):
     if amounts["stretch"] >= 1:
         raise ValueError(f"augment: stretch must be below 1, got {amounts['stretch']!r}")
     return {name: float(amount) for name, amount in amounts.items()}
+
+
+def limit_stretch(amounts, axis):
+    """Limit the amount of stretch to what can happen to an axis.
+
+    Every line of a diffraction pattern moves by one factor when the cell grows. The lines of a spectrum stay
+    where the elements put them, but for an error of calibration.
+
+    Parameters
+    ----------
+    amounts : dict of {str: float}
+    axis : str
+        Letter of the axis; "e" is of energies.
+
+    Returns
+    -------
+    dict of {str: float}
+    """
+    if axis != "e":
+        return amounts
+    return {**amounts, "stretch": min(amounts["stretch"], _ENERGY_STRETCH)}
 
 
 def stretch(x, measured, factors, first=0):

@@ -13,7 +13,7 @@ UNNAMED = "features"
 
 _MIN_BINS = 32
 _MIN_PIXELS = 8
-_AXIS = re.compile(r"([qd])_(\d{4,})")
+_AXIS = re.compile(r"([qde])_(\d{4,})")
 _PIXEL = re.compile(r"pixel_(\d{3,})_(\d{3,})")
 
 
@@ -31,6 +31,8 @@ class Block:
         (n_columns,), or (n_rows, n_columns) of an image.
     first : int
         Number of the first column of an axis: widths of a bin from zero to where it begins.
+    axis : str
+        Letter of the axis: "q" or "d" of diffraction, "e" of energies; empty where there is none.
     gaps : ndarray of int
         Columns of the block, counted within it, that lack values in training rows that have others.
     mean, scale : ndarray of float32
@@ -42,6 +44,7 @@ class Block:
     columns: np.ndarray
     shape: tuple
     first: int = 0
+    axis: str = ""
     gaps: np.ndarray = None
     mean: np.ndarray = None
     scale: np.ndarray = None
@@ -54,12 +57,12 @@ def split_name(name):
 
 
 def _axis_order(columns):
-    """Order along the one axis that all names count and the lowest number, or None."""
+    """Order along the one axis that all names count, the lowest number and the axis's letter, or None."""
     matches = [_AXIS.fullmatch(c) for c in columns]
     if not all(matches) or len({m[1] for m in matches}) != 1:
         return None
     numbers = np.array([int(m[2]) for m in matches])
-    return np.argsort(numbers, kind="stable"), int(numbers.min())
+    return np.argsort(numbers, kind="stable"), int(numbers.min()), matches[0][1]
 
 
 def _pixel_order(columns):
@@ -92,7 +95,7 @@ def _make_block(name, positions, columns, kind):
             )
         return Block(name, kind, positions[pixels[0]], pixels[1])
     if kind == "conv1d" and axis is not None:
-        return Block(name, kind, positions[axis[0]], (len(positions),), axis[1])
+        return Block(name, kind, positions[axis[0]], (len(positions),), *axis[1:])
     return Block(name, kind, positions, (len(positions),))
 
 

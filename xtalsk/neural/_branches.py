@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from xtalsk.neural._augment import ProfileAugment
+from xtalsk.neural._augment import ProfileAugment, limit_stretch
 
 _MAX_DEVIATION = 10.0  # standard deviations at which a dense feature saturates
 _FINAL_BINS = 16
@@ -82,7 +82,7 @@ class Conv1dBranch(nn.Module):
 
     def __init__(self, block, n_filters, embedding_size, dropout, augment):
         super().__init__()
-        self.augment = ProfileAugment(**augment, first=block.first)
+        self.augment = ProfileAugment(**limit_stretch(augment, block.axis), first=block.first)
         self.has_gaps = len(block.gaps) > 0
         n_stages, n_bins = _halvings(block.shape[0], _FINAL_BINS)
         channels, layers = 1 + self.has_gaps, []

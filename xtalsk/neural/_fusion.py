@@ -70,7 +70,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         0.3), ``"stretch"`` is the largest relative change of the axis (0.05), ``"jitter"`` the standard
         deviation of the logarithm of a slowly varying factor (0.3). Stretching makes cells of other sizes
         with the same symmetry, so that the network learns ratios of line positions rather than known cells;
-        use 0.005, as a calibration errs, where the labels depend on the size of the cell.
+        use 0.005, as a calibration errs, where the labels depend on the size of the cell. Along an axis of
+        energies it is at most 0.002.
     max_epochs : int, default=30
         Passes over the training data.
     batch_size : int, default=128

@@ -1,0 +1,222 @@
+"""The columns that a spectrum of X-rays is made of."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+
+from xtalsk.simulation._bremsstrahlung import continuum
+from xtalsk.simulation._depth import mass_fractions
+from xtalsk.simulation._xray_detector import line_width
+from xtalsk.simulation._xray_lines import FAMILIES, xray_lines
+from xtalsk.simulation._xray_yield import line_yields
+from xtalsk.spectra._eds_library import GROUPS, TOLERANCE, groups_of_lines, make_library
+from xtalsk.utils._formula import N_ELEMENTS
+
+N_GROUPS = len(GROUPS)
+_MARGIN = 40.0  # eV between a line and the end of the range
+_SOFT, _SOFT_FACTOR = 1000.0, 3.0  # yields and absorption are known that much worse below 1 keV
+_MN_WIDTH = 130.0
+_TAILS = (70.0, 350.0)  # decay lengths in eV of the tails that incomplete collection of charge leaves
+# Standard deviations of what the instrument may do: shift in eV, widths and shares of tails as fractions
+_OFFSET, _GAIN, _BEND, _WIDTH, _TAIL_SHARES = 15.0, 0.004, 1.0, 0.15, (0.03, 0.015, 0.01)
+_SHIFT_KNOTS = np.array([280.0, 520.0, 1000.0, 2000.0, 4000.0, 8000.0])
+
+
+def as_tensor(values):
+    """Float64 tensor of a list of numbers or an array."""
+    return torch.as_tensor(np.asarray(values, dtype=float))
+
+
+@lru_cache
+def mixed_mass():
+    """Mass fractions of a mixture that absorbs as a typical solid does, for a start; tensor (1, 98)."""
+    fractions = np.zeros((1, N_ELEMENTS))
+    fractions[0, [7, 13, 19, 25]] = 0.6, 0.2, 0.1, 0.1
+    return mass_fractions(as_tensor(fractions))
+
+
+def yields(mass, lines, setting):
+    """Photons of some lines, per electron and mass fraction of their element, ndarray."""
+    lines = torch.from_numpy(lines)
+    rows = torch.zeros(len(lines), dtype=torch.long)
+    return line_yields(mass, lines, rows, *(as_tensor([v]) for v in setting.geometry)).numpy()
+
+
+def usable_lines(library, setting):
+    """Whether each line lies within the bins and can be excited, ndarray of bool."""
+    lines = xray_lines()
+    low, high = library.edges[0] + _MARGIN, library.edges[-1] - _MARGIN
+    excited = lines.edge[lines.sources].min(1) < 0.98 * setting.beam_energy
+    return (lines.energy > low) & (lines.energy < high) & excited & (library.efficiency > 1e-3)
+
+
+@lru_cache(maxsize=64)
+def typical_columns(edges, resolution, setting):
+    """What one unit of mass fraction of each element puts into each bin in a typical solid.
+
+    Returns
+    -------
+    groups : csr_matrix of shape (99 * n_groups, n_bins)
+        Row n_groups z + group.
+    families : csr_matrix of shape (99 * 4, n_bins)
+        Row 4 z + family.
+    """
+    library, lines = make_library(edges, resolution, setting.window), xray_lines()
+    chosen = np.flatnonzero(usable_lines(library, setting))
+    seen = yields(mixed_mass(), chosen, setting) * library.efficiency[chosen]
+
+    def added(kind, n_kinds):
+        row = lines.z[chosen] * n_kinds + kind[chosen]
+        shape = ((N_ELEMENTS + 1) * n_kinds, len(lines.z))
+        return csr_matrix((seen, (row, chosen)), shape) @ library.profiles
+
+    return added(groups_of_lines(), N_GROUPS), added(lines.family, len(FAMILIES))
+
+
+def element_columns(library, setting, elements, mass):
+    """What one unit of mass fraction of each element puts into each bin, group by group.
+
+    Parameters
+    ----------
+    library : Library
+    setting : Setting
+    elements : ndarray of int
+        Atomic numbers, increasing.
+    mass : tensor of shape (1, 98)
+        Of the specimen that absorbs.
+
+    Returns
+    -------
+    ndarray of shape (n_elements, n_groups, n_bins)
+    """
+    lines = xray_lines()
+    chosen = np.flatnonzero(usable_lines(library, setting) & np.isin(lines.z, elements))
+    seen = yields(mass, chosen, setting) * library.efficiency[chosen]
+    row = np.searchsorted(elements, lines.z[chosen]) * N_GROUPS + groups_of_lines()[chosen]
+    shape = (len(elements) * N_GROUPS, len(lines.z))
+    columns = csr_matrix((seen, (row, chosen)), shape) @ library.profiles
+    return columns.toarray().reshape(len(elements), N_GROUPS, -1)
+
+
+@lru_cache(maxsize=16)
+def _hats(edges):
+    """Functions that are 1 at one knot and 0 at the others, for the background; ndarray (n_knots, n_bins)."""
+    edges = np.array(edges)
+    middles = (edges[1:] + edges[:-1]) / 2
+    soft = np.linspace(edges[0], min(1000.0, edges[-1]), 5)
+    knots = np.unique(np.concatenate([soft, np.geomspace(soft[-1], edges[-1], 9)]))
+    return np.array([np.interp(middles, knots, row) for row in np.eye(len(knots))])
+
+
+@lru_cache(maxsize=16)
+def _blur(edges):
+    """Matrix that blurs a density in bins as the detector does, (n_bins, n_bins)."""
+    edges = np.array(edges)
+    middles, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    sigma = line_width(torch.from_numpy(middles), as_tensor(_MN_WIDTH)).numpy()
+    kernel = np.exp(-0.5 * ((middles[:, None] - middles) / sigma[:, None]) ** 2) * width
+    return kernel / kernel.sum(1, keepdims=True)
+
+
+def background_columns(library, setting, mass):
+    """Bremsstrahlung as the detector counts it, in pieces that join at knots; (n_knots, n_bins)."""
+    geometry = (as_tensor([v]) for v in setting.geometry)
+    shape = continuum(mass, torch.from_numpy(library.middles), library.attenuation, *geometry)[0].numpy()
+    edges = tuple(library.edges)
+    shape = _blur(edges) @ (shape * library.bin_efficiency).clip(min=0) * np.diff(library.edges)
+    return _hats(edges) * (shape / shape.max()).clip(1e-6)
+
+
+def group_columns(columns, amplitudes, library, weights):
+    """Columns that let groups of lines deviate from the intensity that physics gives them.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n_elements, n_groups, n_bins)
+    amplitudes : ndarray of shape (n_elements,)
+        Of the elements, as far as they are known.
+    library : Library
+    weights : ndarray of shape (n_bins,)
+        Inverse variance of each bin.
+
+    Returns
+    -------
+    deviations : ndarray of shape (n, n_bins)
+        Only of groups whose deviation could be noticed.
+    precision : ndarray of shape (n,)
+        Inverse variance that the amplitude of each is expected to have.
+    """
+    total = columns.sum(2)
+    place = (columns @ library.middles) / np.where(total > 0, total, 1)
+    tolerance = TOLERANCE * np.where(place < _SOFT, _SOFT_FACTOR, 1.0) * amplitudes[:, None]
+    noticed = tolerance**2 * (columns**2 @ weights) > 0.1
+    noticed &= ((total > 0).sum(1) > 1)[:, None]
+    return columns[noticed], 1 / tolerance[noticed] ** 2
+
+
+@lru_cache(maxsize=16)
+def _tail_kernels(edges):
+    """Matrices that spread the counts of a bin over those below it, three of shape (n_bins, n_bins)."""
+    edges = np.array(edges)
+    middles, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    below = middles[:, None] - middles
+    kernels = []
+    for decay in _TAILS:
+        kernel = np.where(below > 0, np.exp(-below / decay), 0) * width / decay
+        kernels.append(kernel - np.eye(len(middles)) * kernel.sum(1, keepdims=True))
+    kernels.append(np.where(below > 0, width / middles[:, None], 0))
+    return kernels
+
+
+def slope_columns(lines, library):
+    """How counts change with a shift of 1 eV and with the relative variance of noise, two arrays (n_bins,)."""
+    width, middles = np.diff(library.edges), library.middles
+    slope = np.gradient(lines / width, middles)
+    variance = (_MN_WIDTH / 2.3548) ** 2
+    return -slope * width, np.gradient(slope, middles) * width * variance / 2
+
+
+def instrument_columns(lines, library):
+    """Columns for what calibration, resolution and tails may do to the lines found so far.
+
+    Parameters
+    ----------
+    lines : ndarray of shape (n_bins,)
+        Counts in lines.
+    library : Library
+
+    Returns
+    -------
+    columns : ndarray of shape (n_shifts + 1 + 3, n_bins)
+        Shifts by each of `shift_shapes`, a relative change of the variance of the noise, two tails and a shelf.
+    precision : ndarray of shape (n_shifts + 1 + 3,)
+    """
+    shift, wider = slope_columns(lines, library)
+    shifts = shift * shift_shapes(library.middles)
+    tails = [lines @ kernel for kernel in _tail_kernels(tuple(library.edges))]
+    spreads = np.array([_OFFSET, _GAIN] + [_BEND] * (len(shifts) - 2) + [_WIDTH, *_TAIL_SHARES])
+    return np.array([*shifts, wider, *tails]), 1 / spreads**2
+
+
+def shift_shapes(energy):
+    """Forms in eV that an error of calibration has: offset, gain, and bends about some energies."""
+    bends = [np.interp(energy, _SHIFT_KNOTS, row) for row in np.eye(len(_SHIFT_KNOTS))]
+    return np.array([np.ones(len(energy)), energy, *bends])
+
+
+def sum_peaks(counts, energy):
+    """Counts in which two X-rays were taken for one, in some unit, and their energies in eV."""
+    counts = np.where(energy > 150, counts, 0).clip(min=0)
+    transform = np.fft.rfft(counts, 2 * len(counts))
+    pairs = np.fft.irfft(transform**2, 2 * len(counts)).clip(min=0)
+    step = (energy[-1] - energy[0]) / (len(energy) - 1)
+    return pairs / max(pairs.max(), 1e-9), 2 * energy[0] + step * np.arange(2 * len(counts))
+
+
+def noise_width(resolution, change):
+    """Resolution in eV after a relative change of the variance of the noise."""
+    return resolution * np.sqrt(1 + change * (_MN_WIDTH / resolution) ** 2)
+
+
