@@ -2,6 +2,8 @@
 
 from xtalsk.simulation._conditions import Sometimes
 from xtalsk.simulation._detector import Detector
+from xtalsk.simulation._eels import eels
+from xtalsk.simulation._eels_conditions import EELSConditions
 from xtalsk.simulation._electrons import camera_pixel_size, electron_wavelength
 from xtalsk.simulation._formula import measured_formulas
 from xtalsk.simulation._powder import powder
@@ -15,12 +17,14 @@ from xtalsk.simulation._spots import spots
 
 __all__ = [
     "Detector",
+    "EELSConditions",
     "PowderConditions",
     "Reflections",
     "RingConditions",
     "Sometimes",
     "SpotConditions",
     "camera_pixel_size",
+    "eels",
     "electron_wavelength",
     "measured_formulas",
     "powder",

@@ -2,7 +2,9 @@
 
 from functools import cache
 
+import numpy as np
 import torch
+from scipy.special import expit
 
 from xtalsk.simulation._xray_yield import mass_attenuation
 
@@ -33,6 +35,30 @@ def line_width(energy, resolution):
     """
     variance = (resolution / _FWHM) ** 2 + _FANO * _PAIR_ENERGY * (energy - MN_KA)
     return torch.sqrt(variance.clamp_min((25.0 / _FWHM) ** 2))
+
+
+def line_tail(energy):
+    """Tail below a line, from charge that is lost near the front of the detector.
+
+    Parameters
+    ----------
+    energy : ndarray
+        Of the line in eV.
+
+    Returns
+    -------
+    share : ndarray
+        Of the counts of the line.
+    slope : ndarray
+        Decay length in standard deviations of the line.
+
+    References
+    ----------
+    Calibrated on drift detectors by A. Giunto et al., Nat. Commun. 17 (2026) 9735.
+    """
+    kev = np.asarray(energy) / 1e3
+    share = 0.0094 + 0.1022 * expit(-11.42 * (kev - 0.926))
+    return share, 1 + 3.5 * expit(9.63 * (kev - 0.88))
 
 
 @cache

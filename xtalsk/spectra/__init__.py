@@ -1,5 +1,6 @@
 """Spectra of X-rays and energy losses to features."""
 
 from xtalsk.spectra._bins import SpectrumBins
+from xtalsk.spectra._eels import EELSComposition
 
-__all__ = ["SpectrumBins"]
+__all__ = ["EELSComposition", "SpectrumBins"]

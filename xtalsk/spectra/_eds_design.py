@@ -18,6 +18,8 @@ N_GROUPS = len(GROUPS)
 _MARGIN = 40.0  # eV between a line and the end of the range
 _SOFT, _SOFT_FACTOR = 1000.0, 3.0  # yields and absorption are known that much worse below 1 keV
 _MN_WIDTH = 130.0
+_NEAR_WIDTHS = 3.0
+_SOFT_KNOTS = 4
 _TAILS = (70.0, 350.0)  # decay lengths in eV of the tails that incomplete collection of charge leaves
 # Standard deviations of what the instrument may do: shift in eV, widths and shares of tails as fractions
 _OFFSET, _GAIN, _BEND, _WIDTH, _TAIL_SHARES = 15.0, 0.004, 1.0, 0.15, (0.03, 0.015, 0.01)
@@ -121,12 +123,22 @@ def _blur(edges):
 
 
 def background_columns(library, setting, mass):
-    """Bremsstrahlung as the detector counts it, in pieces that join at knots; (n_knots, n_bins)."""
+    """Bremsstrahlung as the detector counts it, in pieces that join at knots.
+
+    Returns
+    -------
+    columns : ndarray of shape (n_knots + n_soft, n_bins)
+        The soft pieces, below 1 keV, are those of a detector whose window has no edges: charge lost near its
+        front fills in what the edges of a window cut out, and windows differ.
+    """
     geometry = (as_tensor([v]) for v in setting.geometry)
     shape = continuum(mass, torch.from_numpy(library.middles), library.attenuation, *geometry)[0].numpy()
     edges = tuple(library.edges)
-    shape = _blur(edges) @ (shape * library.bin_efficiency).clip(min=0) * np.diff(library.edges)
-    return _hats(edges) * (shape / shape.max()).clip(1e-6)
+    counted = _blur(edges) @ np.stack([shape * library.bin_efficiency, shape], axis=1).clip(min=0)
+    counted *= np.diff(library.edges)[:, None] / counted.max(0)
+    hats = _hats(edges)
+    soft = hats[: min(_SOFT_KNOTS, len(hats))]
+    return np.vstack([hats * counted[:, 0].clip(1e-6), soft * counted[:, 1].clip(1e-6)])
 
 
 def group_columns(columns, amplitudes, library, weights):
@@ -168,6 +180,16 @@ def _tail_kernels(edges):
         kernels.append(kernel - np.eye(len(middles)) * kernel.sum(1, keepdims=True))
     kernels.append(np.where(below > 0, width / middles[:, None], 0))
     return kernels
+
+
+@lru_cache(maxsize=16)
+def near_columns(edges):
+    """Matrix that gives each line the height it has over several times its width, (n_bins, n_bins)."""
+    edges = np.array(edges)
+    middles, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    sigma = line_width(torch.from_numpy(middles), as_tensor(_MN_WIDTH)).numpy()
+    reach = np.exp(-0.5 * ((middles[:, None] - middles) / (_NEAR_WIDTHS * sigma)) ** 2)
+    return reach * width[:, None] / (np.sqrt(2 * np.pi) * sigma)
 
 
 def slope_columns(lines, library):

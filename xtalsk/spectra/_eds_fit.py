@@ -15,6 +15,7 @@ from xtalsk.spectra._eds_design import (
     group_columns,
     instrument_columns,
     mixed_mass,
+    near_columns,
     noise_width,
     shift_shapes,
     slope_columns,
@@ -27,8 +28,10 @@ from xtalsk.utils._formula import N_ELEMENTS
 
 _HIGHEST = 40_000.0
 _SNIP_BINS = 14
-# What is left of errors of the model: relative, of position in eV, and of the variance of the width
-_RELATIVE, _POSITION, _BROADNESS = 0.02, 1.5, 0.04
+# What is left of errors of the lines: relative, of position in eV, of the variance of the width; of the background
+_RELATIVE, _POSITION, _BROADNESS, _BACKGROUND = 0.02, 1.5, 0.04, 0.02
+_NEAR = 0.01  # error within a few widths of a line, of its height
+_BEND = 0.3  # second differences of the pieces of the background, relative to its level
 _STRONG = 25.0  # standard deviations
 _PILE_UP_COUNTS = 1e5
 
@@ -70,7 +73,8 @@ class _Axis:
         self.raw, self.energy = counts, energy
         self.step = (energy[-1] - energy[0]) / (len(energy) - 1)
         top = min(0.99 * setting.beam_energy, energy[-1], _HIGHEST)
-        self.edges = bin_edges(round(self.step, 2), top, max(setting.lowest, energy[0]))
+        bottom = max(setting.lowest, energy[0], first_counted(counts, energy, setting.lowest))
+        self.edges = bin_edges(round(self.step, 2), top, 20.0 * np.ceil(bottom / 20.0))
         self.window, self.resolution = setting.window, resolution
         self.shift = np.zeros(len(shift_shapes(energy[:1])))
         self._pile_up = sum_peaks(counts, energy) if counts.sum() > _PILE_UP_COUNTS else None
@@ -108,6 +112,15 @@ class _Axis:
         self._bin()
 
 
+def first_counted(counts, energy, lowest):
+    """Energy in eV above which the electronics let X-rays through, where they cut some off."""
+    near = np.flatnonzero((energy >= lowest) & (energy < lowest + 400))
+    rising = uniform_filter1d(counts[near].astype(float), 3)
+    ahead = np.maximum.accumulate(rising[::-1])[::-1]
+    cut = np.flatnonzero(rising < 0.002 * ahead)
+    return energy[near[cut[-1]]] + 20.0 if len(cut) and ahead[0] > 100 else lowest
+
+
 def snip(counts, n_bins):
     """Background under peaks narrower than 2 n bins (Ryan et al. 1988)."""
     v = np.log(np.log(np.sqrt(counts.clip(0) + 1) + 1) + 1)
@@ -129,12 +142,14 @@ def possible_elements(axis, setting, background, score):
     """
     columns = typical_columns(axis.edges, round(axis.resolution), setting)[1]
     net = axis.counts - background
-    variance = uniform_filter1d(axis.counts, 5).clip(1) + (2 * _RELATIVE * net) ** 2
+    variance = uniform_filter1d(axis.counts, 5).clip(1) + (2 * _RELATIVE * net) ** 2 + (0.05 * background) ** 2
     information = columns.multiply(columns) @ (1 / variance)
     seen = information > 0
     information = np.where(seen, information, 1)
     amount = (columns @ (net / variance) / information).clip(0) + 2.5 / np.sqrt(information)
-    slack = np.where(np.arange(len(amount)) % len(FAMILIES) == 0, 1.5, 3.0)
+    total = columns @ np.ones(columns.shape[1])
+    place = columns @ axis.library.middles / np.where(seen, total, 1)
+    slack = np.where(np.arange(len(amount)) % len(FAMILIES) == 0, 1.5, np.where(place > 1200, 3.0, 10.0))
     bound = np.where(seen, amount * slack, np.inf).reshape(-1, len(FAMILIES)).min(1)
     best = np.where(seen, np.sqrt(information), 0).reshape(-1, len(FAMILIES)).max(1)
     scores = np.where(best > 0, np.where(np.isfinite(bound), bound, 0) * best, 0)
@@ -145,12 +160,46 @@ def _variance(curve, lines, library):
     """Variance of the counts in each bin: counting, and what is left of errors of the lines."""
     variance = curve.clip(0.3)
     if lines is not None:
+        variance = variance + (_NEAR * (near_columns(tuple(library.edges)) @ lines)) ** 2
+        variance = variance + (_BACKGROUND * (curve - lines)) ** 2
         shift, wider = slope_columns(lines, library)
         variance = variance + (_RELATIVE * lines) ** 2 + (_POSITION * shift) ** 2 + (_BROADNESS * wider) ** 2
     return variance
 
 
-def calibrate(axis, setting, strong, n_rounds=3):
+def _main_elements(axis, setting, elements, hats):
+    """Those of some elements that the spectrum is mostly made of, and roughly their mass fractions."""
+    groups = typical_columns(axis.edges, round(axis.resolution), setting)[0]
+    rows = (elements[:, None] * N_GROUPS + np.arange(N_GROUPS)).ravel()
+    columns = groups[rows].toarray().reshape(len(elements), N_GROUPS, -1).sum(1)
+    curve = uniform_filter1d(axis.counts, 5)
+    weights = 1 / (curve.clip(1) + (0.1 * curve) ** 2)
+    system = NonnegativeSystem(np.vstack([columns, hats]), *axis.instrument(None), axis.counts, weights)
+    amplitudes = system.solve()
+    found = (amplitudes / system.spreads(amplitudes))[: len(elements)] > 3
+    return elements[found], _mass(elements[found], amplitudes[: len(elements)][found])
+
+
+def _mass(elements, amplitudes):
+    """Mass fractions, tensor of shape (1, 98); those of a typical solid where there is no element."""
+    if not amplitudes.sum() > 0:
+        return mixed_mass()
+    mass = np.zeros((1, N_ELEMENTS))
+    mass[0, elements - 1] = amplitudes / amplitudes.sum()
+    return torch.from_numpy(mass)
+
+
+def _stiffness(n_positive, first, hats, background):
+    """Quadratic form by which neighbouring pieces of the background (from ``first`` on) tend to be alike."""
+    n = len(hats)
+    level = max(background.sum() / hats.sum(), 1e-6)
+    bend = np.diff(np.eye(n), 2, axis=0) / (_BEND * level)
+    form = np.zeros((n_positive, n_positive))
+    form[first : first + n, first : first + n] = bend.T @ bend
+    return form
+
+
+def calibrate(axis, setting, strong, background, n_rounds=3):
     """Correct shift and resolution by the strong elements, each group of their lines for itself.
 
     Returns
@@ -158,15 +207,20 @@ def calibrate(axis, setting, strong, n_rounds=3):
     lines, curve : ndarray of shape (n_bins,)
         Counts in lines, and all.
     """
-    rows = (strong[:, None] * N_GROUPS + np.arange(N_GROUPS)).ravel()
     hats = background_columns(axis.library, setting, mixed_mass())
+    strong, mass = _main_elements(axis, setting, strong, hats)
+    if not len(strong):
+        return None, uniform_filter1d(axis.counts, 5)
+    hats = background_columns(axis.library, setting, mass)
+    rows = (strong[:, None] * N_GROUPS + np.arange(N_GROUPS)).ravel()
     lines, curve = None, uniform_filter1d(axis.counts, 5)
     for _ in range(n_rounds):
         columns = typical_columns(axis.edges, round(axis.resolution), setting)[0][rows].toarray()
         columns = columns[columns.any(1)]
         free = axis.instrument(lines)
         weights = 1 / _variance(curve, lines, axis.library)
-        system = NonnegativeSystem(np.vstack([columns, hats]), *free, axis.counts, weights)
+        stiff = _stiffness(len(columns) + len(hats), len(columns), hats, background)
+        system = NonnegativeSystem(np.vstack([columns, hats]), *free, axis.counts, weights, stiff)
         amplitudes = system.solve()
         lines, curve = amplitudes[: len(columns)] @ columns, system.curve(amplitudes)
         if len(free[0]):
@@ -210,7 +264,7 @@ def identify(spectrum_counts, energy, setting, *, resolution=None, significance=
     strong = np.flatnonzero(scores > _STRONG)
     lines, curve = None, uniform_filter1d(axis.counts, 5)
     if len(strong):
-        lines, curve = calibrate(axis, setting, strong)
+        lines, curve = calibrate(axis, setting, strong, background)
         background = snip(axis.counts, _SNIP_BINS)
     elements, _ = possible_elements(axis, setting, background, significance+2)
     if allowed is not None: elements = np.intersect1d(elements, allowed)
@@ -218,6 +272,8 @@ def identify(spectrum_counts, energy, setting, *, resolution=None, significance=
     amplitudes = None
     for k in range(n_rounds):
         last = k == n_rounds - 1
+        if not len(elements):
+            return EDSFit(elements, np.empty(0), np.empty(0), axis.library.middles, axis.counts, curve, background, np.empty((0,len(axis.counts))), axis.resolution, axis.shift)
         columns = element_columns(axis.library, setting, elements, mass)
         whole = columns.sum(1)
         hats = background_columns(axis.library, setting, mass)
@@ -228,8 +284,11 @@ def identify(spectrum_counts, energy, setting, *, resolution=None, significance=
         if amplitudes is not None:
             more, more_precision = group_columns(columns, amplitudes, axis.library, weights)
             free, precision = np.vstack([free, more]), np.concatenate([precision, more_precision]); expected=np.concatenate([expected, 0*more_precision])
-        system = NonnegativeSystem(positive, free, precision, expected, axis.counts, weights)
+        stiff = _stiffness(len(positive), len(elements), hats, background)
+        system = NonnegativeSystem(positive, free, precision, expected, axis.counts, weights, stiff)
         n = len(elements)
+        if not n:
+            return EDSFit(elements, np.empty(0), np.empty(0), axis.library.middles, axis.counts, curve, background, np.empty((0,len(axis.counts))), axis.resolution, axis.shift)
         keep = np.ones(len(positive), bool)
         solution = system.solve()
         chi = 1.0
@@ -239,7 +298,7 @@ def identify(spectrum_counts, energy, setting, *, resolution=None, significance=
             if not n or z.min() >= (significance if last else 1.0): break
             if last: keep[np.argmin(z)] = False
             else: keep[:n] &= z >= 1.0
-            solution = system.solve(keep)
+            solution = system.solve(keep, solution)
             if not last: break
         curve = system.curve(solution)
         background = solution[n:n+len(hats)] @ hats
@@ -247,8 +306,7 @@ def identify(spectrum_counts, energy, setting, *, resolution=None, significance=
         lines = lines.clip(0)
         if not last:
             elements = elements[keep[:n]]; amplitudes = solution[:n][keep[:n]]
-            a = np.zeros(N_ELEMENTS); a[elements-1] = amplitudes
-            if a.sum() > 0: mass = torch.from_numpy(a / a.sum())[None]
+            mass = _mass(elements, amplitudes)
             if n_instrument:
                 axis.correct(solution[len(positive):])
     kept = keep[:n]

@@ -6,12 +6,13 @@ from functools import lru_cache
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from scipy.special import erf
+from scipy.special import ndtr
 
 from xtalsk.simulation._xray_detector import (
     SILICON_KA,
     efficiency,
     escape_share,
+    line_tail,
     line_width,
 )
 from xtalsk.simulation._xray_lines import xray_lines
@@ -25,7 +26,7 @@ WINDOWS = {
 """Entrance windows of detectors, see `efficiency`."""
 
 _BINS_PER_WIDTH = 4
-_REACH = 5.0  # standard deviations of a line that are drawn
+_REACH = 4.5  # standard deviations of a line that are drawn
 _TYPICAL_RESOLUTION = 130.0
 
 # Groups of lines, and how far (as a fraction) the intensity of each may be from what physics predicts
@@ -90,6 +91,14 @@ class Library:
         return (self.edges[1:] + self.edges[:-1]) / 2
 
 
+def _below(edge, energy, width):
+    """Share of the counts of lines below an energy; see `line_tail` for the tail."""
+    x = (edge - energy) / width
+    share, slope = line_tail(energy)
+    tail = np.exp(np.minimum(0.5 / slope**2 + x / slope, 50)) * ndtr(-x - 1 / slope)
+    return ndtr(x) + share / (1 + share) * tail
+
+
 @lru_cache(maxsize=64)
 def line_profiles(edges, resolution):
     """Share of the counts of each line in each bin, csr_matrix of shape (n_lines, n_bins)."""
@@ -102,13 +111,13 @@ def line_profiles(edges, resolution):
     line = np.tile(np.arange(len(energy)), 2)[keep]
     places, weight = places[keep], weight[keep]
     width = line_width(torch.from_numpy(places), torch.tensor(float(resolution))).numpy()
-    first = np.searchsorted(edges, places - _REACH * width).clip(1) - 1
+    first = np.searchsorted(edges, places - _REACH * width * line_tail(places)[1].clip(1.5)).clip(1) - 1
     last = np.searchsorted(edges, places + _REACH * width).clip(max=len(edges) - 1)
     n = (last - first).clip(min=0)
     peak = np.repeat(np.arange(len(places)), n)
     bins = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + np.repeat(first, n)
-    scale = np.sqrt(2) * width[peak]
-    share = 0.5 * (erf((edges[bins + 1] - places[peak]) / scale) - erf((edges[bins] - places[peak]) / scale))
+    energies, widths = places[peak], width[peak]
+    share = _below(edges[bins + 1], energies, widths) - _below(edges[bins], energies, widths)
     return csr_matrix((share * weight[peak], (line[peak], bins)), (len(energy), len(edges) - 1))
 
 

@@ -12,7 +12,7 @@ LOWEST = 40.0  # eV; below, plasmons hide the edges
 _WIDTH, _NARROWEST, _WIDEST = 0.005, 1.0, 5.0  # of bins: share of the energy, limits in eV
 _LEAST_BINS, _ENOUGH_BINS = 24, 150
 _MEDIAN = 0.4549  # of χ² of one degree of freedom
-_FLOOR = 0.001  # relative error that no bin falls below
+_FLOOR = 0.003  # relative error that no bin falls below
 
 
 @dataclass(frozen=True)

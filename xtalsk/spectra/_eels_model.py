@@ -81,7 +81,7 @@ class LinearModel:
         covariance = cho_solve(factor, np.eye(len(keep)))
         return covariance @ (columns @ self.data), covariance
 
-    def scores(self, keep=None):
+    def scores(self):
         """Amplitude and precision that each candidate would have if it alone were added.
 
         Returns
@@ -91,14 +91,33 @@ class LinearModel:
         rest : float
             χ² of the model without them, its priors among it.
         """
-        keep = np.arange(len(self.columns)) if keep is None else keep
-        columns, (lower, _) = self._factor(keep)
-        whitened = solve_triangular(lower, self._cross[keep], lower=True)
+        columns, (lower, _) = self._factor(np.arange(len(self.columns)))
+        whitened = solve_triangular(lower, self._cross, lower=True)
         rest = solve_triangular(lower, columns @ self.data, lower=True)
         precision = np.einsum("ij,ij->i", self.candidates, self.candidates) - (whitened**2).sum(0)
         product = self.candidates @ self.data - rest @ whitened
         precision = np.maximum(precision, 1e-12)
         return product / precision, precision, float(self.data @ self.data - rest @ rest)
+
+    def products(self, first, second, keep=None):
+        """Scalar products of columns with each other and with the data, after the model is taken out of them.
+
+        Parameters
+        ----------
+        first, second : ndarray of shape (n_bins,)
+        keep : ndarray of int or None
+            Columns of the model that count; by default all.
+
+        Returns
+        -------
+        with_data, with_second : float
+            Of ``first``.
+        """
+        columns, (lower, _) = self._factor(np.arange(len(self.columns)) if keep is None else keep)
+        targets = np.stack([first, second, self.data], axis=1)
+        first, *others = solve_triangular(lower, columns @ targets, lower=True).T
+        with_second, with_data = (targets[:, 0] @ targets[:, i] - first @ others[i - 1] for i in (1, 2))
+        return with_data, with_second
 
 
 def background_columns(bins, back):
@@ -128,7 +147,7 @@ def background_columns(bins, back):
     return np.concatenate(columns), np.concatenate(sizes)
 
 
-def fine_structure(above, smooth, line_height):
+def fine_structure(above, smooth, line_height, split):
     """Columns of the fine structure of a family, and their prior sizes for an edge of amplitude one.
 
     Hats of growing width follow each other from the onset; near it they may be as large as the edge, 100 eV
@@ -142,6 +161,8 @@ def fine_structure(above, smooth, line_height):
         Template without white lines.
     line_height : float
         Of white lines, relative to the edge.
+    split : float
+        Energy of the second white line above the first, in eV.
 
     Returns
     -------
@@ -153,5 +174,10 @@ def fine_structure(above, smooth, line_height):
     eye = np.eye(len(_HATS))
     columns = np.stack([np.interp(above, _HATS, row, left=0, right=0) for row in eye]) * level
     sizes = _SIZES * np.where(np.abs(_HATS) <= _LINES_UP_TO, 1 + 0.5 * line_height, 1)
+    if line_height > 0:
+        near = np.abs(_HATS) < 7
+        second = [np.interp(above - split, _HATS, row, left=0, right=0) for row in eye[near]]
+        columns = np.concatenate([columns, np.stack(second) * level])
+        sizes = np.concatenate([sizes, np.full(near.sum(), 0.5 * line_height)])
     held = (columns > 1e-3 * max(level.max(), 1e-12)).any(1)
     return columns[held], sizes[held]

@@ -1,6 +1,6 @@
 """Which elements a core-loss spectrum shows: one after another, the best explained first."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,9 +11,18 @@ _SHIFT_KNOWN, _SHIFT_BEFORE, _SHIFT_AFTER = 1.5, 4.0, 3.0  # eV: spread of shift
 # any element, and of one element beside another
 _STRONG = 5.0  # times its error: amplitude at which a family says where its own onset is
 _AGREEING = 0.3  # share of the expected amplitude that the other edges of an element must reach
+_WINDOW = 60.0  # eV above an onset, whose signal is the amplitude
+_LEAST_CERTAINTY = 1.5  # amplitude over its error with everything that theory leaves open
+_FARTHEST = 3.0  # spreads by which an onset may be off
+_RISE, _LATE_RISE, _LEAST_RISE = 20.0, 45.0, 0.4  # eV after an onset, or a delayed one, and share of the edge that
+# these must hold
+_LEAST_SHARE = 0.005  # of the atoms
+_ROUNDS = 3
 _MOST_ELEMENTS = 15
-_UNNAMED_COST, _LOW, _LOW_COST = 12.0, 65.0, 20.0  # of χ²: leads that name nothing, and those below 65 eV
-_LEAST_JUMP = 0.004  # height of an edge relative to the spectrum that is told from a bend of the background
+# What a lead costs in χ²: one that names nothing, an M45 edge (delayed, as those before xenon, or not), one
+# below 65 eV, where the edges of all elements crowd.
+_UNNAMED_COST, _DELAYED_COST, _M_COST, _LOW, _LOW_COST = 14.0, 10.0, 4.0, 65.0, 20.0
+_LEAST_JUMP = 0.01  # height of an edge relative to the spectrum that is told from a bend of the background
 
 
 @dataclass
@@ -29,21 +38,28 @@ class Element:
         Pose of each family.
     strong : list of bool
         Whether a family's shift was measured.
+    lead : int
+        Family that found it.
     named : bool
         Whether the edge that found it can name an element.
     amplitude : float
         In units of the spectrum over barn per eV.
-    places : list of int
-        Of the columns in the model, the first that of the amplitude.
+    places : ndarray of int
+        Of its columns in the model.
+    weights, near : ndarray
+        Of its columns in the signal of the lead within 60 eV of its onset, and near it.
     """
 
     z: int
     families: list
     poses: list
     strong: list
+    lead: int
     named: bool
     amplitude: float
-    places: list = field(default_factory=list)
+    places: np.ndarray = None
+    weights: np.ndarray = None
+    near: np.ndarray = None
 
 
 class Search:
@@ -78,14 +94,19 @@ class Search:
         self.model.add(columns / self.bins.error, sizes)
 
     def run(self):
-        """Add elements until none is significant, then leave out those that are not any more."""
-        while self.templates.z.size and len(self.elements) < _MOST_ELEMENTS:
-            best = self._best()
-            if best is None:
+        """Add elements until none is significant and leave out those that are not any more, twice or thrice."""
+        refused = set()
+        for _ in range(_ROUNDS):
+            while self.templates.z.size and len(self.elements) < _MOST_ELEMENTS:
+                best = self._best(refused)
+                if best is None:
+                    break
+                self._enter(best)
+                self._resize()
+            dropped = self._eliminate()
+            refused |= dropped
+            if not dropped:
                 break
-            self._enter(best)
-            self._resize()
-        self._eliminate()
         return self
 
     def expected_shifts(self):
@@ -112,10 +133,11 @@ class Search:
         distance = np.abs(SHIFTS[t.shift] - centre[t.of]) / spread[t.of]
         n = np.isfinite(self.bins.error).sum()
         gain = np.sign(z) * n * np.log(rest / np.maximum(rest - z**2, 1e-3 * rest)) - distance**2
-        gain -= 2.0 * t.lines_only
+        gain = np.where(distance > _FARTHEST, -np.inf, gain - 2.0 * t.lines_only)
         starts = t.starts()
         top = np.maximum.reduceat(gain, starts)
         near = np.where(t.lines_only, np.inf, distance)
+        top = np.maximum(top, 0)
         usual = near <= np.minimum.reduceat(near, starts)[t.of]
         chosen = np.where(top[t.of] > 9, gain >= top[t.of], usual)
         best = starts + [chosen[a:b].argmax() for a, b in zip(starts, np.append(starts[1:], len(z)), strict=True)]
@@ -128,25 +150,24 @@ class Search:
             "gain": gain[best],
         }
 
-    def _best(self):
+    def _best(self, refused=()):
         scores = self._family_scores()
         t = self.templates
-        cost = _UNNAMED_COST * ~t.naming + _LOW_COST * (t.onset < _LOW)
+        cost = np.where(t.naming, _M_COST * (t.family == "M45"), _UNNAMED_COST) + _LOW_COST * (t.onset < _LOW)
+        cost += (_DELAYED_COST - _M_COST) * ((t.family == "M45") & (t.z < 55))
         scores["gain"] = scores["gain"] - cost
-        taken = {element.z for element in self.elements}
-        found, best = None, 0.0
-        for z, rows in self.rows_of.items():
-            gain = 0.0 if z in taken else self._element_gain(rows, scores)
-            if gain > best:
-                found, best = (z, rows), gain
-        if found is None:
+        taken = {element.z for element in self.elements} | set(refused)
+        gains = {z: self._element_gain(rows, scores) for z, rows in self.rows_of.items() if z not in taken}
+        likely = sorted((z for z in gains if gains[z] > 0), key=gains.get, reverse=True)
+        rising = (z for z in likely if self._rises(self._lead(z, scores), scores))
+        chosen = next(rising, likely[0] if likely else None)
+        if chosen is None:
             return None
-        z, rows = found
-        lead = rows[scores["gain"][rows].argmax()]
+        z, rows, lead = chosen, self.rows_of[chosen], self._lead(chosen, scores)
         strong = scores["z"][rows] > _STRONG
         amplitude = self._combined(rows, scores)
         return Element(
-            int(z), list(rows), list(scores["pose"][rows]), list(strong), bool(t.naming[lead]), amplitude
+            int(z), list(rows), list(scores["pose"][rows]), list(strong), int(lead), bool(t.naming[lead]), amplitude
         )
 
     def _element_gain(self, rows, scores):
@@ -170,6 +191,25 @@ class Search:
         template = amplitude * self.templates.poses[pose]
         return (template / np.maximum(self.back, np.abs(self.bins.counts))).max() > _LEAST_JUMP
 
+    def _lead(self, z, scores):
+        rows = self.rows_of[z]
+        return rows[scores["gain"][rows].argmax()]
+
+    def _rises(self, row, scores):
+        """Tell whether the first eV after an onset hold what the edge as a whole promises."""
+        t, pose = self.templates, scores["pose"][row]
+        template = t.poses[pose] / self.bins.error
+        found, promised = self.model.products(template * self._first(row, pose), template)
+        amplitude = scores["amplitude"][row] * t.unit[pose] * self.strength[row]
+        return found > _LEAST_RISE * amplitude * promised
+
+    def _first(self, row, pose):
+        """Bins near the onset of a family, ndarray of bool of shape (n_bins,)."""
+        t = self.templates
+        above = self.bins.energy - t.onset[row] - SHIFTS[t.shift[pose]]
+        late = t.family[row][0] not in "KL" and t.line_height[row] == 0
+        return (above > -6) & (above < (_LATE_RISE if late else _RISE))
+
     def _combined(self, rows, scores):
         sure = np.array([UNCERTAINTY[f] for f in self.templates.family[rows]])
         amplitude = scores["amplitude"][rows]
@@ -178,33 +218,77 @@ class Search:
         return max((amplitude / variance).sum() / (1 / variance).sum(), 0.1 * amplitude[lead])
 
     def columns_of(self, element):
-        """Columns of an element and their prior sizes: amplitude, families apart, fine structure."""
-        t, families, poses = self.templates, element.families, element.poses
-        parts = t.poses[poses] * (t.unit[poses] * self.strength[families])[:, None]
+        """Columns of an element: amplitude, families apart, broad white lines, fine structure.
+
+        Returns
+        -------
+        columns : ndarray of shape (k, n_bins)
+        sizes : ndarray of shape (k,)
+            Of their priors.
+        weights : ndarray of shape (2, k)
+            What each adds to the signal of the leading family within 60 eV of its onset, and near it, relative
+            to that family's template.
+        """
+        t, families = self.templates, element.families
+        parts = np.array([self._template(f, p, False) for f, p in zip(families, element.poses, strict=True)])
         columns, sizes = [parts.sum(0)[None]], [[1e3 * element.amplitude]]
         if len(families) > 1:
             columns.append(parts)
             sizes.append([UNCERTAINTY[t.family[f]] * element.amplitude for f in families])
-        for f, pose in zip(families, poses, strict=True):
+        for f, pose in zip(families, element.poses, strict=True):
             above = self.bins.energy - t.onset[f] - SHIFTS[t.shift[pose]]
             level = t.smooth[f, t.shift[pose]] * self.strength[f]
-            hats, size = fine_structure(above, level, t.line_height[f])
+            hats, size = fine_structure(above, level, t.line_height[f], t.split[f])
             columns.append(hats)
             sizes.append(size * element.amplitude)
-        return np.concatenate(columns) / self.bins.error, np.concatenate(sizes)
+            if t.line_height[f] > 0:
+                columns.append(self._template(f, pose, True)[None])
+                sizes.append([element.amplitude])
+        columns = np.concatenate(columns)
+        return columns, np.concatenate(sizes), self._weights(columns, parts, element)
+
+    def _template(self, family, pose, lines_only):
+        """Template of a family at the shift of a pose, with everything or white lines alone."""
+        t = self.templates
+        place = t.starts()[family] + t.shift[pose] + lines_only * len(SHIFTS)
+        return t.poses[place] * t.unit[place] * self.strength[family]
+
+    def _weights(self, columns, parts, element):
+        t = self.templates
+        lead = element.families.index(element.lead)
+        pose = element.poses[lead]
+        above = self.bins.energy - t.onset[element.lead] - SHIFTS[t.shift[pose]]
+        windows = np.stack([(above > -5) & (above < _WINDOW), self._first(element.lead, pose)])
+        windows = windows * self.bins.width
+        return (windows @ columns.T) / (windows @ parts[lead])[:, None]
 
     def _enter(self, element):
-        columns, sizes = self.columns_of(element)
-        places = self.model.add(columns, sizes)
-        element.places = list(range(places.start, places.stop))
+        columns, sizes, weights = self.columns_of(element)
+        places = self.model.add(columns / self.bins.error, sizes)
+        element.places = np.arange(places.start, places.stop)
+        element.weights, element.near = weights
         self.elements.append(element)
+
+    def amplitudes(self):
+        """Amplitude of each element from the signal of its leading edge, and their covariance.
+
+        Returns
+        -------
+        amplitudes : ndarray of shape (n_elements,)
+            In units of the spectrum over barn per eV.
+        covariance : ndarray of shape (n_elements, n_elements)
+        """
+        coefficients, covariance = self.model.solve()
+        weights = np.zeros((len(self.elements), len(coefficients)))
+        for row, element in zip(weights, self.elements, strict=True):
+            row[element.places] = element.weights
+        return weights @ coefficients, weights @ covariance @ weights.T
 
     def _resize(self):
         """Fit, and let the freedom of each element's fine structure follow its amplitude."""
         for _ in range(2):
-            coefficients, _ = self.model.solve()
-            for element in self.elements:
-                amplitude = max(coefficients[element.places[0]], 0.2 * element.amplitude)
+            for element, amplitude in zip(self.elements, self.amplitudes()[0], strict=True):
+                amplitude = max(amplitude, 0.2 * element.amplitude)
                 self.model.precision[element.places] *= (element.amplitude / amplitude) ** 2
                 element.amplitude = amplitude
 
@@ -219,18 +303,53 @@ class Search:
             out.append(coefficients[at] / np.sqrt(covariance[at, at]))
         return np.array(out)
 
+    def _absent(self):
+        """Scores of families, and the leading family of each element that could be named but was not found."""
+        if not len(self.templates):
+            return {}, {}
+        scores = self._family_scores()
+        found = {element.z for element in self.elements}
+        leads = {}
+        for z, rows in self.rows_of.items():
+            rows = rows[self.templates.naming[rows]]
+            if z not in found and len(rows):
+                leads[int(z)] = rows[scores["precision"][rows].argmax()]
+        return scores, leads
+
+    def errors(self):
+        """Error of the amplitude of each element that could be named but was not found, dict by atomic number."""
+        scores, leads = self._absent()
+        return {z: scores["precision"][row] ** -0.5 for z, row in leads.items()}
+
+    def absent_margins(self):
+        """How far from significant these elements are, in units of their errors, dict by atomic number."""
+        scores, leads = self._absent()
+        return {z: float(scores["z"][row]) - self.significance for z, row in leads.items()}
+
+    def _failing(self):
+        """Significance of each element, 0 for those against which something else speaks."""
+        z = self.significances()
+        amplitudes, covariance = self.amplitudes()
+        z[amplitudes < _LEAST_CERTAINTY * np.sqrt(np.diagonal(covariance))] = 0
+        z[amplitudes < _LEAST_SHARE * amplitudes.clip(min=0).sum()] = 0
+        coefficients, _ = self.model.solve()
+        near = [element.near @ coefficients[element.places] for element in self.elements]
+        z[np.array(near) < _LEAST_RISE * amplitudes] = 0
+        return z
+
     def _eliminate(self):
-        """Leave out, one at a time, elements that are not significant or whose amplitude is not positive."""
+        """Leave out elements one at a time until all are significant; returns the atomic numbers of those."""
+        dropped = set()
         while self.elements:
-            z = self.significances()
-            coefficients, _ = self.model.solve()
-            z[[coefficients[element.places[0]] <= 0 for element in self.elements]] = 0
+            z = self._failing()
             worst = int(z.argmin())
             if z[worst] >= self.significance:
                 break
+            dropped.add(self.elements[worst].z)
             remaining = [element for i, element in enumerate(self.elements) if i != worst]
             self._start()
             for element in remaining:
                 self._enter(element)
             if remaining:
                 self._resize()
+        return dropped

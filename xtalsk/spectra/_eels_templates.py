@@ -14,7 +14,7 @@ from xtalsk.simulation._eels_edges import ABOVE, edge_table
 SHIFTS = np.arange(-10.0, 11.0, 2.0)  # eV
 # Uncertainty of the cross-sections of a family, as a fraction; families that are not here are not used.
 UNCERTAINTY = {
-    "K": 0.10, "L23": 0.15, "M45": 0.35, "M23": 0.5, "N45": 0.6, "N67": 0.8, "O45": 0.8,
+    "K": 0.10, "L23": 0.15, "M45": 0.35, "M23": 0.5, "M1": 0.5, "N45": 0.6, "N23": 0.6, "N67": 0.8, "O45": 0.8,
 }  # fmt: skip
 _NAMING = ("K", "L23", "M45")  # families from which an element is named; the others only explain
 _BEFORE, _AFTER = 6.0, 15.0  # eV that the window must reach beside an onset
@@ -35,6 +35,8 @@ class Templates:
         Atomic number, name, and lowest onset in eV.
     line_height : ndarray of shape (n_families,)
         Of white lines relative to the continuum.
+    split : ndarray of shape (n_families,)
+        Distance of the onsets of the family's shells, in eV.
     naming : ndarray of bool, shape (n_families,)
         Whether a family can name its element.
     smooth : ndarray of shape (n_families, n_shifts, n_bins)
@@ -54,6 +56,7 @@ class Templates:
     family: np.ndarray
     onset: np.ndarray
     line_height: np.ndarray
+    split: np.ndarray
     naming: np.ndarray
     smooth: np.ndarray
     of: np.ndarray
@@ -123,7 +126,8 @@ def _make_templates(energy, width, resolution):
     naming = np.isin(family, _NAMING) & ((family != "M45") | (z >= 37))
     return Templates(
         z, family, np.array([edges.onset[rows].min() for rows in groups]),
-        np.array([area[rows].max() / 4 for rows in groups]), naming, smooth,
+        np.array([area[rows].max() / 4 for rows in groups]),
+        np.array([np.ptp(edges.onset[rows]) for rows in groups]), naming, smooth,
         of, shift, kind > 0, unit, poses / unit[:, None],
     )  # fmt: skip
 
