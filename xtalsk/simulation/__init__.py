@@ -2,6 +2,8 @@
 
 from xtalsk.simulation._conditions import Sometimes
 from xtalsk.simulation._detector import Detector
+from xtalsk.simulation._eds import eds
+from xtalsk.simulation._eds_conditions import EDSConditions
 from xtalsk.simulation._eels import eels
 from xtalsk.simulation._eels_conditions import EELSConditions
 from xtalsk.simulation._electrons import camera_pixel_size, electron_wavelength
@@ -17,6 +19,7 @@ from xtalsk.simulation._spots import spots
 
 __all__ = [
     "Detector",
+    "EDSConditions",
     "EELSConditions",
     "PowderConditions",
     "Reflections",
@@ -24,6 +27,7 @@ __all__ = [
     "Sometimes",
     "SpotConditions",
     "camera_pixel_size",
+    "eds",
     "eels",
     "electron_wavelength",
     "measured_formulas",

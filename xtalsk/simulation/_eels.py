@@ -1,19 +1,16 @@
 """Spectra of electron energy losses."""
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.utils import check_random_state
 
-from xtalsk.crystals import CrystalSet
 from xtalsk.simulation._chunks import Counts, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._eels_conditions import EELSConditions
 from xtalsk.simulation._eels_core import core_losses
 from xtalsk.simulation._eels_recording import background, low_losses, record, transfer
-from xtalsk.simulation._formula import atomic_fractions
+from xtalsk.simulation._formula import check_fractions, check_rows
 from xtalsk.simulation._profiles import make_generator
-from xtalsk.utils._formula import N_ELEMENTS
 
 _SPECTRA_PER_CHUNK = 16
 _BEYOND, _AFTER = 200.0, 20.0  # eV of core losses that are kept below and above the window
@@ -75,7 +72,7 @@ def eels(
     """
     conditions = check_conditions(conditions, EELSConditions)
     fractions = check_fractions(compositions)
-    rows = _check_rows(rows, len(fractions))
+    rows = check_rows(rows, len(fractions))
     rng = check_random_state(random_state)
     drawn = conditions.draw(len(rows), rng)
     generator = make_generator(rng, "cpu")
@@ -83,40 +80,6 @@ def eels(
     for some, part in chunks(rows, drawn, _SPECTRA_PER_CHUNK, "energy-loss spectra", verbose):
         counts.add(render_eels(fractions[some], part, conditions, generator))
     return (counts.values, drawn) if return_conditions else counts.values
-
-
-def check_fractions(compositions):
-    """Atomic fractions of formulas or crystals, or an array of them, shape (n, 98).
-
-    Raises
-    ------
-    ValueError
-        If there is none, a formula does not parse, or the array is not one of atomic fractions.
-    """
-    if isinstance(compositions, str):
-        raise ValueError(f"compositions must be a list of formulas, got the string {compositions!r}")
-    if isinstance(compositions, CrystalSet):
-        return atomic_fractions(compositions.formulas)
-    if isinstance(compositions, np.ndarray | pd.DataFrame) and np.ndim(compositions) == 2:
-        values = np.asarray(compositions, dtype=float)
-        if values.shape[1] != N_ELEMENTS or not len(values):
-            raise ValueError(f"an array of atomic fractions must be (n, {N_ELEMENTS}), got {values.shape}")
-        if not np.isfinite(values).all() or (values < 0).any() or not values.any(1).all():
-            raise ValueError("atomic fractions must be finite, not negative, and not all zero in a row")
-        return values / values.sum(1, keepdims=True)
-    fractions = atomic_fractions(list(compositions))
-    if not len(fractions):
-        raise ValueError("compositions must hold at least one composition")
-    return fractions
-
-
-def _check_rows(rows, n):
-    rows = np.arange(n) if rows is None else np.asarray(rows)
-    if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
-        raise ValueError(f"rows must be a non-empty list of rows of compositions, got {rows!r}")
-    if rows.min() < 0 or rows.max() >= n:
-        raise ValueError(f"rows must be from 0 to {n - 1}, got {rows.min()} to {rows.max()}")
-    return rows
 
 
 def render_eels(fractions, drawn, conditions, generator):

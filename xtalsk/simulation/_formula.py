@@ -1,8 +1,10 @@
 """A chemical formula as a measurement would give it."""
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import check_random_state
 
+from xtalsk.crystals import CrystalSet
 from xtalsk.utils._formula import N_ELEMENTS, SYMBOLS, check_symbol, parse_formula
 
 
@@ -24,6 +26,41 @@ def atomic_fractions(formulas):
         If a formula does not parse or holds an element beyond Z = 98; the message names it.
     """
     return np.reshape([parse_formula(formula) for formula in formulas], (-1, N_ELEMENTS))
+
+
+def check_fractions(compositions):
+    """Atomic fractions of formulas or crystals, or an array of them, shape (n, 98).
+
+    Raises
+    ------
+    ValueError
+        If there is none, a formula does not parse, or the array is not one of atomic fractions.
+    """
+    if isinstance(compositions, str):
+        raise ValueError(f"compositions must be a list of formulas, got the string {compositions!r}")
+    if isinstance(compositions, CrystalSet):
+        return atomic_fractions(compositions.formulas)
+    if isinstance(compositions, np.ndarray | pd.DataFrame) and np.ndim(compositions) == 2:
+        values = np.asarray(compositions, dtype=float)
+        if values.shape[1] != N_ELEMENTS or not len(values):
+            raise ValueError(f"an array of atomic fractions must be (n, {N_ELEMENTS}), got {values.shape}")
+        if not np.isfinite(values).all() or (values < 0).any() or not values.any(1).all():
+            raise ValueError("atomic fractions must be finite, not negative, and not all zero in a row")
+        return values / values.sum(1, keepdims=True)
+    fractions = atomic_fractions(list(compositions))
+    if not len(fractions):
+        raise ValueError("compositions must hold at least one composition")
+    return fractions
+
+
+def check_rows(rows, n):
+    """Places of compositions, by default each once; ndarray of int."""
+    rows = np.arange(n) if rows is None else np.asarray(rows)
+    if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
+        raise ValueError(f"rows must be a non-empty list of rows of compositions, got {rows!r}")
+    if rows.min() < 0 or rows.max() >= n:
+        raise ValueError(f"rows must be from 0 to {n - 1}, got {rows.min()} to {rows.max()}")
+    return rows
 
 
 def measured_formulas(

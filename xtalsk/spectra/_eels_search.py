@@ -17,6 +17,7 @@ _FARTHEST = 3.0  # spreads by which an onset may be off
 _RISE, _LATE_RISE, _LEAST_RISE = 20.0, 45.0, 0.4  # eV after an onset, or a delayed one, and share of the edge that
 # these must hold
 _LEAST_SHARE = 0.005  # of the atoms
+_LATE = 3.0  # times the significance that an edge needs at which the spectrum did not seem to rise at first
 _ROUNDS = 3
 _MOST_ELEMENTS = 15
 # What a lead costs in χ²: one that names nothing, an M45 edge (delayed, as those before xenon, or not), one
@@ -42,6 +43,8 @@ class Element:
         Family that found it.
     named : bool
         Whether the edge that found it can name an element.
+    rose : bool
+        Whether the spectrum rose at its onset when it was found.
     amplitude : float
         In units of the spectrum over barn per eV.
     places : ndarray of int
@@ -56,6 +59,7 @@ class Element:
     strong: list
     lead: int
     named: bool
+    rose: bool
     amplitude: float
     places: np.ndarray = None
     weights: np.ndarray = None
@@ -159,15 +163,23 @@ class Search:
         taken = {element.z for element in self.elements} | set(refused)
         gains = {z: self._element_gain(rows, scores) for z, rows in self.rows_of.items() if z not in taken}
         likely = sorted((z for z in gains if gains[z] > 0), key=gains.get, reverse=True)
-        rising = (z for z in likely if self._rises(self._lead(z, scores), scores))
-        chosen = next(rising, likely[0] if likely else None)
+        leads = {z: self._lead(z, scores) for z in likely}
+        rising = (z for z in likely if self._rises(leads[z], scores["pose"][leads[z]]))
+        chosen, rose = next(((z, True) for z in rising), (likely[0] if likely else None, False))
         if chosen is None:
             return None
-        z, rows, lead = chosen, self.rows_of[chosen], self._lead(chosen, scores)
+        z, rows, lead = chosen, self.rows_of[chosen], leads[chosen]
         strong = scores["z"][rows] > _STRONG
         amplitude = self._combined(rows, scores)
         return Element(
-            int(z), list(rows), list(scores["pose"][rows]), list(strong), int(lead), bool(t.naming[lead]), amplitude
+            int(z),
+            list(rows),
+            list(scores["pose"][rows]),
+            list(strong),
+            int(lead),
+            bool(t.naming[lead]),
+            rose,
+            amplitude,
         )
 
     def _element_gain(self, rows, scores):
@@ -195,13 +207,13 @@ class Search:
         rows = self.rows_of[z]
         return rows[scores["gain"][rows].argmax()]
 
-    def _rises(self, row, scores):
+    def _rises(self, row, pose):
         """Tell whether the first eV after an onset hold what the edge as a whole promises."""
-        t, pose = self.templates, scores["pose"][row]
-        template = t.poses[pose] / self.bins.error
-        found, promised = self.model.products(template * self._first(row, pose), template)
-        amplitude = scores["amplitude"][row] * t.unit[pose] * self.strength[row]
-        return found > _LEAST_RISE * amplitude * promised
+        template = self.templates.poses[pose] / self.bins.error
+        first = template * self._first(row, pose)
+        found, promised = self.model.products(first, template)
+        signal, square = self.model.products(template, template)
+        return found > _LEAST_RISE * signal / max(square, 1e-12) * promised
 
     def _first(self, row, pose):
         """Bins near the onset of a family, ndarray of bool of shape (n_bins,)."""
@@ -335,6 +347,8 @@ class Search:
         coefficients, _ = self.model.solve()
         near = [element.near @ coefficients[element.places] for element in self.elements]
         z[np.array(near) < _LEAST_RISE * amplitudes] = 0
+        late = np.array([not element.rose for element in self.elements])
+        z[late & (z < _LATE * self.significance)] = 0
         return z
 
     def _eliminate(self):
