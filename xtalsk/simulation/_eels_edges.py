@@ -122,7 +122,7 @@ def white_line_area(z, shell):
     if shell in ("L3", "L2") and 19 <= z <= 30:
         holes = min(10.0, 1.2 * (30 - z))
         first = np.interp(z, [22, 24, 25, 27, 29], [0.48, 0.6, 0.7, 0.72, 0.65])
-        return 2.2 * holes * (first if shell == "L3" else 1 - first)
+        return 4.2 * holes * (first if shell == "L3" else 1 - first)
     if shell in ("L3", "L2") and 37 <= z <= 47:
         return 1.2 * min(10.0, 48 - z) * (0.6 if shell == "L3" else 0.4)
     if shell in ("M5", "M4") and 56 <= z <= 70:

@@ -71,6 +71,13 @@ def _look_up(function, *arguments):
         return 0.0
 
 
+def _energy(z, name):
+    """Energy in eV; lanthanum's lines from 4f states, which xraylib lacks, reach up to the edge."""
+    if z == _FIRST_4F and name in ("M5N7", "M4N6"):
+        return 1e3 * xraylib.EdgeEnergy(z, getattr(xraylib, f"{name[:2]}_SHELL"))
+    return 1e3 * _look_up(xraylib.LineEnergy, z, getattr(xraylib, f"{name}_LINE"))
+
+
 def _rate(z, name):
     """Radiative rate; those of the 4f electrons before gadolinium, which xraylib lacks, are gadolinium's."""
     if name in ("M5N7", "M5N6", "M4N6", "M5N3", "M4N2") and _FIRST_4F <= z < 64:
@@ -115,7 +122,7 @@ def _lines_of_shell(z, shell, names):
     """Energies and photons per vacancy of the lines that fill a shell; close ones are put together."""
     found = []
     for name in names:
-        energy = 1e3 * _look_up(xraylib.LineEnergy, z, getattr(xraylib, f"{name}_LINE"))
+        energy = _energy(z, name)
         photons = _yield(z, shell) * _rate(z, name)
         if LOWEST_LINE <= energy <= HIGHEST_LINE and photons > 0:
             found.append((energy, photons, name))

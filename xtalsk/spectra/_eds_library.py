@@ -51,14 +51,20 @@ def groups_of_lines():
     return np.array([_group(name) for name in xray_lines().name])
 
 
-@lru_cache(maxsize=8)
+def elements_of_lines():
+    """Atomic number of each line, ndarray of int."""
+    return xray_lines().z
+
+
+@lru_cache(maxsize=64)
 def bin_edges(channel_width, highest, lowest):
     """Edges in eV of bins a quarter as wide as a line is there, but no narrower than a channel."""
     edges = [lowest]
+    energies = torch.arange(0, highest + 200, 100, dtype=torch.float64)
+    widths = 2.3548 / _BINS_PER_WIDTH * line_width(energies, torch.tensor(_TYPICAL_RESOLUTION)).numpy()
+    widths = widths.clip(min=channel_width).tolist()
     while edges[-1] < highest:
-        here = torch.tensor(edges[-1], dtype=torch.float64)
-        fwhm = 2.3548 * float(line_width(here, torch.tensor(_TYPICAL_RESOLUTION)))
-        edges.append(edges[-1] + max(channel_width, fwhm / _BINS_PER_WIDTH))
+        edges.append(edges[-1] + widths[int(edges[-1] / 100)])
     return tuple(edges)
 
 

@@ -99,6 +99,25 @@ class LinearModel:
         precision = np.maximum(precision, 1e-12)
         return product / precision, precision, float(self.data @ self.data - rest @ rest)
 
+    def score_some(self, which, keep):
+        """Amplitude over its error of some candidates if one were added to some of the columns.
+
+        Parameters
+        ----------
+        which, keep : ndarray of int
+            Candidates, and columns of the model that count.
+
+        Returns
+        -------
+        ndarray of the shape of ``which``
+        """
+        columns, (lower, _) = self._factor(keep)
+        whitened = solve_triangular(lower, self._cross[np.ix_(keep, which)], lower=True)
+        rest = solve_triangular(lower, columns @ self.data, lower=True)
+        candidates = self.candidates[which]
+        precision = (candidates**2).sum(1) - (whitened**2).sum(0)
+        return (candidates @ self.data - rest @ whitened) / np.sqrt(np.maximum(precision, 1e-12))
+
     def products(self, first, second):
         """Scalar products of columns with each other and with the data, after the model is taken out of them.
 

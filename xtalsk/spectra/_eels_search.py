@@ -17,12 +17,13 @@ _FARTHEST = 3.0  # spreads by which an onset may be off
 _RISE, _LATE_RISE, _LEAST_RISE = 20.0, 45.0, 0.4  # eV after an onset, or a delayed one, and share of the edge that
 # these must hold
 _LEAST_SHARE = 0.005  # of the atoms
+_SHADOW, _SHADOW_SHARE = 10.0, 0.5  # eV within which edges hide each other; share of the stronger that is seen
 _LATE = 3.0  # times the significance that an edge needs at which the spectrum did not seem to rise at first
 _ROUNDS = 3
 _MOST_ELEMENTS = 15
-# What a lead costs in χ²: one that names nothing, an M45 edge (delayed, as those before xenon, or not), one
-# below 65 eV, where the edges of all elements crowd.
-_UNNAMED_COST, _DELAYED_COST, _M_COST, _LOW, _LOW_COST = 14.0, 10.0, 4.0, 65.0, 20.0
+# What a lead costs in χ²: one that names nothing, an M45 edge, one below 65 eV, where the edges of all elements
+# crowd. Of delayed M45 edges, those up to xenon, only a share counts: the K edges of thick specimens look the same.
+_UNNAMED_COST, _M_COST, _LOW, _LOW_COST, _DELAYED_SHARE = 14.0, 4.0, 65.0, 20.0, 0.5
 _LEAST_JUMP = 0.01  # height of an edge relative to the spectrum that is told from a bend of the background
 
 
@@ -107,11 +108,34 @@ class Search:
                     break
                 self._enter(best)
                 self._resize()
+            self._settle()
             dropped = self._eliminate()
             refused |= dropped
             if not dropped:
                 break
         return self
+
+    def _settle(self):
+        """Move the strong onsets of each element to where they fit best beside all others."""
+        everything = np.arange(len(self.model.columns))
+        centre, spread = self.expected_shifts()
+        starts = self.templates.starts()
+        for element in self.elements:
+            keep = np.setdiff1d(everything, element.places)
+            for i, (family, strong) in enumerate(zip(element.families, element.strong, strict=True)):
+                if strong:
+                    poses = starts[family] + np.arange(len(SHIFTS))
+                    z = self.model.score_some(poses, keep)
+                    distance = (SHIFTS - centre[family]) / spread[family]
+                    element.poses[i] = poses[(np.sign(z) * z**2 - distance**2).argmax()]
+        self._rebuild(self.elements)
+
+    def _rebuild(self, elements):
+        self._start()
+        for element in elements:
+            self._enter(element)
+        if elements:
+            self._resize()
 
     def expected_shifts(self):
         """Where the onsets of this spectrum stand relative to theory, and the spread, each (n_families,)."""
@@ -158,8 +182,8 @@ class Search:
         scores = self._family_scores()
         t = self.templates
         cost = np.where(t.naming, _M_COST * (t.family == "M45"), _UNNAMED_COST) + _LOW_COST * (t.onset < _LOW)
-        cost += (_DELAYED_COST - _M_COST) * ((t.family == "M45") & (t.z < 55))
-        scores["gain"] = scores["gain"] - cost
+        delayed = (t.family == "M45") & (t.z < 55)
+        scores["gain"] = np.where(delayed, _DELAYED_SHARE, 1) * scores["gain"] - cost
         taken = {element.z for element in self.elements} | set(refused)
         gains = {z: self._element_gain(rows, scores) for z, rows in self.rows_of.items() if z not in taken}
         likely = sorted((z for z in gains if gains[z] > 0), key=gains.get, reverse=True)
@@ -188,6 +212,8 @@ class Search:
         lead = gain.argmax()
         least = self.significance**2
         if gain[lead] < least or not self._stands_out(rows[lead], scores):
+            return 0.0
+        if self._is_shadow(rows[lead], scores):
             return 0.0
         expected = scores["amplitude"][rows[lead]] * np.sqrt(scores["precision"][rows])
         sure = np.array([1 - UNCERTAINTY[f] for f in self.templates.family[rows]])
@@ -218,9 +244,32 @@ class Search:
     def _first(self, row, pose):
         """Bins near the onset of a family, ndarray of bool of shape (n_bins,)."""
         t = self.templates
-        above = self.bins.energy - t.onset[row] - SHIFTS[t.shift[pose]]
+        above = self.bins.energy - self._onset(row, pose)
         late = t.family[row][0] not in "KL" and t.line_height[row] == 0
         return (above > -6) & (above < (_LATE_RISE if late else _RISE))
+
+    def _is_shadow(self, row, scores):
+        """Tell whether a weak edge stands at that of an element found already, of which it may be a part."""
+        pose = scores["pose"][row]
+        onset = self._onset(row, pose)
+        window = self._window(onset)
+        signal = scores["amplitude"][row] * (self._template(row, pose, False) @ window)
+        for element in self.elements:
+            for family, other in zip(element.families, element.poses, strict=True):
+                distance = onset - self._onset(family, other)
+                second = self.templates.split[family] if self.templates.line_height[family] > 0 else 0.0
+                if min(abs(distance), abs(distance - second)) < _SHADOW:
+                    same = element.amplitude * (self._template(family, other, False) @ window)
+                    if signal < _SHADOW_SHARE * same:
+                        return True
+        return False
+
+    def _onset(self, family, pose):
+        return self.templates.onset[family] + SHIFTS[self.templates.shift[pose]]
+
+    def _window(self, onset):
+        above = self.bins.energy - onset
+        return self.bins.width * ((above > -5) & (above < _WINDOW))
 
     def _combined(self, rows, scores):
         sure = np.array([UNCERTAINTY[f] for f in self.templates.family[rows]])
@@ -248,7 +297,7 @@ class Search:
             columns.append(parts)
             sizes.append([UNCERTAINTY[t.family[f]] * element.amplitude for f in families])
         for f, pose in zip(families, element.poses, strict=True):
-            above = self.bins.energy - t.onset[f] - SHIFTS[t.shift[pose]]
+            above = self.bins.energy - self._onset(f, pose)
             level = t.smooth[f, t.shift[pose]] * self.strength[f]
             hats, size = fine_structure(above, level, t.line_height[f], t.split[f])
             columns.append(hats)
@@ -266,12 +315,10 @@ class Search:
         return t.poses[place] * t.unit[place] * self.strength[family]
 
     def _weights(self, columns, parts, element):
-        t = self.templates
         lead = element.families.index(element.lead)
         pose = element.poses[lead]
-        above = self.bins.energy - t.onset[element.lead] - SHIFTS[t.shift[pose]]
-        windows = np.stack([(above > -5) & (above < _WINDOW), self._first(element.lead, pose)])
-        windows = windows * self.bins.width
+        near = self._first(element.lead, pose) * self.bins.width
+        windows = np.stack([self._window(self._onset(element.lead, pose)), near])
         return (windows @ columns.T) / (windows @ parts[lead])[:, None]
 
     def _enter(self, element):
@@ -360,10 +407,5 @@ class Search:
             if z[worst] >= self.significance:
                 break
             dropped.add(self.elements[worst].z)
-            remaining = [element for i, element in enumerate(self.elements) if i != worst]
-            self._start()
-            for element in remaining:
-                self._enter(element)
-            if remaining:
-                self._resize()
+            self._rebuild([element for i, element in enumerate(self.elements) if i != worst])
         return dropped
