@@ -1,9 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 
-from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
+from xtalsk.composition import CompositionStatistics, ElementFractions, ElementPresence, RankedElements
+from xtalsk.neural import FusionClassifier
 
 CELLS = ["SiO2", None, "Ca(OH)2", "XeF6"]
 
@@ -70,11 +72,57 @@ def test_a_table_of_fractions_gives_the_same_features(transformer):
     np.testing.assert_allclose(chained.fit_transform(CELLS), expected, atol=1e-6)
 
 
-def test_single_nan_in_a_table_is_an_element_not_found():
-    table = pd.DataFrame({"h": [np.nan, np.nan], "o": [2.0, np.nan], "si": [1.0, np.nan]})
-    out = ElementFractions().fit(table).transform(table)
-    np.testing.assert_allclose(out[0, [0, 7, 13]], [0, 2 / 3, 1 / 3], rtol=1e-6)
-    assert np.isnan(out[1]).all()
+UNMEASURED = pd.DataFrame({"h": [np.nan, np.nan, 0.0], "o": [2.0, np.nan, 1.0], "si": [1.0, np.nan, 0.0]})
+
+
+@pytest.mark.parametrize("as_matrix", [False, True])
+def test_single_nan_in_a_table_is_an_element_that_cannot_be_measured(as_matrix):
+    table = UNMEASURED
+    if as_matrix:
+        table = np.zeros((3, 20))
+        table[:, [0, 7, 13]] = UNMEASURED
+        table[1] = np.nan
+    for transformer, expected in (
+        (ElementFractions(), [[np.nan, 2 / 3, 1 / 3], [np.nan] * 3, [0, 1, 0]]),
+        (ElementPresence(), [[np.nan, 1, 1], [np.nan] * 3, [0, 1, 0]]),
+    ):
+        out = transformer.fit(table).transform(table)
+        np.testing.assert_allclose(out[:, [0, 7, 13]], expected, rtol=1e-6)
+        others = np.delete(out, [0, 7, 13], axis=1)
+        assert (others[[0, 2]] == 0).all()
+        assert np.isnan(others[1]).all()
+
+
+@pytest.mark.parametrize("transformer", [RankedElements(2), CompositionStatistics()])
+def test_elements_that_cannot_be_measured_are_left_out(transformer):
+    expected = transformer.fit_transform(["SiO2", None, "O"])
+    np.testing.assert_allclose(transformer.fit(UNMEASURED).transform(UNMEASURED), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "transformer", [ElementFractions(), ElementPresence(), RankedElements(2), CompositionStatistics()]
+)
+def test_a_row_in_which_nothing_was_found_counts_as_not_measured(transformer):
+    table = pd.DataFrame({"h": [np.nan, 0.0, 0.0], "o": [0.0, 0.0, 1.0]})
+    for rows in (table, table.to_numpy()):
+        out = transformer.fit(rows).transform(rows)
+        assert np.isnan(out).all(axis=1).tolist() == [True, True, False]
+    with pytest.raises(ValueError, match="all fractions are zero"):
+        transformer.fit([np.zeros(5)]).transform([np.zeros(5)])
+    assert np.isnan(transformer.fit(table[:1]).transform(table[:1])).all()
+
+
+def test_classifiers_take_elements_that_cannot_be_measured():
+    rng = np.random.RandomState(0)
+    table = pd.DataFrame(rng.dirichlet(np.ones(6), 60), columns=["be", "o", "na", "si", "ca", "fe"])
+    y = (table["si"] > table["fe"]).astype(int)
+    table.loc[rng.uniform(size=60) < 0.5, "be"] = np.nan
+    table.loc[rng.uniform(size=60) < 0.2, "na"] = np.nan
+    network = FusionClassifier(max_epochs=3, early_stopping=False, random_state=0)
+    for classifier in (HistGradientBoostingClassifier(max_iter=5), network):
+        model = make_pipeline(ElementFractions(), ElementPresence(0.1), classifier).fit(table, y)
+        assert np.isnan(model[:-1].transform(table)[:, 3]).mean() > 0.4
+        assert np.isfinite(model.predict_proba(table)).all()
 
 
 def test_tables_are_checked():

@@ -5,8 +5,9 @@ import pytest
 
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.datasets import compound_groups, load_amcsd, make_specimens
-from xtalsk.io import DiffractionImage, Profile
-from xtalsk.simulation import PowderConditions, RingConditions, SpotConditions
+from xtalsk.datasets._spectra import densities
+from xtalsk.io import DiffractionImage, Profile, Spectrum
+from xtalsk.simulation import EDSConditions, EELSConditions, PowderConditions, RingConditions, SpotConditions
 
 SMALL = RingConditions(size=64)
 
@@ -80,10 +81,12 @@ def test_groups_join_formula_and_name(crystals):
         ({"n_replicas": 0}, "n_replicas must be a positive integer"),
         ({"missing": 1.5}, "probabilities from 0 to 1"),
         ({"missing": {"eds": 0.1}}, r"missing names \['eds'\]"),
+        ({"modalities": "eds", "counts": 0}, "counts must be above 0"),
+        ({"conditions": {"eds": EELSConditions()}}, "must be a EDSConditions"),
         ({"n_zones": 1.5}, "n_zones must be a positive integer"),
         ({"conditions": "rough"}, "RingConditions or one of"),
         ({"conditions": {"rings": PowderConditions()}}, "must be a RingConditions"),
-        ({"conditions": {"eds": "harsh"}}, r"conditions name \['eds'\]"),
+        ({"conditions": {"sound": "harsh"}}, r"conditions name \['sound'\]"),
         ({"on_error": "ignore"}, "on_error must be one of"),
         ({"electrons": 0}, "electrons must be above 0"),
     ],
@@ -119,6 +122,107 @@ def test_crystals_that_cannot_be_right_are_left_out_and_named(crystals):
     assert len(X) == len(y) == len(groups) == 4
     with pytest.raises(ValueError, match="occupancies at the place of its site 0 add up to"):
         make_specimens(crowded, "formula", on_error="raise")
+
+
+SPECTRA = {
+    "eds": EDSConditions(energy=(5.0, 10005.0, 10.0)),
+    "eels": EELSConditions(energy=(100.0, 900.0, 2.0), convergence_angle=(0.0, 20.0)),
+}
+
+
+def test_spectra(crystals):
+    X, y, _ = make_specimens(
+        crystals, ("eds", "eels"), n_replicas=2, conditions=SPECTRA, counts=(2e4, 3e4), random_state=0
+    )
+    assert len(X) == len(y) == 2 * len(crystals)
+    for name, conditions in SPECTRA.items():
+        cells = X[name]
+        assert all(isinstance(c, Spectrum) for c in cells)
+        np.testing.assert_array_equal(cells[0].energy, conditions.axis())
+        assert all(c.energy is cells[0].energy for c in cells)
+        assert cells[0].counts.base is cells[1].counts.base
+        assert (cells[0].counts != cells[1].counts).any()
+    assert all(2e4 - 700 < c.counts.sum() < 3e4 + 900 for c in X["eds"])
+    assert all(c.counts.sum() > 1e6 for c in X["eels"])
+    assert {c.beam_energy for c in X["eds"]} == {200}
+    assert all(15 <= c.takeoff_angle <= 25 and c.collection_angle is None for c in X["eds"])
+    assert all(80 <= c.beam_energy <= 300 and c.takeoff_angle is None for c in X["eels"])
+    assert len({c.convergence_angle for c in X["eels"]}) == len(X)
+    assert all(8 <= c.collection_angle <= 50 for c in X["eels"])
+    assert "counts=(20000.0, 30000.0)" in X.attrs["conditions"]["eds"]
+    assert "energy=(100.0, 900.0, 2.0)" in X.attrs["conditions"]["eels"]
+
+
+def test_a_parallel_beam_has_an_angle(crystals):
+    conditions = {"eels": replace(SPECTRA["eels"], convergence_angle=0.0)}
+    X, _, _ = make_specimens(crystals[:1], "eels", conditions=conditions, random_state=0)
+    assert 0 < X["eels"][0].convergence_angle < 0.01
+
+
+def test_spectra_do_not_depend_on_other_columns(crystals):
+    options = {"random_state": 5, "conditions": SPECTRA | {"rings": SMALL}, "missing": 0.3}
+    every = make_specimens(crystals, ("rings", "eds", "formula", "eels"), **options)[0]
+    pair = make_specimens(crystals, ("eds", "formula"), **options)[0]
+    without = make_specimens(crystals, ("eds", "formula"), **options | {"missing": 0.0})[0]
+    assert every.isna().any(axis=None)
+    assert pair["eds"].isna().any()
+    for table in (every, pair):
+        for i in np.flatnonzero(table["eds"].notna()):
+            np.testing.assert_array_equal(table["eds"][i].counts, without["eds"][i].counts)
+            assert table["eds"][i].takeoff_angle == without["eds"][i].takeoff_angle
+    alone = make_specimens(crystals, "eels", **options | {"missing": 0.0})[0]
+    for i in np.flatnonzero(every["eels"].notna()):
+        np.testing.assert_array_equal(every["eels"][i].counts, alone["eels"][i].counts)
+
+
+def test_presets_hold_for_spectra_too(crystals):
+    X, _, _ = make_specimens(crystals[:2], ("eds", "eels"), conditions="harsh", random_state=0)
+    assert "harsh" not in X.attrs["conditions"]["eds"]
+    assert X.attrs["conditions"]["eds"] == repr(EDSConditions.harsh())
+    assert X.attrs["conditions"]["eels"] == repr(EELSConditions.harsh())
+    bulk = {"eds": EDSConditions.scanning()}
+    X, _, _ = make_specimens(crystals[:2], "eds", conditions=bulk, random_state=0)
+    assert all(10 <= c.beam_energy <= 25 for c in X["eds"])
+
+
+def test_crystals_without_lines_have_spectra(crystals):
+    """Lithium and hydrogen show nothing in range, which is recorded like anything else."""
+    light = replace(
+        crystals[:2],
+        atomic_numbers=np.where(crystals[:2].crystal_of_site == 0, 3, 1),
+        formulas=["Li", "H2"],
+    )
+    X, _, _ = make_specimens(light, ("eds", "eels"), conditions=SPECTRA, random_state=0)
+    for cell in (*X["eds"], *X["eels"]):
+        assert np.isfinite(cell.counts).all()
+        assert cell.counts.sum() > 0
+
+
+def test_densities():
+    crystals = load_amcsd()
+    found = densities(crystals)
+    assert found.shape == (len(crystals),)
+    assert 0.04 < found.min() < 0.1  # solid hydrogen
+    assert 22 < found.max() < 23  # osmium
+    for name, low, high in (("Corundum", 3.95, 4.05), ("Quartz", 2.6, 2.75), ("Pyrite", 4.95, 5.05)):
+        assert low < np.median(found[crystals.groups == name]) < high
+    half = replace(crystals[:3], occupancies=crystals[:3].occupancies / 2)
+    np.testing.assert_allclose(densities(half), found[:3] / 2)
+
+
+def test_thin_specimens_have_the_density_of_their_crystal(crystals):
+    """The same crystal with a shrunk cell absorbs more of its soft X-rays."""
+    oxide = load_amcsd()
+    oxide = oxide[np.flatnonzero(oxide.groups == "Hematite")[:1]]
+    dense = replace(oxide, lattices=oxide.lattices * 0.6)
+    conditions = {"eds": replace(EDSConditions.ideal(), thickness=300.0)}
+    soft = []
+    for crystal in (oxide, dense):
+        X, _, _ = make_specimens(crystal, "eds", conditions=conditions, random_state=0)
+        cell = X["eds"][0]
+        inside = (cell.energy > 450) & (cell.energy < 600)
+        soft.append(cell.counts[inside].sum() / cell.counts.sum())
+    assert soft[1] < 0.8 * soft[0]
 
 
 def test_empty_set(crystals):

@@ -10,6 +10,8 @@ from scipy.stats import poisson as poisson_distribution
 
 from xtalsk.simulation import (
     Detector,
+    EDSConditions,
+    EELSConditions,
     PowderConditions,
     RingConditions,
     Sometimes,
@@ -20,7 +22,7 @@ from xtalsk.simulation import (
 from xtalsk.simulation._chunks import Counts
 from xtalsk.simulation._counting import poisson
 
-KINDS = [Detector, PowderConditions, RingConditions, SpotConditions]
+KINDS = [Detector, EDSConditions, EELSConditions, PowderConditions, RingConditions, SpotConditions]
 
 
 def test_values_and_distributions():

@@ -1,5 +1,7 @@
 """Atomic fractions, and the base of the transformers that start from them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +9,13 @@ from xtalsk.utils import CellTransformer
 from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, check_composition
 
 _Z_OF_NAME = {name: z for z, name in enumerate(FEATURE_NAMES, start=1)}
+
+
+@dataclass(frozen=True, eq=False)
+class _TableRow:
+    """Amounts of the elements in a row of a table, NaN for elements that cannot be measured."""
+
+    amounts: np.ndarray
 
 
 def _is_matrix(X):
@@ -30,20 +39,21 @@ def _columns_to_elements(names):
 
 
 def _rows_to_cells(X):
-    """One cell a row of a table of atomic fractions, None for a row of NaN."""
+    """One cell a row of a table of atomic fractions, None for a row in which nothing was found."""
     values = np.asarray(X, dtype=float)
     if isinstance(X, pd.DataFrame):
         numbers = _columns_to_elements(X.columns)
-        spread = np.zeros((len(values), N_ELEMENTS))
-        spread[:, numbers - 1] = values
-        spread[np.isnan(values).all(axis=1)] = np.nan
-        values = spread
     elif values.shape[1] > N_ELEMENTS:
         raise ValueError(
             f"a matrix of atomic fractions has at most {N_ELEMENTS} columns, hydrogen first, "
             f"got {values.shape[1]}"
         )
-    cells = [None if np.isnan(row).all() else row for row in values]
+    else:
+        numbers = np.arange(1, values.shape[1] + 1)
+    spread = np.zeros((len(values), N_ELEMENTS))
+    spread[:, numbers - 1] = values
+    found = (np.nan_to_num(values) != 0).any(axis=1)
+    cells = [_TableRow(row) if some else None for row, some in zip(spread, found, strict=True)]
     column = pd.Series([None] * len(cells), dtype=object, index=getattr(X, "index", None))
     column[:] = cells
     return column
@@ -53,8 +63,11 @@ class _ElementTransformer(CellTransformer):
     """Base of the transformers of compositions: adds the table of atomic fractions as a form of input.
 
     A subclass gives ``_from_fractions(fractions)``: array of shape (n_cells, 98) to array of shape
-    (n_cells, n_features).
+    (n_cells, n_features). Elements that could not be measured are NaN there if it sets ``_keeps_unmeasured``,
+    and 0 otherwise.
     """
+
+    _keeps_unmeasured = False
 
     def fit(self, X, y=None):
         """Check the parameters; nothing is learnt, and the compositions are checked in `transform`.
@@ -86,7 +99,9 @@ class _ElementTransformer(CellTransformer):
         ----------
         X : Series, DataFrame of one column or list of n_specimens compositions, or table of atomic fractions
             In the form seen in `fit`. None or NaN, or a row of NaN in a table, marks a specimen whose
-            composition was not measured; single NaN in a row of a table count as elements not found.
+            composition was not measured. Single NaN in a row of a table mark elements that cannot be
+            measured; the fractions of the others add up to 1. A row in which no element was found, all zeros
+            or zeros and NaN, counts as not measured.
 
         Returns
         -------
@@ -110,14 +125,21 @@ class _ElementTransformer(CellTransformer):
         return super().transform(_rows_to_cells(X))
 
     def _check_cell(self, cell):
-        return check_composition(cell)
+        if not isinstance(cell, _TableRow):
+            return check_composition(cell)
+        return np.where(np.isnan(cell.amounts), np.nan, check_composition(cell.amounts))
 
     def _features(self, cells):
-        return self._from_fractions(np.stack(cells))
+        fractions = np.stack(cells)
+        if not self._keeps_unmeasured:
+            fractions = np.nan_to_num(fractions, nan=0.0)
+        return self._from_fractions(fractions)
 
 
 class ElementFractions(_ElementTransformer):
     """Atomic fraction of each element from hydrogen to californium.
+
+    Elements that could not be measured, single NaN in a table of atomic fractions, stay NaN.
 
     Parameters
     ----------
@@ -153,6 +175,8 @@ class ElementFractions(_ElementTransformer):
     1   0.4  0.40  0.00  0.2
     2   NaN   NaN   NaN  NaN
     """
+
+    _keeps_unmeasured = True
 
     def __init__(self, *, on_error="raise"):
         self.on_error = on_error

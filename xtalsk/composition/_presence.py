@@ -1,5 +1,6 @@
 from numbers import Real
 
+import numpy as np
 from sklearn.utils import check_scalar
 
 from xtalsk.composition._fractions import _ElementTransformer
@@ -10,6 +11,7 @@ class ElementPresence(_ElementTransformer):
     """One for each element that is there, zero for the others, from hydrogen to californium.
 
     Amounts from a microscope carry errors of several per cent; which elements are there is known better.
+    Elements that could not be measured, single NaN in a table of atomic fractions, stay NaN.
 
     Parameters
     ----------
@@ -40,6 +42,8 @@ class ElementPresence(_ElementTransformer):
     1  1.0  0.0  0.0  1.0
     """
 
+    _keeps_unmeasured = True
+
     def __init__(self, threshold=0.01, *, on_error="raise"):
         self.threshold = threshold
         self.on_error = on_error
@@ -48,7 +52,7 @@ class ElementPresence(_ElementTransformer):
         check_scalar(self.threshold, "threshold", Real, min_val=0, max_val=1, include_boundaries="right")
 
     def _from_fractions(self, fractions):
-        return fractions >= self.threshold
+        return np.where(np.isnan(fractions), np.nan, fractions >= self.threshold)
 
     def _feature_names(self):
         return list(FEATURE_NAMES)

@@ -49,7 +49,8 @@ class RankedElements(_ElementTransformer):
     Equally abundant elements follow each other by atomic number. Each rank has a fraction and a
     description of the element. All features of a rank without an element are zero: no element has atomic
     number, period or group zero, so a tree can split absent ranks off, and a network sees the same zero as
-    for an absent element elsewhere.
+    for an absent element elsewhere. Elements that could not be measured, single NaN in a table of atomic
+    fractions, are left out.
 
     Parameters
     ----------

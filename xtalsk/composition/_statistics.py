@@ -170,7 +170,8 @@ class CompositionStatistics(_ElementTransformer):
     """Statistics of the properties of the elements of a composition, as matminer defines them.
 
     The data of the elements and the definitions are matminer's [1]_, [2]_; the arithmetic of the named
-    presets is done for all specimens at once, forty times faster than matminer on 9,273 of them.
+    presets is done for all specimens at once, forty times faster than matminer on 9,273 of them. Elements
+    that could not be measured, single NaN in a table of atomic fractions, are left out.
 
     Parameters
     ----------

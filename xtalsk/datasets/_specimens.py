@@ -13,8 +13,11 @@ from sklearn.utils import check_random_state
 
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
+from xtalsk.datasets._spectra import eds_cells, eels_cells
 from xtalsk.io import DiffractionImage, Profile
 from xtalsk.simulation import (
+    EDSConditions,
+    EELSConditions,
     PowderConditions,
     RingConditions,
     SpotConditions,
@@ -28,7 +31,15 @@ from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._formula import atomic_fractions
 from xtalsk.utils import check_option
 
-MODALITIES = ("rings", "spots", "powder", "formula")
+_KINDS = {
+    "rings": RingConditions,
+    "spots": SpotConditions,
+    "powder": PowderConditions,
+    "eds": EDSConditions,
+    "eels": EELSConditions,
+}
+_SPECTRA = {"eds": eds_cells, "eels": eels_cells}
+MODALITIES = ("rings", "spots", "powder", "formula", *_SPECTRA)
 _IMAGE_REACH = 0.7  # reflections reach into the corners of an image
 
 
@@ -77,6 +88,7 @@ def make_specimens(
     n_replicas=1,
     n_zones=1,
     electrons=None,
+    counts=None,
     missing=0.0,
     formula_params=None,
     on_error="warn",
@@ -91,11 +103,13 @@ def make_specimens(
     crystals : CrystalSet
     modalities : tuple of str
         The columns to make, from ``"rings"`` (polycrystalline electron diffraction images), ``"spots"``
-        (electron diffraction images of single crystals), ``"powder"`` (X-ray powder profiles) and
-        ``"formula"`` (chemistry measured with error).
+        (electron diffraction images of single crystals), ``"powder"`` (X-ray powder profiles),
+        ``"formula"`` (chemistry measured with error), ``"eds"`` (spectra of X-rays) and ``"eels"`` (spectra
+        of energy losses). Thin specimens have the density of their crystal.
     conditions : {"ideal", "typical", "harsh"} or dict
-        How images and profiles are recorded: a preset for all, or by modality a preset or a
-        `RingConditions`, `SpotConditions` or `PowderConditions`; those not named are typical.
+        How they are recorded: a preset for all, or by modality a preset or a `RingConditions`,
+        `SpotConditions`, `PowderConditions`, `EDSConditions` or `EELSConditions`; those not named are
+        typical.
     n_replicas : int
         Specimens of each crystal, each drawn anew; they follow each other.
     n_zones : int
@@ -103,6 +117,9 @@ def make_specimens(
         ``spots_2`` and so on; the one of a single zone is called ``spots``.
     electrons : float, (low, high) or None
         Takes the place of the dose of the images.
+    counts : float, (low, high) or None
+        Takes the place of the expected counts of each X-ray spectrum. Energy-loss spectra, which need a
+        thousand times as many electrons, keep those of their conditions.
     missing : float or dict of str to float
         Probability that a modality of a specimen was not measured, for all or by name (of the modality or of
         its column). One column of each specimen is always kept.
@@ -110,7 +127,7 @@ def make_specimens(
         Further arguments of `measured_formulas`.
     on_error : {"warn", "raise"}
         Whether crystals that cannot be right (atoms on top of each other) are left out and named in a
-        `BrokenEntryWarning`, or raise. A crystal without a line in range raises in any case.
+        `BrokenEntryWarning`, or raise. A crystal without a reflection in range raises in any case.
     memory : joblib.Memory, path or None
         Where to keep reflections on disk, see `xtalsk.simulation.reflections`.
     random_state : int, RandomState or None
@@ -120,7 +137,9 @@ def make_specimens(
     Returns
     -------
     X : DataFrame
-        A row a specimen and a column a modality, with cells as described in `xtalsk.io` or None.
+        A row a specimen and a column a modality, with cells as described in `xtalsk.io` or None. A spectrum
+        knows its nominal axis, voltage and angles, not the errors that were drawn. Crystals without a line
+        or edge in range have spectra too, of nothing but background.
         ``X.attrs["conditions"]`` says in words how each modality was recorded.
     y : ndarray of int64
         Space-group numbers.
@@ -140,6 +159,12 @@ def make_specimens(
     ((8, 2), [225, 225, 225, 225, 225, 225, 205, 205])
     >>> X.loc[0, "rings"]
     DiffractionImage(256 x 256, pixel_size=0.0078125, center=None)
+
+    X-ray spectra of 20,000 counts:
+
+    >>> X, y, groups = make_specimens(load_amcsd()[:2], "eds", counts=2e4, random_state=0)
+    >>> X.loc[0, "eds"]
+    Spectrum(2048 channels, 5 to 20475 eV, beam_energy=200 keV)
     """
     modalities = _check_modalities(modalities)
     check_option("on_error", on_error, ("warn", "raise"))
@@ -148,12 +173,12 @@ def make_specimens(
     for name, value in (("n_replicas", n_replicas), ("n_zones", n_zones)):
         if not (isinstance(value, int | np.integer) and value >= 1):
             raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    conditions = _check_conditions(conditions, electrons)
+    conditions = _check_conditions(conditions, electrons, counts)
     groups = compound_groups(crystals)
     crystals, groups = _usable(crystals, groups, on_error)
     rng = check_random_state(random_state)
     rows = np.repeat(np.arange(len(crystals)), n_replicas)
-    seeds = {name: int(rng.randint(2**31)) for name in MODALITIES}  # columns do not depend on one another
+    seeds = _make_seeds(rng)
     columns = {}
 
     @cache  # rings and spots that reach equally far share their reflections
@@ -166,6 +191,8 @@ def make_specimens(
             columns[name] = cells
         elif name == "spots":
             columns |= _spot_columns(lines, rows, conditions[name], n_zones, seeds[name], verbose)
+        elif name in _SPECTRA:
+            columns[name] = _SPECTRA[name](crystals, rows, conditions[name], seeds[name], verbose)
         else:
             make = {"rings": _ring_cells, "powder": _powder_cells}[name]
             columns[name] = make(lines, rows, conditions[name], seeds[name], verbose)
@@ -188,17 +215,28 @@ def _check_modalities(modalities):
     return modalities
 
 
-def _check_conditions(conditions, electrons):
+def _make_seeds(rng):
+    """Seeds of the columns, which thus do not depend on one another.
+
+    Those of spectra are made of the others: the generator goes on as it would without them.
+    """
+    seeds = {name: int(rng.randint(2**31)) for name in MODALITIES if name not in _SPECTRA}
+    more = np.random.SeedSequence(list(seeds.values())).generate_state(len(_SPECTRA))
+    return seeds | {name: int(seed) for name, seed in zip(_SPECTRA, more, strict=True)}
+
+
+def _check_conditions(conditions, electrons, counts):
     """Conditions by modality, the dose replaced where one is given."""
-    kinds = {"rings": RingConditions, "spots": SpotConditions, "powder": PowderConditions}
     if not isinstance(conditions, dict):
-        conditions = dict.fromkeys(kinds, conditions)
-    unknown = [name for name in conditions if name not in kinds]
+        conditions = dict.fromkeys(_KINDS, conditions)
+    unknown = [name for name in conditions if name not in _KINDS]
     if unknown:
-        raise ValueError(f"conditions name {unknown}, expected names from {tuple(kinds)}")
-    made = {name: check_conditions(conditions.get(name, "typical"), kind) for name, kind in kinds.items()}
+        raise ValueError(f"conditions name {unknown}, expected names from {tuple(_KINDS)}")
+    made = {name: check_conditions(conditions.get(name, "typical"), kind) for name, kind in _KINDS.items()}
     if electrons is not None:
         made |= {name: replace(made[name], electrons=electrons) for name in ("rings", "spots")}
+    if counts is not None:
+        made["eds"] = replace(made["eds"], counts=counts)
     return made
 
 

@@ -52,8 +52,8 @@ def eds(
     Parameters
     ----------
     compositions : CrystalSet, sequence of str, or array of shape (n, 98)
-        Formulas, or atomic fractions, hydrogen first. Hydrogen and helium emit no X-rays, lithium none above
-        0.1 keV.
+        Formulas, or atomic fractions, hydrogen first. Hydrogen to beryllium show no line: theirs are below
+        0.11 keV, or there are none.
     rows : array-like of int or None
         The composition of each spectrum, repeats allowed; by default each once.
     conditions : EDSConditions or {"ideal", "typical", "harsh"}
@@ -88,8 +88,8 @@ def eds(
     >>> from xtalsk.simulation import EDSConditions, eds
     >>> axis = EDSConditions.ideal().axis()
     >>> counts = eds(["SrTiO3"], conditions="ideal", random_state=0)[0]
-    >>> counts.shape, float(axis[counts.argmax()])  # titanium Kα at 4.51 keV
-    ((2048,), 4515.0)
+    >>> counts.shape, float(axis[counts.argmax()])  # strontium Lα at 1.81 keV
+    ((2048,), 1815.0)
     """
     conditions = check_conditions(conditions, EDSConditions)
     fractions = check_fractions(compositions)
@@ -138,7 +138,7 @@ def render_eds(fractions, drawn, conditions, generator):
 
 
 def expected_counts(fractions, column, conditions, generator):
-    """Expectation of the counts in each channel, tensor of shape (n, n_channels)."""
+    """Compute the expectation of the counts in each channel, tensor of shape (n, n_channels)."""
     tables = _tables_on(str(fractions.device))
     axis = torch.from_numpy(conditions.axis()).to(fractions)
     mass = mass_fractions(fractions)
@@ -210,6 +210,9 @@ def _stray_lines(line, row, detected, mass, column, tables, energies):
 
 def _drawn_lines(line, row, counts, column, axis, step, tables):
     """Lines with their escape peaks and tails on the axis, tensor of shape (n, n_channels)."""
+    out = axis.new_zeros(len(column["offset"]) * len(axis))
+    if not len(line):
+        return out.view(-1, len(axis))
     energy = tables["energy"][line]
     escape = escape_share(energy, tables["attenuation"][13][line])
     lost = escape > 0
@@ -225,7 +228,6 @@ def _drawn_lines(line, row, counts, column, axis, step, tables):
     drawn = counts[:, None] * below.diff(dim=1)
     place = first[:, None] + torch.arange(n_channels, device=axis.device)
     inside = (place >= 0) & (place < len(axis))
-    out = axis.new_zeros(len(column["offset"]) * len(axis))
     flat = (row[:, None] * len(axis) + place)[inside]
     return out.index_add_(0, flat, drawn[inside]).view(-1, len(axis))
 

@@ -20,12 +20,12 @@ _LINE = re.compile(r"(K|L[123]|M[1-5]|N[45])([LMNO][1-7])_LINE")
 _WEAKEST = 0.003  # of the strongest line of the family, were shells ionised by the number of their electrons
 _FIRST_4F = 57
 # W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121
-_LIGHT_YIELDS = {4: 3.3e-5, 5: 7.0e-4, 6: 1.4e-3, 7: 3.1e-3, 8: 5.8e-3, 9: 9.2e-3, 10: 1.6e-2}
+_LIGHT_YIELDS = {5: 7.0e-4, 6: 1.4e-3, 7: 3.1e-3, 8: 5.8e-3, 9: 9.2e-3, 10: 1.6e-2}
 
 
 @dataclass(frozen=True, eq=False)
 class XRayLines:
-    """Lines of the elements from lithium to californium, and the shells whose vacancies they fill.
+    """Lines of the elements from boron to californium, and the shells whose vacancies they fill.
 
     Parameters
     ----------
@@ -90,9 +90,9 @@ def _rate(z, name):
 def _yield(z, shell):
     """Fluorescence yield, faults of the table mended.
 
-    K yields before sodium are too high by 14% (F) to 80% (C) to agree with measured oxides and fluorides: those
-    of Elam et al. are taken. M5 lacks yields before neodymium: half of M4's are taken. M2 jumps tenfold
-    between platinum and bismuth: it is kept below one and a half times M3.
+    K yields before sodium are too high by 14% (F) to 80% (C) to agree with measured oxides and fluorides:
+    those of Elam et al. are taken. M5 has none for lanthanum: half of M4's is taken. M2 jumps tenfold between
+    platinum and bismuth: it is kept below one and a half times M3.
     """
     if shell == "K" and z in _LIGHT_YIELDS:
         return _LIGHT_YIELDS[z]
@@ -105,7 +105,7 @@ def _yield(z, shell):
 
 
 def _transfer(z, shells):
-    """Share of the vacancies made in each shell of a family that end in each, by Coster-Kronig transitions."""
+    """Share of the vacancies made in each shell of a family that Coster-Kronig transitions bring to each."""
     n = len(shells)
     step = np.zeros((n, n))
     for i in range(n):

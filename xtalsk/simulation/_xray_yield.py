@@ -65,7 +65,33 @@ def line_tables():
     return tables | {"attenuation": mass_attenuation(lines.energy)}
 
 
-def line_yields(mass, line, row, beam_energy, takeoff_angle, thickness, tables=None):
+def photons_per_electron(line, beam_energy, tables):
+    """Photons of lines per incident electron and atom per area: cross-sections times yields, in cm².
+
+    Parameters
+    ----------
+    line : tensor of int, shape (p,)
+    beam_energy : tensor of shape (p,)
+        In eV.
+    tables : dict
+        See `line_tables`.
+
+    Returns
+    -------
+    tensor of shape (p,)
+    """
+    sources = tables["sources"][line]
+    cross_sections = ionisation_cross_section(
+        beam_energy[:, None],
+        tables["shell_edge"][sources],
+        tables["electrons"][sources],
+        tables["radius_term"][sources],
+        tables["correction"][sources],
+    )
+    return (tables["photons"][line] * cross_sections).sum(1)
+
+
+def line_yields(mass, line, row, beam_energy, takeoff_angle, thickness, tables=None, photons=None):
     """Photons of lines that leave a specimen into 4π, before the detector.
 
     They are counted per incident electron and per unit of mass fraction of the element that emits them.
@@ -87,6 +113,8 @@ def line_yields(mass, line, row, beam_energy, takeoff_angle, thickness, tables=N
         In eV, degrees and g/cm² (``inf`` for bulk specimens).
     tables : dict or None
         `line_tables` on the device of ``mass``.
+    photons : tensor of shape (p,) or None
+        See `photons_per_electron`, where they are known already.
 
     Returns
     -------
@@ -94,17 +122,10 @@ def line_yields(mass, line, row, beam_energy, takeoff_angle, thickness, tables=N
     """
     tables = line_tables() if tables is None else tables
     z = tables["z"][line] - 1
-    sources = tables["sources"][line]
-    cross_sections = ionisation_cross_section(
-        beam_energy[row][:, None],
-        tables["shell_edge"][sources],
-        tables["electrons"][sources],
-        tables["radius_term"][sources],
-        tables["correction"][sources],
-    )
-    photons = (tables["photons"][line] * cross_sections).sum(1)
+    if photons is None:
+        photons = photons_per_electron(line, beam_energy[row], tables)
     sine = torch.sin(torch.deg2rad(takeoff_angle))
-    chi = (mass[row] * tables["attenuation"].T[line]).sum(1) / sine[row]
+    chi = (mass @ tables["attenuation"])[row, line] / sine[row]
     thick = torch.isinf(thickness)
     film = torch.where(thick, 0.0, thickness)[row]
     depth = -torch.expm1(-chi * film) / chi

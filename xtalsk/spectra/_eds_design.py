@@ -10,7 +10,7 @@ from xtalsk.simulation._bremsstrahlung import continuum
 from xtalsk.simulation._depth import mass_fractions
 from xtalsk.simulation._xray_detector import line_width
 from xtalsk.simulation._xray_lines import FAMILIES, xray_lines
-from xtalsk.simulation._xray_yield import line_yields
+from xtalsk.simulation._xray_yield import line_tables, line_yields, photons_per_electron
 from xtalsk.spectra._eds_library import GROUPS, TOLERANCE, groups_of_lines, make_library
 from xtalsk.utils._formula import N_ELEMENTS
 
@@ -39,11 +39,19 @@ def mixed_mass():
     return mass_fractions(as_tensor(fractions))
 
 
+@lru_cache(maxsize=64)
+def _photons(beam_energy):
+    """Photons of each line per electron and atom per area."""
+    tables = line_tables()
+    return photons_per_electron(torch.arange(len(tables["z"])), as_tensor([beam_energy]), tables)
+
+
 def yields(mass, lines, setting):
     """Photons of some lines, per electron and mass fraction of their element, ndarray."""
     lines = torch.from_numpy(lines)
     rows = torch.zeros(len(lines), dtype=torch.long)
-    return line_yields(mass, lines, rows, *(as_tensor([v]) for v in setting.geometry)).numpy()
+    photons = _photons(setting.beam_energy)[lines]
+    return line_yields(mass, lines, rows, *setting.tensors(), photons=photons).numpy()
 
 
 def usable_lines(library, setting):
@@ -112,14 +120,19 @@ def _hats(edges):
     return np.array([np.interp(middles, knots, row) for row in np.eye(len(knots))])
 
 
-@lru_cache(maxsize=16)
-def _blur(edges):
-    """Matrix that blurs a density in bins as the detector does, (n_bins, n_bins)."""
+def _middles_widths_sigmas(edges):
+    """Middle and width of each bin, and standard deviation of a line there, three arrays."""
     edges = np.array(edges)
-    middles, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    sigma = line_width(torch.from_numpy(middles), as_tensor(_MN_WIDTH)).numpy()
+    middles = (edges[1:] + edges[:-1]) / 2
+    return middles, np.diff(edges), line_width(torch.from_numpy(middles), as_tensor(_MN_WIDTH)).numpy()
+
+
+@lru_cache(maxsize=64)
+def _blur(edges):
+    """Matrix that blurs a density in bins as the detector does, csr_matrix of shape (n_bins, n_bins)."""
+    middles, width, sigma = _middles_widths_sigmas(edges)
     kernel = np.exp(-0.5 * ((middles[:, None] - middles) / sigma[:, None]) ** 2) * width
-    return kernel / kernel.sum(1, keepdims=True)
+    return csr_matrix(np.where(kernel > 1e-4 * width, kernel, 0) / kernel.sum(1, keepdims=True))
 
 
 def background_columns(library, setting, mass):
@@ -131,9 +144,9 @@ def background_columns(library, setting, mass):
         The soft pieces, below 1 keV, are those of a detector whose window has no edges: charge lost near its
         front fills in what the edges of a window cut out, and windows differ.
     """
-    geometry = (as_tensor([v]) for v in setting.geometry)
-    shape = continuum(mass, torch.from_numpy(library.middles), library.attenuation, *geometry)[0].numpy()
-    edges = tuple(library.edges)
+    middles = torch.from_numpy(library.middles)
+    shape = continuum(mass, middles, library.attenuation, *setting.tensors())[0].numpy()
+    edges = library.key
     counted = _blur(edges) @ np.stack([shape * library.bin_efficiency, shape], axis=1).clip(min=0)
     counted *= np.diff(library.edges)[:, None] / counted.max(0)
     hats = _hats(edges)
@@ -168,28 +181,24 @@ def group_columns(columns, amplitudes, library, weights):
     return columns[noticed], 1 / tolerance[noticed] ** 2
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _tail_kernels(edges):
-    """Matrices that spread the counts of a bin over those below it, three of shape (n_bins, n_bins)."""
-    edges = np.array(edges)
-    middles, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    below = middles[:, None] - middles
+    """Matrices that move the counts of a bin to a tail below it, csr_matrices of shape (n_bins, n_bins)."""
+    middles, width, _ = _middles_widths_sigmas(edges)
+    below = middles - middles[:, None]
     kernels = []
     for decay in _TAILS:
-        kernel = np.where(below > 0, np.exp(-below / decay), 0) * width / decay
-        kernels.append(kernel - np.eye(len(middles)) * kernel.sum(1, keepdims=True))
-    kernels.append(np.where(below > 0, width / middles[:, None], 0))
+        kernel = np.where((below > 0) & (below < 6 * decay), np.exp(-below / decay), 0) * width[:, None] / decay
+        kernels.append(csr_matrix(kernel - np.diag(kernel.sum(0))))
     return kernels
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def near_columns(edges):
-    """Matrix that gives each line the height it has over several times its width, (n_bins, n_bins)."""
-    edges = np.array(edges)
-    middles, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    sigma = line_width(torch.from_numpy(middles), as_tensor(_MN_WIDTH)).numpy()
+    """Matrix that gives each line its height over several times its width, csr_matrix (n_bins, n_bins)."""
+    middles, width, sigma = _middles_widths_sigmas(edges)
     reach = np.exp(-0.5 * ((middles[:, None] - middles) / (_NEAR_WIDTHS * sigma)) ** 2)
-    return reach * width[:, None] / (np.sqrt(2 * np.pi) * sigma)
+    return csr_matrix(np.where(reach > 0.01, reach, 0) * width[:, None] / (np.sqrt(2 * np.pi) * sigma))
 
 
 def slope_columns(lines, library):
@@ -217,7 +226,8 @@ def instrument_columns(lines, library):
     """
     shift, wider = slope_columns(lines, library)
     shifts = shift * shift_shapes(library.middles)
-    tails = [lines @ kernel for kernel in _tail_kernels(tuple(library.edges))]
+    tails = [kernel @ lines for kernel in _tail_kernels(library.key)]
+    tails.append(np.diff(library.edges) * (lines / library.middles)[::-1].cumsum()[::-1])
     spreads = np.array([_OFFSET, _GAIN] + [_BEND] * (len(shifts) - 2) + [_WIDTH, *_TAIL_SHARES])
     return np.array([*shifts, wider, *tails]), 1 / spreads**2
 

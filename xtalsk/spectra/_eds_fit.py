@@ -23,8 +23,10 @@ from xtalsk.spectra._nonnegative import NonnegativeSystem
 from xtalsk.utils._formula import N_ELEMENTS
 
 # What is left of errors of the lines: relative, of position in eV, of the variance of the width, of the height
-# within a few widths; and of the background, relative
-_RELATIVE, _POSITION, _BROADNESS, _NEAR, _BACKGROUND = 0.02, 1.5, 0.04, 0.01, 0.02
+# within a few widths; and of the background, relative, by energy in eV
+_RELATIVE, _POSITION, _BROADNESS, _NEAR = 0.02, 1.5, 0.04, 0.01
+_BACKGROUND = (500.0, 1500.0), (0.06, 0.02)
+_FEWEST = 0.7  # counts in a bin for which the variance is that of a normal distribution
 _BEND = 0.3  # second differences of the pieces of the background, relative to its level
 _STRONG, _MAIN, _DOUBTFUL = 25.0, 3.0, 1.0  # standard deviations
 _BOUND, _SPARE = 2.5, 2.0
@@ -56,10 +58,9 @@ class Setting:
     window: str
     lowest: float
 
-    @property
-    def geometry(self):
-        """Beam energy, take-off angle and thickness."""
-        return self.beam_energy, self.takeoff_angle, self.thickness
+    def tensors(self):
+        """Beam energy, take-off angle and thickness, each of shape (1,)."""
+        return torch.tensor([[self.beam_energy], [self.takeoff_angle], [self.thickness]], dtype=torch.float64)
 
 
 @dataclass(eq=False)
@@ -85,8 +86,9 @@ class EDSFit:
         Whether the spectrum would show the element at all.
     resolution : float
         Full width at half maximum of Mn Kα in eV, as fitted.
-    fractions : ndarray of shape (98,) or None
-        Atomic fractions, NaN for elements that cannot be measured.
+    fractions, presence, deviations : ndarray of shape (98,) or None
+        Atomic fractions, probability of each element, and standard deviation of the fractions; NaN for
+        elements that cannot be measured.
     """
 
     elements: np.ndarray
@@ -102,6 +104,8 @@ class EDSFit:
     measurable: np.ndarray
     resolution: float
     fractions: np.ndarray | None = None
+    presence: np.ndarray | None = None
+    deviations: np.ndarray | None = None
 
 
 def _mass(elements, amplitudes):
@@ -143,12 +147,13 @@ def possible_scores(spectrum, setting, background):
 
 def _weights(spectrum, curve, lines):
     """Inverse variance of the counts in each bin: counting, and what is left of errors of the model."""
-    variance = curve.clip(0.3)
+    variance = curve.clip(_FEWEST)
     if lines is not None:
         shift, wider = slope_columns(lines, spectrum.library)
         near = near_columns(spectrum.edges) @ lines
         variance = variance + (_RELATIVE * lines) ** 2 + (_POSITION * shift) ** 2 + (_BROADNESS * wider) ** 2
-        variance += (_NEAR * near) ** 2 + (_BACKGROUND * (curve - lines)) ** 2
+        known = np.interp(spectrum.library.middles, *_BACKGROUND)
+        variance += (_NEAR * near) ** 2 + (known * (curve - lines)) ** 2
     return spectrum.measured / variance
 
 

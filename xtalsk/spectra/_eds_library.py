@@ -74,8 +74,10 @@ class Library:
 
     Parameters
     ----------
+    key : tuple of float
+        The edges of the bins in eV, to remember what was computed for them.
     edges : ndarray of shape (n_bins + 1,)
-        In eV.
+        The same.
     profiles : csr_matrix of shape (n_lines, n_bins)
         Share of the counts of each line in each bin, its escape peak included.
     efficiency : ndarray of shape (n_lines,)
@@ -85,6 +87,7 @@ class Library:
     bin_efficiency : ndarray of shape (n_bins,)
     """
 
+    key: tuple
     edges: np.ndarray
     profiles: csr_matrix
     efficiency: np.ndarray
@@ -145,4 +148,4 @@ def _absorption(edges, window):
 def make_library(edges, resolution, window):
     """Make the library for bins, a resolution (FWHM of Mn Kα in eV) and a window of WINDOWS."""
     lines, bins, attenuation = _absorption(edges, window)
-    return Library(np.array(edges), line_profiles(edges, resolution), lines, attenuation, bins)
+    return Library(edges, np.array(edges), line_profiles(edges, resolution), lines, attenuation, bins)

@@ -98,6 +98,8 @@ def zero_loss(energy, counts):
     elsewhere = np.abs(energy - energy[top]) > 10
     if elsewhere.any() and values[top] < 2 * values[elsewhere].max():
         return None
+    if values[top] <= 0:
+        return None
     upper = near & (values > values[top] / 2)
     return float(np.average(energy[upper], weights=values[upper]))
 
@@ -110,8 +112,8 @@ def usable(counts):
     filled = np.where(good, counts, np.median(counts[good]))
     smooth = median_filter(filled, 15, mode="nearest")
     around = np.abs(filled - smooth)
-    spread = 1.4826 * median_filter(around, 41, mode="nearest")
-    spread = np.maximum(spread, 1e-9 * np.abs(smooth).max() + 1e-300)
+    spread = 1.4826 * uniform_filter1d(median_filter(around, 41, mode="nearest"), 41)
+    spread = np.maximum(spread, 0.01 * np.abs(smooth))
     alone = np.abs(filled - (np.roll(filled, 1) + np.roll(filled, -1)) / 2) > 0.7 * around
     good &= ~((filled == 0) & (smooth > 6 * spread))
     good &= ~((around > 12 * spread) & alone)

@@ -13,17 +13,19 @@ _STRONG = 5.0  # times its error: amplitude at which a family says where its own
 _AGREEING = 0.3  # share of the expected amplitude that the other edges of an element must reach
 _WINDOW = 60.0  # eV above an onset, whose signal is the amplitude
 _LEAST_CERTAINTY = 1.5  # amplitude over its error with everything that theory leaves open
-_FARTHEST = 3.0  # spreads by which an onset may be off
+_FARTHEST = 2.5  # spreads by which an onset may be off
 _RISE, _LATE_RISE, _LEAST_RISE = 20.0, 45.0, 0.4  # eV after an onset, or a delayed one, and share of the edge that
 # these must hold
 _LEAST_SHARE = 0.005  # of the atoms
 _SHADOW, _SHADOW_SHARE = 10.0, 0.5  # eV within which edges hide each other; share of the stronger that is seen
+_REPLICA_SIZE = 0.5  # how far plural scattering may be from usual, as a share of an edge
+_TEMPERED = 0.6  # share of significance**2 that a gain must reach, which is less where much is unexplained
 _LATE = 3.0  # times the significance that an edge needs at which the spectrum did not seem to rise at first
 _ROUNDS = 3
 _MOST_ELEMENTS = 15
-# What a lead costs in χ²: one that names nothing, an M45 edge, one below 65 eV, where the edges of all elements
+# What a lead costs in χ²: one that names nothing, an M45 edge, one below 80 eV, where the edges of all elements
 # crowd. Of delayed M45 edges, those up to xenon, only a share counts: the K edges of thick specimens look the same.
-_UNNAMED_COST, _M_COST, _LOW, _LOW_COST, _DELAYED_SHARE = 14.0, 4.0, 65.0, 20.0, 0.5
+_UNNAMED_COST, _M_COST, _LOW, _LOW_COST, _DOUBTFUL_SHARE = 14.0, 4.0, 80.0, 20.0, 0.5
 _LEAST_JUMP = 0.01  # height of an edge relative to the spectrum that is told from a bend of the background
 
 
@@ -127,7 +129,8 @@ class Search:
                     poses = starts[family] + np.arange(len(SHIFTS))
                     z = self.model.score_some(poses, keep)
                     distance = (SHIFTS - centre[family]) / spread[family]
-                    element.poses[i] = poses[(np.sign(z) * z**2 - distance**2).argmax()]
+                    gain = np.where(np.abs(distance) > _FARTHEST, -np.inf, np.sign(z) * z**2 - distance**2)
+                    element.poses[i] = poses[gain.argmax()]
         self._rebuild(self.elements)
 
     def _rebuild(self, elements):
@@ -160,7 +163,7 @@ class Search:
         centre, spread = self.expected_shifts()
         distance = np.abs(SHIFTS[t.shift] - centre[t.of]) / spread[t.of]
         n = np.isfinite(self.bins.error).sum()
-        gain = np.sign(z) * n * np.log(rest / np.maximum(rest - z**2, 1e-3 * rest)) - distance**2
+        gain = np.sign(z) * n * np.log1p(z**2 / np.maximum(rest - z**2, n)) - distance**2
         gain = np.where(distance > _FARTHEST, -np.inf, gain - 2.0 * t.lines_only)
         starts = t.starts()
         top = np.maximum.reduceat(gain, starts)
@@ -183,7 +186,7 @@ class Search:
         t = self.templates
         cost = np.where(t.naming, _M_COST * (t.family == "M45"), _UNNAMED_COST) + _LOW_COST * (t.onset < _LOW)
         delayed = (t.family == "M45") & (t.z < 55)
-        scores["gain"] = np.where(delayed, _DELAYED_SHARE, 1) * scores["gain"] - cost
+        scores["gain"] = np.where(delayed | ~t.naming, _DOUBTFUL_SHARE, 1) * scores["gain"] - cost
         taken = {element.z for element in self.elements} | set(refused)
         gains = {z: self._element_gain(rows, scores) for z, rows in self.rows_of.items() if z not in taken}
         likely = sorted((z for z in gains if gains[z] > 0), key=gains.get, reverse=True)
@@ -210,8 +213,8 @@ class Search:
         """Fall of χ² by an element less what speaks against it; 0 if it is not significant."""
         z, gain = scores["z"][rows], scores["gain"][rows]
         lead = gain.argmax()
-        least = self.significance**2
-        if gain[lead] < least or not self._stands_out(rows[lead], scores):
+        least = _TEMPERED * self.significance**2
+        if gain[lead] < least or z[lead] < self.significance or not self._stands_out(rows[lead], scores):
             return 0.0
         if self._is_shadow(rows[lead], scores):
             return 0.0
@@ -301,7 +304,8 @@ class Search:
             level = t.smooth[f, t.shift[pose]] * self.strength[f]
             hats, size = fine_structure(above, level, t.line_height[f], t.split[f])
             columns.append(hats)
-            sizes.append(size * element.amplitude)
+            columns.append(t.replica[f, t.shift[pose]][None] * self.strength[f])
+            sizes += [size * element.amplitude, [_REPLICA_SIZE * element.amplitude]]
             if t.line_height[f] > 0:
                 columns.append(self._template(f, pose, True)[None])
                 sizes.append([element.amplitude])
@@ -385,27 +389,30 @@ class Search:
         scores, leads = self._absent()
         return {z: float(scores["z"][row]) - self.significance for z, row in leads.items()}
 
-    def _failing(self):
-        """Significance of each element, 0 for those against which something else speaks."""
-        z = self.significances()
+    def _failing(self, z):
+        """Tell the elements that are not significant, or against which something else speaks."""
         amplitudes, covariance = self.amplitudes()
-        z[amplitudes < _LEAST_CERTAINTY * np.sqrt(np.diagonal(covariance))] = 0
-        z[amplitudes < _LEAST_SHARE * amplitudes.clip(min=0).sum()] = 0
         coefficients, _ = self.model.solve()
-        near = [element.near @ coefficients[element.places] for element in self.elements]
-        z[np.array(near) < _LEAST_RISE * amplitudes] = 0
-        late = np.array([not element.rose for element in self.elements])
-        z[late & (z < _LATE * self.significance)] = 0
-        return z
+        near = np.array([element.near @ coefficients[element.places] for element in self.elements])
+        rose = np.array([element.rose for element in self.elements])
+        return (
+            (z < np.where(rose, 1, _LATE) * self.significance)
+            | (amplitudes < _LEAST_CERTAINTY * np.sqrt(np.diagonal(covariance)))
+            | (amplitudes < _LEAST_SHARE * amplitudes.clip(min=0).sum())
+            | (near < _LEAST_RISE * amplitudes)
+        )
 
     def _eliminate(self):
         """Leave out elements one at a time until all are significant; returns the atomic numbers of those."""
         dropped = set()
         while self.elements:
-            z = self._failing()
-            worst = int(z.argmin())
-            if z[worst] >= self.significance:
+            z = self.significances()
+            failing = self._failing(z)
+            if not failing.any():
                 break
+            late = [self.templates.family[element.lead][0] not in "KL" for element in self.elements]
+            doubt = np.where(failing, z, np.inf) * np.where(late, _DOUBTFUL_SHARE, 1)
+            worst = int(doubt.argmin())
             dropped.add(self.elements[worst].z)
             self._rebuild([element for i, element in enumerate(self.elements) if i != worst])
         return dropped

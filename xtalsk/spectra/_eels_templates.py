@@ -41,6 +41,8 @@ class Templates:
         Whether a family can name its element.
     smooth : ndarray of shape (n_families, n_shifts, n_bins)
         Cross-sections in barn per eV without white lines, for the reference beam.
+    replica : ndarray of shape (n_families, n_shifts, n_bins)
+        The same after another loss to plasmons.
     of : ndarray of int, shape (n_poses,)
         Family of each pose, rising.
     shift : ndarray of int, shape (n_poses,)
@@ -59,6 +61,7 @@ class Templates:
     split: np.ndarray
     naming: np.ndarray
     smooth: np.ndarray
+    replica: np.ndarray
     of: np.ndarray
     shift: np.ndarray
     lines_only: np.ndarray
@@ -113,7 +116,7 @@ def _make_templates(energy, width, resolution):
     keys = sorted(set(zip(edges.z[used], edges.family[used], strict=True)))
     groups = [np.flatnonzero((edges.z == z) & (edges.family == family)) for z, family in keys]
     groups = [rows for rows in groups if _measurable(edges.onset[rows].min(), energy)]
-    full, smooth, lines = _all_templates(groups, energy, width, resolution)
+    full, smooth, replica, lines = _all_templates(groups, energy, width, resolution)
     first = [rows[0] for rows in groups]
     z, family, area = edges.z[first], edges.family[first], edges.line_area
     has_lines = np.array([area[rows].max() > 0 for rows in groups], dtype=bool)
@@ -127,7 +130,7 @@ def _make_templates(energy, width, resolution):
     return Templates(
         z, family, np.array([edges.onset[rows].min() for rows in groups]),
         np.array([area[rows].max() / 4 for rows in groups]),
-        np.array([np.ptp(edges.onset[rows]) for rows in groups]), naming, smooth,
+        np.array([np.ptp(edges.onset[rows]) for rows in groups]), naming, smooth, replica,
         of, shift, kind > 0, unit, poses / unit[:, None],
     )  # fmt: skip
 
@@ -144,10 +147,10 @@ def _measurable(onset, energy):
 def _all_templates(groups, energy, width, resolution):
     """Templates of groups of edges, each of shape (n_groups, n_shifts, n_bins).
 
-    They are whole ones, ones without white lines and ones of broad white lines alone.
+    They are whole ones, ones without white lines, ones after another loss, and ones of broad white lines alone.
     """
     shape = (len(groups), len(SHIFTS), len(energy))
-    full, smooth, lines = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    full, smooth, replica, lines = (np.zeros(shape) for _ in range(4))
     edges, blur = edge_table(), np.hypot(resolution / 2.3548, width / 3.46)
     for i, rows in enumerate(groups):
         values = (torch.full((len(rows),), v, dtype=torch.float64) for v in _REFERENCE)
@@ -156,12 +159,14 @@ def _all_templates(groups, energy, width, resolution):
         heights = heights_of_families(curves, edge).numpy()
         for row, curve, height in zip(rows, curves, heights, strict=True):
             above = energy - edges.onset[row] - SHIFTS[:, None]
-            later = _at(curve, above - _PLASMON) * ndtr((above - _PLASMON) / np.hypot(blur, 6.0))
-            smooth[i] += _at(curve, above) * ndtr(above / blur) + _REPLICA * later
+            later = above - _PLASMON
+            replica[i] += _at(curve, later) * ndtr(later / np.hypot(blur, 6.0))
+            smooth[i] += _at(curve, above) * ndtr(above / blur)
             area = edges.line_area[row] * height
             full[i] += area * _lorentzian(above - 1.5, np.hypot(1.0, 1.18 * blur)) * (above > -8)
             lines[i] += area * _gaussian(above - 1.5, np.hypot(_BROAD / 2.3548, blur))
-    return full + smooth, smooth, lines
+    smooth += _REPLICA * replica
+    return full + smooth, smooth, replica, lines
 
 
 def _lorentzian(x, half):

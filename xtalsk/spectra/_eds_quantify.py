@@ -1,0 +1,40 @@
+"""From masses found in a spectrum of X-rays to atomic fractions and their errors."""
+
+import numpy as np
+
+from xtalsk.simulation._depth import atomic_weights
+
+# Relative standard deviation of sensitivities from first principles: of lines above and below 1 keV
+_SENSITIVITY, _SOFT_SENSITIVITY, _LAST_SOFT_K = 0.06, 0.12, 10
+
+
+def quantify(fit, ignored, minimum, significance):
+    """Fill in fractions, presence and deviations of a fit.
+
+    Parameters
+    ----------
+    fit : EDSFit
+    ignored : ndarray of int
+        Atomic numbers of elements that are not of the specimen.
+    minimum : float
+        Smallest atomic fraction to report.
+    significance : float
+        Threshold of the scores.
+    """
+    unknown = ~fit.measurable
+    unknown[ignored - 1] = True
+    atoms = np.where(unknown, 0, fit.masses / atomic_weights().numpy())
+    total = max(atoms.sum(), 1e-300)
+    atoms[atoms < minimum * total] = 0
+    fractions = atoms / max(atoms.sum(), 1e-300)
+    light = np.arange(1, len(atoms) + 1) <= _LAST_SOFT_K
+    relative = np.where(light, _SOFT_SENSITIVITY, _SENSITIVITY) ** 2
+    counted = np.where(fit.masses > 0, fit.spreads / np.where(fit.masses > 0, fit.masses, 1), 0)
+    variance = relative + counted**2
+    others = (fractions**2 * variance).sum() - fractions**2 * variance
+    deviations = fractions * np.sqrt((1 - fractions) ** 2 * variance + others)
+    odds = np.clip((fit.scores**2 - significance**2) / 2, -50, 50)
+    presence = np.where(fit.scores > 0, 1 / (1 + np.exp(-odds)), 0)
+    for values in (fractions, presence, deviations):
+        values[unknown] = np.nan
+    fit.fractions, fit.presence, fit.deviations = fractions, presence, deviations
