@@ -158,6 +158,17 @@ def test_windows_weaken_soft_lines():
     assert share(1.0) / share(0.0) == pytest.approx(0.449 / 0.74, rel=0.08)
 
 
+def test_the_grid_of_a_window_lets_hard_lines_through():
+    def share(window):
+        axis, counts = spectrum("Mo", thickness=30.0, window=window)
+        hard = counts[(axis > 17000) & (axis < 18000)].sum()
+        return hard / counts[(axis > 2150) & (axis < 2600)].sum()
+
+    through = np.exp(-6.5 * 2.33 * 0.038)  # 0.38 mm of silicon at 17.4 keV
+    expected = (0.775 + 0.225 * through) / (0.775 * 0.97)  # the film takes 3% at 2.3 keV
+    assert share(1.0) / share(0.0) == pytest.approx(expected, rel=0.05)
+
+
 def test_specimens_without_lines():
     """Hydrogen to beryllium have no lines in range: their spectra are continuum only."""
     for conditions in ("ideal", "harsh", EDSConditions.scanning()):

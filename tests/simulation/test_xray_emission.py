@@ -212,6 +212,16 @@ def test_bulk_depth_is_slowing_down_and_backscattering(symbol, beam_energy, kept
     assert area / path == pytest.approx(kept, abs=0.08)
 
 
+@pytest.mark.parametrize(("symbol", "backscattered"), [("Al", 0.16), ("Cu", 0.31), ("Au", 0.50)])
+@pytest.mark.parametrize("overvoltage", [3.0, 8.0])
+def test_surface_ionisation(symbol, backscattered, overvoltage):
+    # W. Reuter, Proc. 6th Int. Conf. X-Ray Optics and Microanalysis (1972) 121
+    expected = 1 + 2.8 * (1 - 0.9 / overvoltage) * backscattered
+    exponent, u = column(0.82), column(overvoltage)[:, None]
+    surface = _depth_distribution(matrix_terms(pure(symbol)), column(2.0), exponent, u)[0]
+    assert float(surface) == pytest.approx(expected, rel=0.1)
+
+
 def test_films():
     """A film without absorption gives in proportion to its thickness; a thick one what gets out of it."""
     line = lines_of("Fe")[:1]

@@ -42,23 +42,25 @@ class BinnedSpectrum:
         ends = np.ceil(min(setting.beam_energy, _HIGHEST) / _TOP_STEP) * _TOP_STEP, energy[-1] - 2 * self._step
         low = max(setting.lowest, energy[0], first_counted(self._raw, energy, setting.lowest))
         self.edges = bin_edges(round(self._step, 2), min(ends), 20.0 * np.ceil(low / 20.0))
-        self.shift = np.zeros(len(shift_shapes(energy[:1])))
+        self._shapes = shift_shapes(energy)
+        self.shift = np.zeros(len(self._shapes))
         self._pile_up = sum_peaks(self._raw, energy) if self._raw.sum() > _PILE_UP_COUNTS else None
         self._bin()
 
-    def _rebin(self, counts, energy, times=1):
-        moved = energy + times * (self.shift @ shift_shapes(energy / times))
+    def _rebin(self, counts, moved):
+        """Counts of channels about given true energies, in bins."""
         between = (moved[1:] + moved[:-1]) / 2
         edges = np.concatenate([[2 * moved[0] - between[0]], between, [2 * moved[-1] - between[-1]]])
         return np.diff(np.interp(self.library.edges, edges, np.concatenate([[0], np.cumsum(counts)])))
 
     def _bin(self):
         self.library = make_library(self.edges, round(self.resolution), self._window)
-        self.counts = self._rebin(self._raw, self._energy)
+        moved = self._energy + self.shift @ self._shapes
+        self.counts = self._rebin(self._raw, moved)
         if self._good.all():
             self.measured = np.ones(len(self.counts), bool)
         else:
-            self.measured = self._rebin((~self._good).astype(float), self._energy) < 1e-6
+            self.measured = self._rebin((~self._good).astype(float), moved) < 1e-6
 
     def smooth(self):
         """Counts averaged over neighbouring bins, ndarray."""
@@ -75,7 +77,8 @@ class BinnedSpectrum:
         """Column of the sum peaks, (n, n_bins) with n = 0 or 1."""
         if self._pile_up is None:
             return np.empty((0, len(self.counts)))
-        return self._rebin(*self._pile_up, times=2)[None]
+        counts, energy = self._pile_up
+        return self._rebin(counts, energy + 2 * (self.shift @ shift_shapes(energy / 2)))[None]
 
     def instrument(self, lines):
         """Columns of what the instrument does to lines, and the precision and mean of their amplitudes."""

@@ -86,7 +86,7 @@ def typical_columns(edges, resolution, setting):
 
 
 def element_columns(library, setting, elements, mass):
-    """What one unit of mass fraction of each element puts into each bin, group by group.
+    """What one unit of mass fraction of each element puts into each bin.
 
     Parameters
     ----------
@@ -99,15 +99,23 @@ def element_columns(library, setting, elements, mass):
 
     Returns
     -------
-    ndarray of shape (n_elements, n_groups, n_bins)
+    whole : ndarray of shape (n_elements, n_bins)
+    groups : csr_matrix of shape (n_elements * n_groups, n_bins)
+        The same by groups of lines.
     """
     lines = xray_lines()
     chosen = np.flatnonzero(usable_lines(library, setting) & np.isin(lines.z, elements))
     seen = yields(mass, chosen, setting) * library.efficiency[chosen]
     row = np.searchsorted(elements, lines.z[chosen]) * N_GROUPS + groups_of_lines()[chosen]
-    shape = (len(elements) * N_GROUPS, len(lines.z))
-    columns = csr_matrix((seen, (row, chosen)), shape) @ library.profiles
-    return columns.toarray().reshape(len(elements), N_GROUPS, -1)
+    groups = csr_matrix((seen, (row, chosen)), (len(elements) * N_GROUPS, len(lines.z))) @ library.profiles
+    return (_added_groups(len(elements)) @ groups).toarray(), groups
+
+
+@lru_cache(maxsize=128)
+def _added_groups(n_elements):
+    """Matrix that adds the groups of each element up, csr_matrix."""
+    n = n_elements * N_GROUPS
+    return csr_matrix((np.ones(n), (np.arange(n) // N_GROUPS, np.arange(n))), (n_elements, n))
 
 
 @lru_cache(maxsize=16)
@@ -154,12 +162,13 @@ def background_columns(library, setting, mass):
     return np.vstack([hats * counted[:, 0].clip(1e-6), soft * counted[:, 1].clip(1e-6)])
 
 
-def group_columns(columns, amplitudes, library, weights):
+def group_columns(groups, amplitudes, library, weights):
     """Columns that let groups of lines deviate from the intensity that physics gives them.
 
     Parameters
     ----------
-    columns : ndarray of shape (n_elements, n_groups, n_bins)
+    groups : csr_matrix of shape (n_elements * n_groups, n_bins)
+        See `element_columns`.
     amplitudes : ndarray of shape (n_elements,)
         Of the elements, as far as they are known.
     library : Library
@@ -169,16 +178,18 @@ def group_columns(columns, amplitudes, library, weights):
     Returns
     -------
     deviations : ndarray of shape (n, n_bins)
-        Only of groups whose deviation could be noticed.
+        Only of groups whose deviation could be noticed, of elements that have several.
     precision : ndarray of shape (n,)
         Inverse variance that the amplitude of each is expected to have.
     """
-    total = columns.sum(2)
-    place = (columns @ library.middles) / np.where(total > 0, total, 1)
-    tolerance = TOLERANCE * np.where(place < _SOFT, _SOFT_FACTOR, 1.0) * amplitudes[:, None]
-    noticed = tolerance**2 * (columns**2 @ weights) > 0.1
-    noticed &= ((total > 0).sum(1) > 1)[:, None]
-    return columns[noticed], 1 / tolerance[noticed] ** 2
+    total = groups @ np.ones(groups.shape[1])
+    place = groups @ library.middles / np.where(total > 0, total, 1)
+    tolerance = np.tile(TOLERANCE, len(amplitudes)) * np.where(place < _SOFT, _SOFT_FACTOR, 1.0)
+    tolerance *= np.repeat(amplitudes, N_GROUPS)
+    several = (total > 0).reshape(-1, N_GROUPS).sum(1) > 1
+    noticed = tolerance**2 * (groups.multiply(groups) @ weights) > 0.1
+    noticed &= np.repeat(several, N_GROUPS)
+    return groups[np.flatnonzero(noticed)].toarray(), 1 / tolerance[noticed] ** 2
 
 
 @lru_cache(maxsize=64)
@@ -225,11 +236,16 @@ def instrument_columns(lines, library):
     precision : ndarray of shape (n_shifts + 1 + 3,)
     """
     shift, wider = slope_columns(lines, library)
-    shifts = shift * shift_shapes(library.middles)
+    shifts = shift * _shapes_in_bins(library.key)
     tails = [kernel @ lines for kernel in _tail_kernels(library.key)]
     tails.append(np.diff(library.edges) * (lines / library.middles)[::-1].cumsum()[::-1])
     spreads = np.array([_OFFSET, _GAIN] + [_BEND] * (len(shifts) - 2) + [_WIDTH, *_TAIL_SHARES])
     return np.array([*shifts, wider, *tails]), 1 / spreads**2
+
+
+@lru_cache(maxsize=64)
+def _shapes_in_bins(edges):
+    return shift_shapes(_middles_widths_sigmas(edges)[0])
 
 
 def shift_shapes(energy):

@@ -233,15 +233,15 @@ class _Round:
 
     def __init__(self, spectrum, setting, elements, amplitudes, lines, curve, background):
         mass = mixed_mass() if amplitudes is None else _mass(elements, amplitudes)
-        columns = element_columns(spectrum.library, setting, elements, mass)
-        self.elements, self.whole = elements, columns.sum(1)
+        self.elements = elements
+        self.whole, groups = element_columns(spectrum.library, setting, elements, mass)
         self._hats = background_columns(spectrum.library, setting, mass)
         positive = np.vstack([self.whole, self._hats, spectrum.pile_up()])
         weights = _weights(spectrum, curve, lines)
         free, precision, expected = spectrum.instrument(lines)
         self._n_instrument = len(free)
         if amplitudes is not None:
-            more, more_precision = group_columns(columns, amplitudes, spectrum.library, weights)
+            more, more_precision = group_columns(groups, amplitudes, spectrum.library, weights)
             free, precision = np.vstack([free, more]), np.concatenate([precision, more_precision])
             expected = np.concatenate([expected, np.zeros(len(more))])
         stiff = _stiffness(len(positive), len(elements), self._hats, background)
@@ -265,8 +265,10 @@ class _Round:
             weak = kept & (scores < threshold)
             if not weak.any():
                 return
-            if one_by_one:
-                weak = np.arange(n) == np.argmin(np.where(kept, scores, np.inf))
+            if one_by_one:  # those far below at once
+                least = np.where(kept, scores, np.inf)
+                weak = kept & (scores < min(threshold / 2, 2.0))
+                weak[np.argmin(least)] = True
             self.keep[:n] &= ~weak
             self.solution = self._system.solve(self.keep, self.solution)
 

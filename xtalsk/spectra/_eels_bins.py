@@ -12,6 +12,7 @@ LOWEST = 40.0  # eV; below, plasmons hide the edges
 _WIDTH, _NARROWEST, _WIDEST = 0.005, 1.0, 5.0  # of bins: share of the energy, limits in eV
 _LEAST_BINS, _ENOUGH_BINS = 24, 150
 _MEDIAN = 0.4549  # of χ² of one degree of freedom
+_SMOOTHED = 15  # bins over which few counts are averaged to tell their variance
 _FLOOR = 0.003  # relative error that no bin falls below
 
 
@@ -157,20 +158,22 @@ def noise(counts, mean):
     segments = np.array_split(np.arange(len(squares)), max(1, len(squares) // 24))
     level = np.array([max(np.median(height[s]), 0) for s in segments])
     variance = np.array([np.median(squares[s]) / _MEDIAN for s in segments])
-    least = max(np.median(variance), 1e-14)
-    weight = 1 / np.maximum(variance, 0.05 * least)
+    usual = np.median((variance / np.maximum(level, 1e-9))[variance > 0]) if variance.any() else 1e-9
+    quantum = np.diff(np.unique(counts)).min()  # one count, where counts are whole
+    least = 0.05 * quantum**2 + 1e-12
+    weight = 1 / np.maximum(variance, np.maximum(0.1 * usual * level, least))
     design = np.stack([np.ones_like(level), level, level**2], axis=1)
     terms = nnls(design * weight[:, None], variance * weight)[0]
 
     def model(y):
         y = np.maximum(y, 0)
-        return np.maximum(terms[0] + terms[1] * y + terms[2] * y**2, 1e-4 * least)
+        return np.maximum(terms[0] + terms[1] * y + terms[2] * y**2, least)
 
     more = 1.0
     if len(counts) >= 40 * group:
         height, squares = _differences(counts, 2 * group)
         more = max(1.0, np.median(squares / model(height)) / _MEDIAN)
-    return more * model(mean)
+    return more * model(np.maximum(mean, uniform_filter1d(mean, _SMOOTHED)))
 
 
 def _differences(counts, group):

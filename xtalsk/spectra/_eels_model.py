@@ -14,21 +14,24 @@ _LINES_UP_TO = 13.0  # eV
 
 
 def envelope(bins):
-    """Lower envelope of a spectrum, which is the background but for its details, shape (n_bins,).
+    """Smooth curves below a spectrum and through it, each of shape (n_bins,).
 
-    It is completely monotone, a sum of falling exponentials with positive weights, to which power laws belong
-    (Bernstein's theorem), fitted asymmetrically: what rises above it, as edges do, hardly counts.
+    Both are completely monotone, sums of falling exponentials with positive weights, to which power laws belong
+    (Bernstein's theorem). The first is the background but for its details: it is fitted asymmetrically, so that
+    what rises above it, as edges do, counts little.
     """
     energy, span = bins.energy, bins.energy[-1] - bins.energy[0]
     rates = np.concatenate([[0], np.geomspace(0.3 / span, 12 / max(0.2 * energy[0], 5.0), 16)])
     falling = np.exp(-(energy[:, None] - energy[0]) * rates)
     tolerance = np.hypot(bins.error, 0.02 * bins.counts)
-    weight = 1 / tolerance
+    weight, through = 1 / tolerance, None
     for _ in range(_ENVELOPE_ROUNDS):
         back = falling @ nnls(falling * weight[:, None], bins.counts * weight, maxiter=1000)[0]
+        through = back if through is None else through
         excess = (bins.counts - back) / tolerance
         weight = np.where(excess > 1, 1 / np.maximum(excess, 1) ** 1.5, 1) / tolerance
-    return np.maximum(back, 0.03 * np.abs(bins.counts) + 1e-9)
+    least = 0.03 * np.median(np.abs(bins.counts)) * (energy[0] / energy) + 1e-9
+    return np.maximum(back, least), np.maximum(through, least)
 
 
 class LinearModel:
@@ -137,26 +140,31 @@ class LinearModel:
         return with_data, with_second
 
 
-def background_columns(bins, back):
+def background_columns(energy, back, through):
     """Columns of the background and the prior sizes of their coefficients.
 
     The rough background times a cubic in ln E is free, and so are a constant and two power laws; beside them
     stand smooth deviations of five per cent on a scale of a third in ln E and of one per cent on one of an
     eighth, as spectrometers make.
 
+    Parameters
+    ----------
+    energy, back, through : ndarray of shape (n_bins,)
+        In eV, and the curves of `envelope`.
+
     Returns
     -------
     columns : ndarray of shape (k, n_bins)
     sizes : ndarray of shape (k,)
     """
-    place = np.log(bins.energy)
+    place = np.log(energy)
     length = place[-1] - place[0]
     unit = 2 * (place - place[0]) / length - 1
     trend = np.polynomial.legendre.legvander(unit, _TREND_DEGREE).T
-    powers = np.stack([(bins.energy[0] / bins.energy) ** r for r in _POWERS])
+    powers = np.stack([(energy[0] / energy) ** r for r in _POWERS])
     columns = [back * trend, powers]
     sizes = [np.full(len(trend) + len(powers), 1e3)]
-    level = np.maximum(back, 0.3 * np.abs(bins.counts))
+    level = np.maximum(back, 0.3 * through)
     for spacing, size in _MODES:
         centres = np.linspace(place[0], place[-1], max(2, int(length / spacing) + 2))
         columns.append(level * np.exp(-0.5 * ((place - centres[:, None]) / spacing) ** 2))

@@ -89,14 +89,14 @@ class Search:
         self.rows_of = {
             z: np.flatnonzero(templates.z == z) for z in np.unique(templates.z[allowed[templates.z]])
         }
-        self.back = envelope(bins)
+        self.back, self.through = envelope(bins)
         self.elements = []
         self._start()
 
     def _start(self):
         self.elements = []
         self.model = LinearModel(self.bins.counts / self.bins.error, self.templates.poses / self.bins.error)
-        columns, sizes = background_columns(self.bins, self.back)
+        columns, sizes = background_columns(self.bins.energy, self.back, self.through)
         self.n_background = len(sizes)
         self.model.add(columns / self.bins.error, sizes)
 
@@ -186,7 +186,9 @@ class Search:
         t = self.templates
         cost = np.where(t.naming, _M_COST * (t.family == "M45"), _UNNAMED_COST) + _LOW_COST * (t.onset < _LOW)
         delayed = (t.family == "M45") & (t.z < 55)
-        scores["gain"] = np.where(delayed | ~t.naming, _DOUBTFUL_SHARE, 1) * scores["gain"] - cost
+        giant = (t.family == "N45") & (t.z >= 55) & (t.z <= 71)  # sharp enough in the lanthanides
+        doubtful = delayed | ~(t.naming | giant)
+        scores["gain"] = np.where(doubtful, _DOUBTFUL_SHARE, 1) * scores["gain"] - cost
         taken = {element.z for element in self.elements} | set(refused)
         gains = {z: self._element_gain(rows, scores) for z, rows in self.rows_of.items() if z not in taken}
         likely = sorted((z for z in gains if gains[z] > 0), key=gains.get, reverse=True)
@@ -216,7 +218,8 @@ class Search:
         least = _TEMPERED * self.significance**2
         if gain[lead] < least or z[lead] < self.significance or not self._stands_out(rows[lead], scores):
             return 0.0
-        if self._is_shadow(rows[lead], scores):
+        row = rows[lead]
+        if self._is_shadow(row, scores["pose"][row], scores["amplitude"][row]):
             return 0.0
         expected = scores["amplitude"][rows[lead]] * np.sqrt(scores["precision"][rows])
         sure = np.array([1 - UNCERTAINTY[f] for f in self.templates.family[rows]])
@@ -251,17 +254,16 @@ class Search:
         late = t.family[row][0] not in "KL" and t.line_height[row] == 0
         return (above > -6) & (above < (_LATE_RISE if late else _RISE))
 
-    def _is_shadow(self, row, scores):
-        """Tell whether a weak edge stands at that of an element found already, of which it may be a part."""
-        pose = scores["pose"][row]
-        onset = self._onset(row, pose)
+    def _is_shadow(self, row, pose, amplitude):
+        """Tell whether a weak edge stands at that of another element in the model, of which it may be a part."""
+        onset, z = self._onset(row, pose), self.templates.z[row]
         window = self._window(onset)
-        signal = scores["amplitude"][row] * (self._template(row, pose, False) @ window)
+        signal = amplitude * (self._template(row, pose, False) @ window)
         for element in self.elements:
             for family, other in zip(element.families, element.poses, strict=True):
                 distance = onset - self._onset(family, other)
                 second = self.templates.split[family] if self.templates.line_height[family] > 0 else 0.0
-                if min(abs(distance), abs(distance - second)) < _SHADOW:
+                if element.z != z and min(abs(distance), abs(distance - second)) < _SHADOW:
                     same = element.amplitude * (self._template(family, other, False) @ window)
                     if signal < _SHADOW_SHARE * same:
                         return True
@@ -395,11 +397,16 @@ class Search:
         coefficients, _ = self.model.solve()
         near = np.array([element.near @ coefficients[element.places] for element in self.elements])
         rose = np.array([element.rose for element in self.elements])
+        shadow = [
+            self._is_shadow(element.lead, element.poses[element.families.index(element.lead)], amplitude)
+            for element, amplitude in zip(self.elements, amplitudes, strict=True)
+        ]
         return (
             (z < np.where(rose, 1, _LATE) * self.significance)
             | (amplitudes < _LEAST_CERTAINTY * np.sqrt(np.diagonal(covariance)))
             | (amplitudes < _LEAST_SHARE * amplitudes.clip(min=0).sum())
             | (near < _LEAST_RISE * amplitudes)
+            | np.array(shadow)
         )
 
     def _eliminate(self):

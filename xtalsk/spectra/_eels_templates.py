@@ -160,9 +160,10 @@ def _all_templates(groups, energy, width, resolution):
         for row, curve, height in zip(rows, curves, heights, strict=True):
             above = energy - edges.onset[row] - SHIFTS[:, None]
             later = above - _PLASMON
-            replica[i] += _at(curve, later) * ndtr(later / np.hypot(blur, 6.0))
-            smooth[i] += _at(curve, above) * ndtr(above / blur)
             area = edges.line_area[row] * height
+            wide = np.hypot(blur, 6.0)
+            replica[i] += _at(curve, later) * ndtr(later / wide) + area * _gaussian(later - 1.5, wide)
+            smooth[i] += _at(curve, above) * ndtr(above / blur)
             full[i] += area * _lorentzian(above - 1.5, np.hypot(1.0, 1.18 * blur)) * (above > -8)
             lines[i] += area * _gaussian(above - 1.5, np.hypot(_BROAD / 2.3548, blur))
     smooth += _REPLICA * replica
