@@ -221,7 +221,9 @@ def test_the_zero_loss_peak_is_there_from_below_zero():
 
 
 def test_blur_correlates_the_noise():
-    conditions = replace(IDEAL, energy=(400, 1400, 1.0), counts=1e6, spread=1.5, jump_ratio=1e-6, exponent=0.0)
+    conditions = replace(
+        IDEAL, energy=(400, 1400, 1.0), counts=1e6, spread=1.5, jump_ratio=1e-6, exponent=0.0
+    )
     noise = np.diff(eels(["H"], conditions=conditions, random_state=0)[0].astype(float))
     plain = replace(conditions, spread=0.0)
     rough = np.diff(eels(["H"], conditions=plain, random_state=0)[0].astype(float))

@@ -197,7 +197,9 @@ def test_curves_of_an_analysis_fit():
     late = analysis.energy > 800
     assert (analysis.background[late] < analysis.fitted[late]).all()
     assert repr(analysis).startswith("EELSAnalysis(O 0.")
-    assert "no element" in repr(TEM.analyse(Spectrum(background(np.arange(300.0, 900)), np.arange(300.0, 900))))
+    assert "no element" in repr(
+        TEM.analyse(Spectrum(background(np.arange(300.0, 900)), np.arange(300.0, 900)))
+    )
 
 
 def test_the_table_goes_into_the_transformers_of_compositions():

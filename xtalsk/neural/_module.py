@@ -84,7 +84,8 @@ class FusionModule(nn.Module):
             self.branches.append(nn.Sequential(branch, nn.LayerNorm(embedding_size)))
         alone = len(blocks) if len(blocks) > 1 else 0
         self.block_heads = nn.ModuleList(nn.Linear(embedding_size, n_classes) for _ in range(alone))
-        self.voters = [i for i in range(alone) if profile_vote and blocks[i].kind != "dense"]
+        diffraction = [i for i in range(alone) if blocks[i].kind != "dense" and blocks[i].axis != "e"]
+        self.voters = diffraction if profile_vote else []
         joined = len(blocks) * embedding_size
         self.norm = nn.LayerNorm(joined)
         self.head = nn.Sequential(

@@ -35,10 +35,8 @@ class EDSConditions(Conditions):
         Silicon in which charge is lost, in nm.
     tail : distribution
         Tails below lines, in units of those of common detectors.
-    offset : distribution
-        Error of the zero of the axis in eV.
-    gain : distribution
-        Relative error of the width of a channel.
+    offset, gain : distribution
+        Errors of the axis: a line of energy E stands at (E - offset) / (1 + gain) on it; in eV, and relative.
     continuum : distribution
         Bremsstrahlung, in units of what theory expects.
     yield_error : distribution

@@ -12,8 +12,8 @@ from xtalsk.simulation._conditions import Conditions, Sometimes
 class EELSConditions(Conditions):
     """How a spectrometer behind a transmission electron microscope records core losses.
 
-    The first field is plain. Each of the others is a number, a pair (low, high) that is drawn uniformly for each
-    spectrum, `Sometimes` or a scipy.stats distribution.
+    The first field is plain. Each of the others is a number, a pair (low, high) that is drawn uniformly for
+    each spectrum, `Sometimes` or a scipy.stats distribution.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class EELSConditions(Conditions):
     plasmon_energy, plasmon_width : distribution
         Peak and full width of single low losses, in eV.
     jump_ratio : distribution
-        Of the most prominent edge: how much the mean over 40 eV rises at its onset, relative to the background
-        E^-r there.
+        Of the most prominent edge: how much the mean over 40 eV rises at its onset, relative to the
+        background E^-r there.
     exponent : distribution
         r of the background E^-r.
     curvature : distribution

@@ -87,7 +87,9 @@ def core_losses(fractions, axis, column, generator):
     -------
     tensor of shape (n, n_channels)
     """
-    spectrum, edge = (torch.from_numpy(v).to(axis.device) for v in present_edges(fractions, float(axis.max())))
+    spectrum, edge = (
+        torch.from_numpy(v).to(axis.device) for v in present_edges(fractions, float(axis.max()))
+    )
     out = torch.zeros_like(axis)
     if not len(edge):
         return out

@@ -55,8 +55,8 @@ class Edges:
 def edge_table():
     """Tabulate all edges between 35 and 4,200 eV.
 
-    Hydrogenic strengths for K and L23, where they agree with atomic calculations within some 10 to 15%; for M,
-    N and O shells, where they fail, those of photoabsorption in the dipole approximation. Onsets are
+    Hydrogenic strengths for K and L23, where they agree with atomic calculations within some 10 to 15%; for
+    M, N and O shells, where they fail, those of photoabsorption in the dipole approximation. Onsets are
     xraylib's. Returns `Edges`.
     """
     rows = []
@@ -105,9 +105,10 @@ def white_line_area(z, shell):
     """Area of the white line of a shell: transitions to empty 3d, 4d or 4f states.
 
     It is proportional to the number of empty states of the ion that is usual in a solid, as found for metals
-    by D. H. Pearson, C. C. Ahn and B. Fultz, Phys. Rev. B 47 (1993) 8471; the factor is that of titanium and
-    manganese in measured oxides. The share of the L3 line follows R. D. Leapman, L. A. Grunes and P. L. Fejes,
-    Phys. Rev. B 26 (1982) 614, that of M5 B. T. Thole et al., Phys. Rev. B 32 (1985) 5107, coarsely.
+    by D. H. Pearson, C. C. Ahn and B. Fultz, Phys. Rev. B 47 (1993) 8471; the factors are rough, 3d's that of
+    titanium and manganese in two measured oxides. The share of the L3 line follows R. D. Leapman, L. A.
+    Grunes and P. L. Fejes, Phys. Rev. B 26 (1982) 614, that of M5 B. T. Thole et al., Phys. Rev. B 32 (1985)
+    5107, coarsely.
 
     Parameters
     ----------

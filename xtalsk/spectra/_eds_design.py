@@ -16,6 +16,7 @@ from xtalsk.utils._formula import N_ELEMENTS
 
 N_GROUPS = len(GROUPS)
 _MARGIN = 40.0  # eV between a line and the end of the range
+_LEAST, _LEAST_SOFT = 1e-3, 0.06  # efficiency of the detector for lines to count on, above and below 1 keV
 _SOFT, _SOFT_FACTOR = 1000.0, 3.0  # yields and absorption are known that much worse below 1 keV
 _MN_WIDTH = 130.0
 _NEAR_WIDTHS = 3.0
@@ -59,7 +60,8 @@ def usable_lines(library, setting):
     lines = xray_lines()
     low, high = library.edges[0] + _MARGIN, library.edges[-1] - _MARGIN
     excited = lines.edge[lines.sources].min(1) < 0.98 * setting.beam_energy
-    return (lines.energy > low) & (lines.energy < high) & excited & (library.efficiency > 1e-3)
+    seen = library.efficiency > np.where(lines.energy < _SOFT, _LEAST_SOFT, _LEAST)
+    return (lines.energy > low) & (lines.energy < high) & excited & seen
 
 
 @lru_cache(maxsize=64)

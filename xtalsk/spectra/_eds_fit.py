@@ -32,6 +32,7 @@ _STRONG, _MAIN, _DOUBTFUL = 25.0, 3.0, 1.0  # standard deviations
 _BOUND, _SPARE = 2.5, 2.0
 _K_SLACK, _SLACK, _SOFT_SLACK, _SOFT = 1.5, 3.0, 10.0, 1200.0
 _ROUNDS, _CALIBRATIONS = 3, 3
+_LEAST_MEASURED = 0.2  # of a line's profile that must lie in measured channels
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,12 @@ def possible_scores(spectrum, setting, background):
     information = columns.multiply(columns) @ weights
     seen = information > 0
     information = np.where(seen, information, 1)
-    bound = (columns @ (net * weights) / information).clip(0) + _BOUND / np.sqrt(information)
+    amount = (columns @ (net * weights) / information).clip(0)
     total = columns @ np.ones(columns.shape[1])
     soft = columns @ spectrum.library.middles < _SOFT * total
-    k_line = np.arange(len(bound)) % len(FAMILIES) == 0
-    bound = np.where(seen, bound * np.where(k_line, _K_SLACK, np.where(soft, _SOFT_SLACK, _SLACK)), np.inf)
+    k_line = np.arange(len(amount)) % len(FAMILIES) == 0
+    slack = np.where(k_line, _K_SLACK, np.where(soft, _SOFT_SLACK, _SLACK))
+    bound = np.where(seen, amount * slack + _BOUND / np.sqrt(information), np.inf)
     least = bound.reshape(-1, len(FAMILIES)).min(1)
     best = np.where(seen, np.sqrt(information), 0).reshape(-1, len(FAMILIES)).max(1)
     return np.where(best > 0, np.where(np.isfinite(least), least, 0) * best, 0)
@@ -338,11 +340,18 @@ def identify(counts, energy, setting, *, resolution=130.0, significance=4.0, all
     return _result(spectrum, setting, fit, curve, background)
 
 
+def _measurable(spectrum, setting):
+    """Elements that have a line where the detector sees it and channels were measured."""
+    profiles = spectrum.library.profiles
+    measured = profiles @ spectrum.measured > _LEAST_MEASURED * (profiles @ np.ones(len(spectrum.counts)))
+    measurable = np.zeros(N_ELEMENTS, bool)
+    measurable[elements_of_lines()[usable_lines(spectrum.library, setting) & measured] - 1] = True
+    return measurable
+
+
 def _result(spectrum, setting, fit, curve, background):
     """Gather what was found, fit is None where nothing could be."""
     library = spectrum.library
-    measurable = np.zeros(N_ELEMENTS, bool)
-    measurable[elements_of_lines()[usable_lines(library, setting)] - 1] = True
     scores, masses, spreads = np.zeros((3, N_ELEMENTS))
     found, lines = np.empty(0, int), np.empty((0, len(curve)))
     if fit is not None:
@@ -363,6 +372,6 @@ def _result(spectrum, setting, fit, curve, background):
         scores=scores,
         masses=masses,
         spreads=spreads,
-        measurable=measurable,
+        measurable=_measurable(spectrum, setting),
         resolution=spectrum.resolution,
     )

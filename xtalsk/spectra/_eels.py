@@ -18,8 +18,8 @@ _BEAM = ("beam_energy", "convergence_angle", "collection_angle")
 class EELSComposition(CellTransformer):
     """Atomic fractions of the elements whose core losses an energy-loss spectrum shows.
 
-    No list of elements is needed. The background and, one after another, the elements that explain most of what is
-    left are fitted together, as long as they are significant.
+    No list of elements is needed. The background and, one after another, the elements that explain most of
+    what is left are fitted together, as long as they are significant.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class EELSComposition(CellTransformer):
     -----
     An element can be named from its K, L23 or (from rubidium on) M45 edge. It is NaN, not zero, where
     none of these lies in the window, where half of the atoms could be of it and go unseen, or where only
-    other edges show it. Hydrogen and helium are always NaN. A spectrum in which nothing is found, or without losses
-    above 40 eV, has no composition: its row is NaN.
+    other edges show it. Hydrogen and helium are always NaN. A spectrum in which nothing is found, or without
+    losses above 40 eV, has no composition: its row is NaN.
 
     *Spectrum.* NaN, dead, saturated and outlying channels are left out. The noise is measured on the spectrum
     itself, so that its unit does not matter and negative counts do no harm. A zero-loss peak in the
@@ -66,15 +66,16 @@ class EELSComposition(CellTransformer):
     with usual white lines and some plural scattering, at onsets up to 10 eV off: spectrometers are badly
     calibrated, but all edges of a spectrum agree on where they stand.
 
-    *Model.* It is linear: a background, one amplitude an element, and terms of which only the size is known and
-    that theory leaves open (normal priors): smooth deviations of the background, fine structure near an onset,
-    white lines, cross-sections of the same element's edges relative to each other (10% for K to 80% for N67).
-    They make up the systematic part of the errors.
+    *Model.* It is linear: a background, one amplitude an element, and terms that theory leaves open, of which
+    only the size is known (normal priors): smooth deviations of the background, fine structure near an onset,
+    white lines, plural scattering, and cross-sections of the same element's edges relative to each other (10%
+    for K to 80% for N67). They make up the systematic part of the errors.
 
-    *Evidence.* An edge must fit better by ``significance**2`` in χ², rise by 1% of the spectrum, hold near its onset
-    what it promises as a whole, and stand where other edges say that onsets stand; the element's other edges, as
-    far as they would be seen, must be there. Delayed M edges and edges below 65 eV need more. In the end elements
-    are left out that are not significant beside the others or make up less than 0.5% of the atoms.
+    *Evidence.* An edge must be ``significance`` times its error, rise by 1% of the spectrum, hold near its
+    onset what it promises as a whole, stand where other edges say that onsets stand, and not be a small part
+    of another one there; the element's other edges, as far as they would be seen, must be there. Delayed M
+    edges and edges below 80 eV need more. In the end elements are left out that are not significant beside
+    the others or make up less than 0.5% of the atoms.
 
     *Amounts* are the signal within 60 eV of the leading edge over its cross-section.
 
@@ -90,7 +91,7 @@ class EELSComposition(CellTransformer):
     >>> from xtalsk.spectra import EELSComposition
     >>> conditions = EELSConditions.ideal()
     >>> counts = eels(["MgO"], conditions=conditions, random_state=0)[0]
-    >>> spectrum = Spectrum(counts, conditions.axis(), beam_energy=200, convergence_angle=5, collection_angle=20)
+    >>> spectrum = Spectrum(counts, conditions.axis(), beam_energy=200, collection_angle=20)
     >>> composition = EELSComposition().set_output(transform="pandas")
     >>> composition.fit_transform([spectrum, None])[["h", "o", "mg", "fe"]].round(1)
         h    o   mg   fe
@@ -187,7 +188,7 @@ class EELSComposition(CellTransformer):
         return self._table(X, "presence")
 
     def uncertainty(self, X):
-        """Standard deviation of each fraction, cross-sections included.
+        """Give the standard deviation of each fraction, cross-sections included.
 
         Parameters
         ----------

@@ -21,8 +21,8 @@ class EELSAnalysis:
     Parameters
     ----------
     fractions, deviations, presence : ndarray of shape (98,)
-        Atomic fractions, their standard deviations, and the probability that an element is there, hydrogen first.
-        NaN for elements that the spectrum cannot tell; zero fractions for those it could, but does not show.
+        Atomic fractions, their standard deviations, and the probability that an element is there, hydrogen
+        first. NaN for elements that the spectrum cannot tell; zero fractions for those it could, but does not show.
     edges : tuple of (str, float, float)
         Of the elements found: name such as ``"Ti L23"``, energy of the onset in this spectrum in eV, and
         how many times its error the element is.
@@ -73,9 +73,7 @@ def analyse_spectrum(spectrum, allowed, significance, beam):
     templates = make_templates(bins.energy, bins.width, spectrum.energy_resolution or _USUAL_RESOLUTION)
     search = Search(bins, templates, strengths(templates, *beam), allowed, significance).run()
     fractions, deviations = _quantify(search)
-    return EELSAnalysis(
-        fractions, deviations, _presence(search, fractions), _edges(search), *_curves(search)
-    )
+    return EELSAnalysis(fractions, deviations, _presence(search, fractions), _edges(search), *_curves(search))
 
 
 def _quantify(search):

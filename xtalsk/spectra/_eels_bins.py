@@ -23,8 +23,8 @@ class Bins:
     Parameters
     ----------
     energy, width, counts, error : ndarray of shape (n_bins,)
-        Middle and width in eV; mean counts of the channels, in units of the spectrum's middle height, and their
-        standard error, which is infinite in a bin without data.
+        Middle and width in eV; mean counts of the channels, in units of the spectrum's middle height, and
+        their standard error, which is infinite in a bin without data.
     scale : float
         That unit.
     shift : float or None
@@ -42,7 +42,8 @@ class Bins:
 def bin_spectrum(energy, counts):
     """Prepare a spectrum.
 
-    Channels without data, dead or saturated ones and single outliers are left out, losses below 40 eV cut off.
+    Channels without data, dead or saturated ones and single outliers are left out, losses below 40 eV cut
+    off.
 
     Parameters
     ----------
@@ -124,7 +125,7 @@ def usable(counts):
 
 
 def _errors(counts, mean, size):
-    """Standard errors of bins: those of groups of channels, raised where the bins scatter more."""
+    """Estimate the errors of bins from those of channels, raised where the bins scatter more."""
     variance = noise(counts, mean) / size
     squares = np.diff(mean, 3) ** 2 / 20
     expected = uniform_filter1d(variance, 4)[2 : 2 + len(squares)]

@@ -8,7 +8,9 @@ _ENVELOPE_ROUNDS = 6
 _TREND_DEGREE, _POWERS = 3, (0, 2, 4)
 _MODES = ((0.35, 0.05), (0.12, 0.01))  # spacing in ln energy and size relative to the background
 # Fine structure: middle of each hat in eV above the onset, and its standard deviation relative to the edge.
-_HATS = np.array([-18.0, -9.0, -4.0, 0.0, 3.0, 6.0, 9.0, 13.0, 18.0, 24.0, 32.0, 43.0, 58.0, 80.0, 110.0, 150.0, 210.0])
+_HATS = np.array(
+    [-18.0, -9.0, -4.0, 0.0, 3.0, 6.0, 9.0, 13.0, 18.0, 24.0, 32.0, 43.0, 58.0, 80.0, 110.0, 150.0, 210.0]
+)
 _SIZES = np.array([0.1, 0.2, 0.4, 1.0, 1.0, 0.9, 0.8, 0.6, 0.5, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.12, 0.1])
 _LINES_UP_TO = 13.0  # eV
 
@@ -16,9 +18,9 @@ _LINES_UP_TO = 13.0  # eV
 def envelope(bins):
     """Smooth curves below a spectrum and through it, each of shape (n_bins,).
 
-    Both are completely monotone, sums of falling exponentials with positive weights, to which power laws belong
-    (Bernstein's theorem). The first is the background but for its details: it is fitted asymmetrically, so that
-    what rises above it, as edges do, counts little.
+    Both are completely monotone, sums of falling exponentials with positive weights, to which power laws
+    belong (Bernstein's theorem). The first is nearer to the background: it is fitted asymmetrically, so that
+    what rises above it, as edges do, counts less.
     """
     energy, span = bins.energy, bins.energy[-1] - bins.energy[0]
     rates = np.concatenate([[0], np.geomspace(0.3 / span, 12 / max(0.2 * energy[0], 5.0), 16)])

@@ -7,17 +7,28 @@ import numpy as np
 from xtalsk.spectra._eels_model import LinearModel, background_columns, envelope, fine_structure
 from xtalsk.spectra._eels_templates import SHIFTS, UNCERTAINTY
 
-_SHIFT_KNOWN, _SHIFT_BEFORE, _SHIFT_AFTER = 1.5, 4.0, 3.0  # eV: spread of shifts with a zero-loss peak, without
+_SHIFT_KNOWN, _SHIFT_BEFORE, _SHIFT_AFTER = (
+    1.5,
+    4.0,
+    3.0,
+)  # eV: spread of shifts with a zero-loss peak, without
 # any element, and of one element beside another
 _STRONG = 5.0  # times its error: amplitude at which a family says where its own onset is
 _AGREEING = 0.3  # share of the expected amplitude that the other edges of an element must reach
 _WINDOW = 60.0  # eV above an onset, whose signal is the amplitude
 _LEAST_CERTAINTY = 1.5  # amplitude over its error with everything that theory leaves open
 _FARTHEST = 2.5  # spreads by which an onset may be off
-_RISE, _LATE_RISE, _LEAST_RISE = 20.0, 45.0, 0.4  # eV after an onset, or a delayed one, and share of the edge that
+_RISE, _LATE_RISE, _LEAST_RISE = (
+    20.0,
+    45.0,
+    0.4,
+)  # eV after an onset, or a delayed one, and share of the edge that
 # these must hold
 _LEAST_SHARE = 0.005  # of the atoms
-_SHADOW, _SHADOW_SHARE = 10.0, 0.5  # eV within which edges hide each other; share of the stronger that is seen
+_SHADOW, _SHADOW_SHARE = (
+    10.0,
+    0.5,
+)  # eV within which edges hide each other; share of the stronger that is seen
 _REPLICA_SIZE = 0.5  # how far plural scattering may be from usual, as a share of an edge
 _TEMPERED = 0.6  # share of significance**2 that a gain must reach, which is less where much is unexplained
 _LATE = 3.0  # times the significance that an edge needs at which the spectrum did not seem to rise at first
@@ -171,7 +182,9 @@ class Search:
         top = np.maximum(top, 0)
         usual = near <= np.minimum.reduceat(near, starts)[t.of]
         chosen = np.where(top[t.of] > 9, gain >= top[t.of], usual)
-        best = starts + [chosen[a:b].argmax() for a, b in zip(starts, np.append(starts[1:], len(z)), strict=True)]
+        best = starts + [
+            chosen[a:b].argmax() for a, b in zip(starts, np.append(starts[1:], len(z)), strict=True)
+        ]
         scale = t.unit[best] * self.strength
         return {
             "pose": best,

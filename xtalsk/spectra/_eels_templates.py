@@ -147,7 +147,8 @@ def _measurable(onset, energy):
 def _all_templates(groups, energy, width, resolution):
     """Templates of groups of edges, each of shape (n_groups, n_shifts, n_bins).
 
-    They are whole ones, ones without white lines, ones after another loss, and ones of broad white lines alone.
+    They are whole ones, ones without white lines, ones after another loss, and ones of broad white lines
+    alone.
     """
     shape = (len(groups), len(SHIFTS), len(energy))
     full, smooth, replica, lines = (np.zeros(shape) for _ in range(4))
