@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from xtalsk.io import DiffractionImage, Profile, Spectrum
+from xtalsk.simulation import EELSConditions, eels
 from xtalsk.utils import BrokenCellWarning, CellTransformer
 from xtalsk.utils.discovery import all_estimators
 
@@ -23,6 +24,7 @@ TRANSFORMERS = sorted(name for name, cls in ESTIMATORS.items() if issubclass(cls
 # Constructor arguments with which the checks are quick.
 ARGUMENTS = {
     "CompositionStatistics": {"presets": ("magpie", "ionic")},
+    "EELSComposition": {},
     "ElementFractions": {},
     "ElementPresence": {},
     "FusionClassifier": {
@@ -73,15 +75,23 @@ def make_spectrum(seed):
     return Spectrum(rng.poisson(500 * lines + 20), energy=energy, beam_energy=15)
 
 
+def make_losses(formula):
+    conditions = EELSConditions(energy=(300, 900, 1.0), jump_ratio=1.0, counts=1e9)
+    return Spectrum(eels([formula], conditions=conditions, random_state=0)[0], conditions.axis())
+
+
 COMPOSITIONS = ["SiO2", {"Ca": 1, "C": 1, "O": 3}, "Fe0.94O", None, "NaCl", float("nan"), "Ca(OH)2"]
 IMAGES = [DiffractionImage(make_image(s), pixel_size=0.04) for s in range(3)] + [None]
 IMAGES += [DiffractionImage(make_image(3), pixel_size=0.04, center=(31.5, 31.5)), float("nan")]
 PROFILES = [make_profile(s) for s in range(3)] + [None, make_profile(3), float("nan"), make_profile(4)]
 SPECTRA = [make_spectrum(s) for s in range(3)] + [None, make_spectrum(3), float("nan"), make_spectrum(4)]
+LOSSES = [make_losses(formula) for formula in ("TiO2", "Fe2O3", "CaF2", "Cr2O3")]
+LOSSES = [*LOSSES[:2], None, LOSSES[2], float("nan"), LOSSES[3]]
 
 # Cells that each transformer takes, some of them missing; and one that it cannot use.
 CELLS = {
     "CompositionStatistics": (COMPOSITIONS, "SiOx"),
+    "EELSComposition": (LOSSES, "no/such/file.msa"),
     "ElementFractions": (COMPOSITIONS, "SiOx"),
     "ElementPresence": (COMPOSITIONS, {"Si": -1}),
     "PeakHistogram": ([*PROFILES, *IMAGES], "no/such/file.xy"),

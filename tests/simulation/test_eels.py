@@ -140,7 +140,7 @@ def test_core_losses_are_those_of_the_atoms():
     assert step[1] == pytest.approx(0.5 * cross_section("Mg K")[12], rel=0.05)
 
 
-def test_fine_structure_dies_out_and_has_no_mean():
+def test_fine_structure_dies_out():
     above = torch.arange(0.0, 400.0, 0.1, dtype=torch.float64)[None]
     amplitude, distance, phase = (torch.full((1, 1), v, dtype=torch.float64) for v in (0.5, 2.0, 0.0))
     shape = oscillations(above, amplitude, distance, phase)[0].numpy()

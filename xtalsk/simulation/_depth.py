@@ -61,8 +61,8 @@ def matrix_terms(mass):
 def emitted_depth(matrix, beam_energy, edge, exponent, chi):
     r"""Mass depth that X-rays come from, as seen outside: Pouchou and Pichoir's XPP model [1]_.
 
-    Emitted intensity per incident electron is the ionisation cross-section at the beam energy, times atoms per
-    mass, times this depth :math:`F(\chi) = \int \varphi(\rho z) e^{-\chi\rho z} d\rho z`.
+    Emitted intensity per incident electron is the ionisation cross-section at the beam energy, times atoms
+    per mass, times this depth :math:`F(\chi) = \int \varphi(\rho z) e^{-\chi\rho z} d\rho z`.
 
     Parameters
     ----------

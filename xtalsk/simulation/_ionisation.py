@@ -10,7 +10,8 @@ _REST = constants.value("electron mass energy equivalent in MeV") * 1e6
 _RYDBERG = constants.value("Rydberg constant times hc in eV")
 _ALPHA = constants.alpha
 _BOHR = constants.value("Bohr radius") * 1e2  # cm
-# Inner electrons that screen the nucleus for the shells n = 1 to 5, by Slater's rules (Phys. Rev. 36 (1930) 57)
+# Inner electrons that screen the nucleus for the shells n = 1 to 5, by Slater's rules (Phys. Rev. 36 (1930)
+# 57)
 _SCREENING = np.array([0.3, 2 * 0.85 + 7 * 0.35, 2 + 8 * 0.85 + 7 * 0.35, 10 + 18 * 0.85 + 7 * 0.35, 46.0])
 
 
@@ -23,8 +24,8 @@ _KINDS |= {"M": (0.782, 2.0, 1.2), "d": (1.256, 2.15, 1.32)}
 def shell_correction(names):
     """Correction of the cross-section of shells, ``"K"`` to ``"N5"``: ndarray of shape (n_shells, 3).
 
-    Fitted to the distorted-wave cross-sections of D. Bote et al., At. Data Nucl. Data Tables 95 (2009) 871, for
-    27 shells of 17 elements from 5 to 300 keV; it leaves 3% (M) to 5% (L) of scatter, at most 20%.
+    Fitted to the distorted-wave cross-sections of D. Bote et al., At. Data Nucl. Data Tables 95 (2009) 871,
+    for 27 shells of 17 elements from 5 to 300 keV; it leaves 3% (M) to 5% (L) of scatter, at most 20%.
     """
     kind = {"K": "K", "L1": "s", "L2": "L", "L3": "L", "M1": "M", "M2": "M", "M3": "M"}
     return np.array([_KINDS[kind.get(name, "d")] for name in names])
@@ -54,10 +55,10 @@ def shell_radius_term(z, family, edge):
 
 
 def ionisation_cross_section(beam_energy, edge, electrons, radius_term, correction):
-    r"""Cross-section for the ionisation of a shell by electrons: modified relativistic binary-encounter-Bethe.
+    """Cross-section for the ionisation of a shell by electrons, binary-encounter-Bethe model.
 
-    The formula of Guerra et al. [1]_ after Kim, Santos and Parente [2]_, which needs no table beyond binding
-    energies, times a correction.
+    The modified relativistic formula of Guerra et al. [1]_ after Kim, Santos and Parente [2]_, which needs no
+    table beyond binding energies, times a correction.
 
     Parameters
     ----------

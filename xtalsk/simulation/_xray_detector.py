@@ -20,7 +20,7 @@ _GRID = 0.38  # mm
 
 
 def line_width(energy, resolution):
-    """Standard deviation of a line in eV: Fano statistics and noise.
+    """Return the standard deviation of a line in eV: Fano statistics and noise.
 
     Parameters
     ----------

@@ -43,8 +43,8 @@ def line_tables():
     Returns
     -------
     dict of str to tensor
-        ``z``, ``energy``, ``photons``, ``sources`` and ``attenuation`` (98, n_lines) of the lines, ``edge`` and
-        ``exponent`` of the first shell of their families, and by shell ``shell_edge``, ``electrons``,
+        ``z``, ``energy``, ``photons``, ``sources`` and ``attenuation`` (98, n_lines) of the lines, ``edge``
+        and ``exponent`` of the first shell of their families, and by shell ``shell_edge``, ``electrons``,
         ``radius_term`` and ``correction``.
     """
     lines = xray_lines()

@@ -27,9 +27,9 @@ def check_elements(name, elements):
 class SpectrumComposition(CellTransformer):
     """Base of the transformers of spectra into atomic fractions.
 
-    A subclass gives ``_check_cell(cell)`` and ``_analysis(spectrum)``, which returns an object with the arrays
-    ``fractions``, ``presence`` and ``deviations`` of shape (98,), hydrogen first, or None where the spectrum holds
-    nothing to analyse. It has the parameters ``elements``, ``on_error`` and ``n_jobs``.
+    A subclass gives ``_check_cell(cell)`` and ``_analysis(spectrum)``, which returns an object with the
+    arrays ``fractions``, ``presence`` and ``deviations`` of shape (98,), hydrogen first, or None where the
+    spectrum holds nothing to analyse. It has the parameters ``elements``, ``on_error`` and ``n_jobs``.
     """
 
     def _allowed(self):
@@ -90,7 +90,7 @@ class SpectrumComposition(CellTransformer):
         return self._table(X, "presence")
 
     def uncertainty(self, X):
-        """Standard deviation of each fraction, cross-sections included.
+        """Estimate the standard deviation of each fraction, cross-sections included.
 
         Parameters
         ----------

@@ -43,8 +43,8 @@ class EDSComposition(SpectrumComposition):
         Of the specimen in nm at 5 g/cm³, ``inf`` for bulk specimens. "auto" takes specimens for bulk below
         60 keV and for films of 100 nm above.
     window : {"auto", "polymer", "beryllium", "none"}, default="auto"
-        Entrance window of the detector: "auto" stands for the common polymer window below 60 keV, and for none
-        above.
+        Entrance window of the detector: "auto" stands for the common polymer window below 60 keV, and for
+        none above.
     lowest_energy : float, default=180.0
         In eV; channels below are not used.
     on_error : {"raise", "warn"}, default="raise"
@@ -70,16 +70,17 @@ class EDSComposition(SpectrumComposition):
 
     Notes
     -----
-    The table has the columns of `ElementFractions`, hydrogen first. Elements without a line that the detector would
-    see are NaN, not zero: hydrogen to boron always, all elements up to fluorine behind beryllium. So are
-    ``ignored`` ones. A spectrum in which nothing is found, as one of noise, is a row of zeros besides.
+    The table has the columns of `ElementFractions`, hydrogen first. Elements without a line that the
+    detector would see are NaN, not zero: hydrogen to boron always, all elements up to fluorine behind
+    beryllium. So are ``ignored`` ones. A spectrum in which nothing is found, as one of noise, is a row of
+    zeros besides.
 
-    *Bins.* Channels are added up to bins a quarter as wide as a line. NaN, single dead and run-over channels are
-    left out, energies below an electronic cut-off are not used.
+    *Bins.* Channels are added up to bins a quarter as wide as a line. NaN, single dead and run-over channels
+    are left out, energies below an electronic cut-off are not used.
 
-    *Lines* of K, L, M and N shells [1]_ have ratios that follow from cross-sections, Coster-Kronig transitions,
-    absorption and efficiency (see `xtalsk.simulation.eds`); groups of lines may deviate from them by 5% (K) to
-    100% (N), three times that below 1 keV. Escape peaks and tails are part of each line.
+    *Lines* of K, L, M and N shells [1]_ have ratios that follow from cross-sections, Coster-Kronig
+    transitions, absorption and efficiency (see `xtalsk.simulation.eds`); groups of lines may deviate from
+    them by 5% (K) to 100% (N), three times that below 1 keV. Escape peaks and tails are part of each line.
 
     *Background* is the expected bremsstrahlung times a smooth factor. Sum peaks are the spectrum
     convolved with itself.
@@ -87,14 +88,14 @@ class EDSComposition(SpectrumComposition):
     *Instrument.* Zero, gain, small bends of the energy axis, resolution and tails are found from strong
     elements, whichever they are, first.
 
-    *Evidence.* Elements are fitted with amounts that are not negative, and the least significant one is left out
-    until all that remain reach ``significance``. An M line without its L line is no element, since both
-    belong to one amount. What is left of errors of the model (2% of a line, 1.5 eV of its place, 1% of its height
-    within some widths, 2 to 6% of the background) counts as noise: in spectra of millions of counts it
+    *Evidence.* Elements are fitted with amounts that are not negative, and the least significant one is left
+    out until all that remain reach ``significance``. An M line without its L line is no element, since both
+    belong to one amount. What is left of errors of the model (2% of a line, 1.5 eV of its place, 1% of its
+    height within some widths, 2 to 6% of the background) counts as noise: in spectra of millions of counts it
     is this, not counting, that limits what can be named.
 
-    *Amounts.* Bulk specimens: depth distribution of Pouchou and Pichoir [2]_; films: no backscattering. Neither
-    has fluorescence by other X-rays. Both assume a flat and homogeneous specimen.
+    *Amounts.* Bulk specimens: depth distribution of Pouchou and Pichoir [2]_; films: no backscattering.
+    Neither has fluorescence by other X-rays. Both assume a flat and homogeneous specimen.
 
     References
     ----------
@@ -162,10 +163,10 @@ class EDSComposition(SpectrumComposition):
         spectrum = check_spectrum(cell, beam_energy=self.beam_energy, takeoff_angle=self.takeoff_angle)
         if spectrum.beam_energy is None:
             raise ValueError(
-                "the spectrum does not say what the beam energy was: give Spectrum(..., beam_energy=...) or the "
-                "parameter beam_energy, in keV"
+                "the spectrum does not say what the beam energy was: give Spectrum(..., beam_energy=...) "
+                "or the parameter beam_energy, in keV"
             )
-        usable = spectrum.energy[(spectrum.energy > self.lowest_energy)]
+        usable = spectrum.energy[spectrum.energy > self.lowest_energy]
         if len(usable) < _FEWEST_CHANNELS or usable[-1] < 1500:
             raise ValueError(
                 f"the spectrum covers {spectrum.energy[0]:g} to {spectrum.energy[-1]:g} eV in "

@@ -36,10 +36,15 @@ class BinnedSpectrum:
     def __init__(self, counts, energy, setting, resolution):
         good = ~np.isnan(counts) & ~faulty_channels(counts)
         self._energy, self._good = energy, good
-        self._raw = np.where(good, counts, np.interp(energy, energy[good], counts[good])) if good.any() else counts
+        self._raw = (
+            np.where(good, counts, np.interp(energy, energy[good], counts[good])) if good.any() else counts
+        )
         self._window, self.resolution = setting.window, resolution
         self._step = (energy[-1] - energy[0]) / (len(energy) - 1)
-        ends = np.ceil(min(setting.beam_energy, _HIGHEST) / _TOP_STEP) * _TOP_STEP, energy[-1] - 2 * self._step
+        ends = (
+            np.ceil(min(setting.beam_energy, _HIGHEST) / _TOP_STEP) * _TOP_STEP,
+            energy[-1] - 2 * self._step,
+        )
         low = max(setting.lowest, energy[0], first_counted(self._raw, energy, setting.lowest))
         self.edges = bin_edges(round(self._step, 2), min(ends), 20.0 * np.ceil(low / 20.0))
         self._shapes = shift_shapes(energy)
@@ -48,7 +53,7 @@ class BinnedSpectrum:
         self._bin()
 
     def _rebin(self, counts, moved):
-        """Counts of channels about given true energies, in bins."""
+        """Add the counts of channels about given true energies up to bins."""
         between = (moved[1:] + moved[:-1]) / 2
         edges = np.concatenate([[2 * moved[0] - between[0]], between, [2 * moved[-1] - between[-1]]])
         return np.diff(np.interp(self.library.edges, edges, np.concatenate([[0], np.cumsum(counts)])))
@@ -63,7 +68,7 @@ class BinnedSpectrum:
             self.measured = self._rebin((~self._good).astype(float), moved) < 1e-6
 
     def smooth(self):
-        """Counts averaged over neighbouring bins, ndarray."""
+        """Return counts averaged over neighbouring bins, ndarray."""
         return uniform_filter1d(self.counts, 5).clip(0)
 
     def background(self):

@@ -66,7 +66,7 @@ def usable_lines(library, setting):
 
 @lru_cache(maxsize=64)
 def typical_columns(edges, resolution, setting):
-    """What one unit of mass fraction of each element puts into each bin in a typical solid.
+    """Return what a unit of mass fraction of each element puts into each bin in a typical solid.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def typical_columns(edges, resolution, setting):
 
 
 def element_columns(library, setting, elements, mass):
-    """What one unit of mass fraction of each element puts into each bin.
+    """Return what a unit of mass fraction of each element puts into each bin.
 
     Parameters
     ----------
@@ -201,7 +201,9 @@ def _tail_kernels(edges):
     below = middles - middles[:, None]
     kernels = []
     for decay in _TAILS:
-        kernel = np.where((below > 0) & (below < 6 * decay), np.exp(-below / decay), 0) * width[:, None] / decay
+        kernel = (
+            np.where((below > 0) & (below < 6 * decay), np.exp(-below / decay), 0) * width[:, None] / decay
+        )
         kernels.append(csr_matrix(kernel - np.diag(kernel.sum(0))))
     return kernels
 
@@ -215,7 +217,7 @@ def near_columns(edges):
 
 
 def slope_columns(lines, library):
-    """How counts change with a shift of 1 eV and with the relative variance of noise, two arrays (n_bins,)."""
+    """Change of counts with a shift of 1 eV, and with the relative variance of the noise, two arrays."""
     width, middles = np.diff(library.edges), library.middles
     slope = np.gradient(lines / width, middles)
     variance = (_MN_WIDTH / 2.3548) ** 2
@@ -234,7 +236,8 @@ def instrument_columns(lines, library):
     Returns
     -------
     columns : ndarray of shape (n_shifts + 1 + 3, n_bins)
-        Shifts by each of `shift_shapes`, a relative change of the variance of the noise, two tails and a shelf.
+        Shifts by each of `shift_shapes`, a relative change of the variance of the noise, two tails and a
+        shelf.
     precision : ndarray of shape (n_shifts + 1 + 3,)
     """
     shift, wider = slope_columns(lines, library)
@@ -257,7 +260,7 @@ def shift_shapes(energy):
 
 
 def sum_peaks(counts, energy):
-    """Counts in which two X-rays were taken for one, in some unit, and their energies in eV."""
+    """Return counts in which two X-rays were taken for one, in some unit, and their energies in eV."""
     counts = np.where(energy > 150, counts, 0).clip(min=0)
     transform = np.fft.rfft(counts, 2 * len(counts))
     pairs = np.fft.irfft(transform**2, 2 * len(counts)).clip(min=0)
@@ -268,5 +271,3 @@ def sum_peaks(counts, energy):
 def noise_width(resolution, change):
     """Resolution in eV after a relative change of the variance of the noise."""
     return resolution * np.sqrt(1 + change * (_MN_WIDTH / resolution) ** 2)
-
-

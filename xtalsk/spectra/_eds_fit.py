@@ -22,8 +22,8 @@ from xtalsk.spectra._eds_library import elements_of_lines
 from xtalsk.spectra._nonnegative import NonnegativeSystem
 from xtalsk.utils._formula import N_ELEMENTS
 
-# What is left of errors of the lines: relative, of position in eV, of the variance of the width, of the height
-# within a few widths; and of the background, relative, by energy in eV
+# What is left of errors of the lines: relative, of position in eV, of the variance of the width, of the
+# height within a few widths; and of the background, relative, by energy in eV
 _RELATIVE, _POSITION, _BROADNESS, _NEAR = 0.02, 1.5, 0.04, 0.01
 _BACKGROUND = (500.0, 1500.0), (0.06, 0.02)
 _FEWEST = 0.7  # counts in a bin for which the variance is that of a normal distribution
@@ -248,9 +248,7 @@ class _Round:
             expected = np.concatenate([expected, np.zeros(len(more))])
         stiff = _stiffness(len(positive), len(elements), self._hats, background)
         self._free, self._n_positive = free, len(positive)
-        self._system = NonnegativeSystem(
-            positive, free, precision, expected, spectrum.counts, weights, stiff
-        )
+        self._system = NonnegativeSystem(positive, free, precision, expected, spectrum.counts, weights, stiff)
         self.keep = np.ones(len(positive), bool)
         self.solution = self._system.solve()
         self.scores = np.zeros(len(elements))

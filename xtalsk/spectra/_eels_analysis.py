@@ -22,7 +22,8 @@ class EELSAnalysis:
     ----------
     fractions, deviations, presence : ndarray of shape (98,)
         Atomic fractions, their standard deviations, and the probability that an element is there, hydrogen
-        first. NaN for elements that the spectrum cannot tell; zero fractions for those it could, but does not show.
+        first. NaN for elements that the spectrum cannot tell; zero fractions for those it could, but does not
+        show.
     edges : tuple of (str, float, float)
         Of the elements found: name such as ``"Ti L23"``, energy of the onset in this spectrum in eV, and
         how many times its error the element is.

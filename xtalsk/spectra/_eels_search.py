@@ -1,86 +1,33 @@
 """Which elements a core-loss spectrum shows: one after another, the best explained first."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from xtalsk.spectra._eels_model import LinearModel, background_columns, envelope, fine_structure
+from xtalsk.spectra._eels_elements import Element, ElementModel
 from xtalsk.spectra._eels_templates import SHIFTS, UNCERTAINTY
 
-_SHIFT_KNOWN, _SHIFT_BEFORE, _SHIFT_AFTER = (
-    1.5,
-    4.0,
-    3.0,
-)  # eV: spread of shifts with a zero-loss peak, without
-# any element, and of one element beside another
+# eV: spread of shifts with a zero-loss peak, without any element, and of one element beside another.
+_SHIFT_KNOWN, _SHIFT_BEFORE, _SHIFT_AFTER = 1.5, 4.0, 3.0
+_FARTHEST = 2.5  # spreads by which an onset may be off
 _STRONG = 5.0  # times its error: amplitude at which a family says where its own onset is
 _AGREEING = 0.3  # share of the expected amplitude that the other edges of an element must reach
-_WINDOW = 60.0  # eV above an onset, whose signal is the amplitude
 _LEAST_CERTAINTY = 1.5  # amplitude over its error with everything that theory leaves open
-_FARTHEST = 2.5  # spreads by which an onset may be off
-_RISE, _LATE_RISE, _LEAST_RISE = (
-    20.0,
-    45.0,
-    0.4,
-)  # eV after an onset, or a delayed one, and share of the edge that
-# these must hold
+_LEAST_RISE = 0.4  # share of what an edge promises near its onset that must be there
 _LEAST_SHARE = 0.005  # of the atoms
 _SHADOW, _SHADOW_SHARE = (
     10.0,
     0.5,
 )  # eV within which edges hide each other; share of the stronger that is seen
-_REPLICA_SIZE = 0.5  # how far plural scattering may be from usual, as a share of an edge
 _TEMPERED = 0.6  # share of significance**2 that a gain must reach, which is less where much is unexplained
 _LATE = 3.0  # times the significance that an edge needs at which the spectrum did not seem to rise at first
-_ROUNDS = 3
-_MOST_ELEMENTS = 15
-# What a lead costs in χ²: one that names nothing, an M45 edge, one below 80 eV, where the edges of all elements
-# crowd. Of delayed M45 edges, those up to xenon, only a share counts: the K edges of thick specimens look the same.
-_UNNAMED_COST, _M_COST, _LOW, _LOW_COST, _DOUBTFUL_SHARE = 14.0, 4.0, 80.0, 20.0, 0.5
 _LEAST_JUMP = 0.01  # height of an edge relative to the spectrum that is told from a bend of the background
+_ROUNDS, _MOST_ELEMENTS = 3, 15
+# What a lead costs in χ²: one that names nothing, an M45 edge, one below 80 eV, where the edges of all
+# elements crowd. Of delayed M45 edges, those up to xenon, only a share counts: the K edges of thick specimens
+# look the same.
+_UNNAMED_COST, _M_COST, _LOW, _LOW_COST, _DOUBTFUL_SHARE = 14.0, 4.0, 80.0, 20.0, 0.5
 
 
-@dataclass
-class Element:
-    """An element in the model.
-
-    Parameters
-    ----------
-    z : int
-    families : list of int
-        Rows of the templates.
-    poses : list of int
-        Pose of each family.
-    strong : list of bool
-        Whether a family's shift was measured.
-    lead : int
-        Family that found it.
-    named : bool
-        Whether the edge that found it can name an element.
-    rose : bool
-        Whether the spectrum rose at its onset when it was found.
-    amplitude : float
-        In units of the spectrum over barn per eV.
-    places : ndarray of int
-        Of its columns in the model.
-    weights, near : ndarray
-        Of its columns in the signal of the lead within 60 eV of its onset, and near it.
-    """
-
-    z: int
-    families: list
-    poses: list
-    strong: list
-    lead: int
-    named: bool
-    rose: bool
-    amplitude: float
-    places: np.ndarray = None
-    weights: np.ndarray = None
-    near: np.ndarray = None
-
-
-class Search:
+class Search(ElementModel):
     """Search for the elements of one spectrum.
 
     Parameters
@@ -95,24 +42,13 @@ class Search:
     """
 
     def __init__(self, bins, templates, strength, allowed, significance):
-        self.bins, self.templates, self.strength = bins, templates, strength
+        super().__init__(bins, templates, strength)
         self.significance = significance
-        self.rows_of = {
-            z: np.flatnonzero(templates.z == z) for z in np.unique(templates.z[allowed[templates.z]])
-        }
-        self.back, self.through = envelope(bins)
-        self.elements = []
-        self._start()
-
-    def _start(self):
-        self.elements = []
-        self.model = LinearModel(self.bins.counts / self.bins.error, self.templates.poses / self.bins.error)
-        columns, sizes = background_columns(self.bins.energy, self.back, self.through)
-        self.n_background = len(sizes)
-        self.model.add(columns / self.bins.error, sizes)
+        numbers = np.unique(templates.z[allowed[templates.z]])
+        self.rows_of = {z: np.flatnonzero(templates.z == z) for z in numbers}
 
     def run(self):
-        """Add elements until none is significant and leave out those that are not any more, twice or thrice."""
+        """Add elements until none is significant, leave out those that are not any more, and again."""
         refused = set()
         for _ in range(_ROUNDS):
             while self.templates.z.size and len(self.elements) < _MOST_ELEMENTS:
@@ -143,13 +79,6 @@ class Search:
                     gain = np.where(np.abs(distance) > _FARTHEST, -np.inf, np.sign(z) * z**2 - distance**2)
                     element.poses[i] = poses[gain.argmax()]
         self._rebuild(self.elements)
-
-    def _rebuild(self, elements):
-        self._start()
-        for element in elements:
-            self._enter(element)
-        if elements:
-            self._resize()
 
     def expected_shifts(self):
         """Where the onsets of this spectrum stand relative to theory, and the spread, each (n_families,)."""
@@ -260,15 +189,8 @@ class Search:
         signal, square = self.model.products(template, template)
         return found > _LEAST_RISE * signal / max(square, 1e-12) * promised
 
-    def _first(self, row, pose):
-        """Bins near the onset of a family, ndarray of bool of shape (n_bins,)."""
-        t = self.templates
-        above = self.bins.energy - self._onset(row, pose)
-        late = t.family[row][0] not in "KL" and t.line_height[row] == 0
-        return (above > -6) & (above < (_LATE_RISE if late else _RISE))
-
     def _is_shadow(self, row, pose, amplitude):
-        """Tell whether a weak edge stands at that of another element in the model, of which it may be a part."""
+        """Tell whether a weak edge stands at that of another element, of which it may be a part."""
         onset, z = self._onset(row, pose), self.templates.z[row]
         window = self._window(onset)
         signal = amplitude * (self._template(row, pose, False) @ window)
@@ -282,13 +204,6 @@ class Search:
                         return True
         return False
 
-    def _onset(self, family, pose):
-        return self.templates.onset[family] + SHIFTS[self.templates.shift[pose]]
-
-    def _window(self, onset):
-        above = self.bins.energy - onset
-        return self.bins.width * ((above > -5) & (above < _WINDOW))
-
     def _combined(self, rows, scores):
         sure = np.array([UNCERTAINTY[f] for f in self.templates.family[rows]])
         amplitude = scores["amplitude"][rows]
@@ -296,93 +211,8 @@ class Search:
         variance = 1 / scores["precision"][rows] + (sure * amplitude[lead]) ** 2
         return max((amplitude / variance).sum() / (1 / variance).sum(), 0.1 * amplitude[lead])
 
-    def columns_of(self, element):
-        """Columns of an element: amplitude, families apart, broad white lines, fine structure.
-
-        Returns
-        -------
-        columns : ndarray of shape (k, n_bins)
-        sizes : ndarray of shape (k,)
-            Of their priors.
-        weights : ndarray of shape (2, k)
-            What each adds to the signal of the leading family within 60 eV of its onset, and near it, relative
-            to that family's template.
-        """
-        t, families = self.templates, element.families
-        parts = np.array([self._template(f, p, False) for f, p in zip(families, element.poses, strict=True)])
-        columns, sizes = [parts.sum(0)[None]], [[1e3 * element.amplitude]]
-        if len(families) > 1:
-            columns.append(parts)
-            sizes.append([UNCERTAINTY[t.family[f]] * element.amplitude for f in families])
-        for f, pose in zip(families, element.poses, strict=True):
-            above = self.bins.energy - self._onset(f, pose)
-            level = t.smooth[f, t.shift[pose]] * self.strength[f]
-            hats, size = fine_structure(above, level, t.line_height[f], t.split[f])
-            columns.append(hats)
-            columns.append(t.replica[f, t.shift[pose]][None] * self.strength[f])
-            sizes += [size * element.amplitude, [_REPLICA_SIZE * element.amplitude]]
-            if t.line_height[f] > 0:
-                columns.append(self._template(f, pose, True)[None])
-                sizes.append([element.amplitude])
-        columns = np.concatenate(columns)
-        return columns, np.concatenate(sizes), self._weights(columns, parts, element)
-
-    def _template(self, family, pose, lines_only):
-        """Template of a family at the shift of a pose, with everything or white lines alone."""
-        t = self.templates
-        place = t.starts()[family] + t.shift[pose] + lines_only * len(SHIFTS)
-        return t.poses[place] * t.unit[place] * self.strength[family]
-
-    def _weights(self, columns, parts, element):
-        lead = element.families.index(element.lead)
-        pose = element.poses[lead]
-        near = self._first(element.lead, pose) * self.bins.width
-        windows = np.stack([self._window(self._onset(element.lead, pose)), near])
-        return (windows @ columns.T) / (windows @ parts[lead])[:, None]
-
-    def _enter(self, element):
-        columns, sizes, weights = self.columns_of(element)
-        places = self.model.add(columns / self.bins.error, sizes)
-        element.places = np.arange(places.start, places.stop)
-        element.weights, element.near = weights
-        self.elements.append(element)
-
-    def amplitudes(self):
-        """Amplitude of each element from the signal of its leading edge, and their covariance.
-
-        Returns
-        -------
-        amplitudes : ndarray of shape (n_elements,)
-            In units of the spectrum over barn per eV.
-        covariance : ndarray of shape (n_elements, n_elements)
-        """
-        coefficients, covariance = self.model.solve()
-        weights = np.zeros((len(self.elements), len(coefficients)))
-        for row, element in zip(weights, self.elements, strict=True):
-            row[element.places] = element.weights
-        return weights @ coefficients, weights @ covariance @ weights.T
-
-    def _resize(self):
-        """Fit, and let the freedom of each element's fine structure follow its amplitude."""
-        for _ in range(2):
-            for element, amplitude in zip(self.elements, self.amplitudes()[0], strict=True):
-                amplitude = max(amplitude, 0.2 * element.amplitude)
-                self.model.precision[element.places] *= (element.amplitude / amplitude) ** 2
-                element.amplitude = amplitude
-
-    def significances(self):
-        """Amplitude of each element over its error in a model without its own systematic terms."""
-        everything = np.arange(len(self.model.columns))
-        out = []
-        for element in self.elements:
-            keep = np.setdiff1d(everything, element.places[1:])
-            coefficients, covariance = self.model.solve(keep)
-            at = int(np.searchsorted(keep, element.places[0]))
-            out.append(coefficients[at] / np.sqrt(covariance[at, at]))
-        return np.array(out)
-
     def _absent(self):
-        """Scores of families, and the leading family of each element that could be named but was not found."""
+        """Scores of families, and the leading one of each element that could be named but was not found."""
         if not len(self.templates):
             return {}, {}
         scores = self._family_scores()
@@ -395,12 +225,12 @@ class Search:
         return scores, leads
 
     def errors(self):
-        """Error of the amplitude of each element that could be named but was not found, dict by atomic number."""
+        """Errors of the amplitudes of elements that could be named but were not found, by atomic number."""
         scores, leads = self._absent()
         return {z: scores["precision"][row] ** -0.5 for z, row in leads.items()}
 
     def absent_margins(self):
-        """How far from significant these elements are, in units of their errors, dict by atomic number."""
+        """How far from significant these elements are, in units of their errors, by atomic number."""
         scores, leads = self._absent()
         return {z: float(scores["z"][row]) - self.significance for z, row in leads.items()}
 

@@ -14,7 +14,8 @@ from xtalsk.simulation._eels_edges import ABOVE, edge_table
 SHIFTS = np.arange(-10.0, 11.0, 2.0)  # eV
 # Uncertainty of the cross-sections of a family, as a fraction; families that are not here are not used.
 UNCERTAINTY = {
-    "K": 0.10, "L23": 0.15, "M45": 0.35, "M23": 0.5, "M1": 0.5, "N45": 0.6, "N23": 0.6, "N67": 0.8, "O45": 0.8,
+    "K": 0.10, "L23": 0.15, "M45": 0.35, "M23": 0.5, "M1": 0.5,
+    "N45": 0.6, "N23": 0.6, "N67": 0.8, "O45": 0.8,
 }  # fmt: skip
 _NAMING = ("K", "L23", "M45")  # families from which an element is named; the others only explain
 _BEFORE, _AFTER = 6.0, 15.0  # eV that the window must reach beside an onset

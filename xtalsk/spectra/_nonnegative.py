@@ -14,8 +14,8 @@ def _pivot(gram, target, active):
 
     It exchanges all amplitudes of the wrong sign at once and is some forty times faster for a hundred columns
     than Lawson and Hanson's method in SciPy, which changes one at a time (L. F. Portugal, J. J. Júdice and
-    L. N. Vicente, Math. Comp. 63 (1994) 625). Where near-parallel columns make it go round in circles, SciPy's
-    takes over.
+    L. N. Vicente, Math. Comp. 63 (1994) 625). Where near-parallel columns make it go round in circles,
+    SciPy's takes over.
     """
     active, n = active.copy(), len(target)
     limit = _TOLERANCE * max(np.abs(target).max(initial=0), 1e-300)
@@ -96,7 +96,7 @@ class NonnegativeSystem:
         return np.concatenate([positive, self._alone - self._carried @ positive])
 
     def spreads(self, amplitudes):
-        """Standard deviation of each positive amplitude when those above zero, and the free ones, vary along."""
+        """Return the standard deviation of each positive amplitude while the others above zero vary along."""
         active = np.flatnonzero(amplitudes[: self._n_positive] > 0)
         spread = np.full(self._n_positive, np.inf)
         inverse = np.linalg.inv(self._scaled[np.ix_(active, active)])

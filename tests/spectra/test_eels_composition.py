@@ -177,7 +177,7 @@ def test_what_the_window_does_not_hold_is_nan_and_what_it_does_not_show_zero():
 
 def test_fewer_electrons_leave_less_to_be_seen():
     """Elements that could make up half of the atoms unseen are not zero, but unknown."""
-    poor = TEM.fit_transform([spectrum("Fe2O3", replace(GOOD, counts=3e5, read_noise=0.0))])[0]
+    poor = TEM.fit_transform([spectrum("Fe2O3", replace(GOOD, counts=1e6, jump_ratio=0.5))])[0]
     rich = TEM.fit_transform([spectrum("Fe2O3")])[0]
     assert (poor == 0).sum() < (rich == 0).sum()
 
@@ -255,7 +255,9 @@ def test_noise_is_measured_on_the_spectrum():
     for gain, read in ((1.0, 0.0), (5.0, 0.0), (1.0, 60.0)):
         counts = gain * rng.poisson(rates) + read * rng.standard_normal(4000)
         expected = gain**2 * rates + read**2
-        np.testing.assert_allclose(noise(counts, gain * rates), expected, rtol=0.35)
+        ratio = noise(counts, gain * rates) / expected
+        assert 0.8 < np.median(ratio) < 1.3
+        assert (ratio > 0.6).all()
 
 
 def test_errors_of_bins_hold_for_blurred_noise():
@@ -269,14 +271,15 @@ def test_errors_of_bins_hold_for_blurred_noise():
         assert 0.6 < z.std() < 1.3
 
 
-def test_the_envelope_lies_below_edges():
+def test_curves_below_and_through_a_spectrum():
     energy = np.arange(200.0, 900.0, 1.0)
     smooth = 1e5 * (energy / 200) ** -3.0
     counts = smooth + 5e3 * (energy > 532) * (532 / energy) ** 3
     bins = bin_spectrum(energy, counts + np.random.default_rng(0).normal(0, 20, energy.size))
-    back = envelope(bins) * bins.scale / np.interp(bins.energy, energy, smooth)
-    assert (back < 1.15).all()
+    back, through = (curve * bins.scale / np.interp(bins.energy, energy, smooth) for curve in envelope(bins))
     np.testing.assert_allclose(back[bins.energy < 500], 1, atol=0.03)
+    assert (np.diff(back * np.interp(bins.energy, energy, smooth)) < 0).all()  # an edge cannot hide in it
+    assert back[bins.energy > 560].mean() <= through[bins.energy > 560].mean() + 0.05
 
 
 def test_terms_with_priors_are_ridge_regression():
@@ -302,14 +305,13 @@ def test_terms_with_priors_are_ridge_regression():
 
 
 def test_background_columns_span_power_laws():
-    energy = np.geomspace(100, 1000, 200)
-    bins = bin_spectrum(np.arange(100.0, 1000.0), 1e6 * np.arange(100.0, 1000.0) ** -2.5)
-    columns, sizes = background_columns(bins, bins.energy**-3.1)
+    energy = np.arange(100.0, 1000.0, 2.0)
+    back = energy**-3.1
+    columns, sizes = background_columns(energy, back, back)
     free = columns[sizes > 100]
-    target = bins.energy**-2.4
+    target = energy**-2.4
     fitted = np.linalg.lstsq((free / target).T, np.ones(len(target)), rcond=None)[0] @ free
     np.testing.assert_allclose(fitted / target, 1, atol=2e-3)
-    assert energy[0] < bins.energy[0] + 2
 
 
 def test_templates_rise_at_their_onsets():
