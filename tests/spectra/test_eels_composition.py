@@ -175,10 +175,14 @@ def test_what_the_window_does_not_hold_is_nan_and_what_it_does_not_show_zero():
     assert np.isnan(presence[column("Si")])
 
 
-def test_fewer_electrons_leave_less_to_be_seen():
-    """Elements that could make up half of the atoms unseen are not zero, but unknown."""
-    poor = TEM.fit_transform([spectrum("Fe2O3", replace(GOOD, counts=1e6, jump_ratio=0.5))])[0]
-    rich = TEM.fit_transform([spectrum("Fe2O3")])[0]
+def test_what_noise_could_hide_is_unknown_and_not_absent():
+    rich, poor = (
+        TEM.fit_transform([spectrum("CaO", replace(GOOD, counts=counts, jump_ratio=jump))])[0]
+        for counts, jump in ((1e9, 1.0), (3e6, 0.1))
+    )
+    assert rich[column("O")] == pytest.approx(0.5, abs=0.15)
+    assert poor[column("Ca")] > 0
+    assert np.isnan(poor[column("O")])
     assert (poor == 0).sum() < (rich == 0).sum()
 
 

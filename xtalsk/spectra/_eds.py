@@ -30,8 +30,9 @@ class EDSComposition(SpectrumComposition):
     significance : float, default=4.0
         Standard deviations that an element must have, errors of the model and overlaps with other elements
         included.
-    minimum : float, default=0.005
-        Smallest atomic fraction to report; smaller amounts are not told from errors of the model.
+    minimum : float, default=0.0075
+        Smallest atomic fraction to report, a little below the 1 at% that counts as present elsewhere; smaller
+        amounts are not told from errors of the model.
     ignored : sequence of str, default=()
         Elements that are seen but not of the specimen, such as those of the grid, the coat or the support.
         They are fitted, and left out of the composition.
@@ -122,7 +123,7 @@ class EDSComposition(SpectrumComposition):
         elements=None,
         significance=4.0,
         *,
-        minimum=0.005,
+        minimum=0.0075,
         ignored=(),
         beam_energy=None,
         takeoff_angle=35.0,

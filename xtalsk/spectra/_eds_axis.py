@@ -9,6 +9,7 @@ from xtalsk.spectra._eds_library import bin_edges, make_library
 _HIGHEST, _TOP_STEP = 40_000.0, 5_000.0
 _PILE_UP_COUNTS = 1e5
 _CUT, _CUT_REACH, _CUT_COUNTS = 0.002, 400.0, 100  # what a low-energy cut-off leaves; where it may lie, in eV
+_CUT_CHANNELS = 20  # that hold many counts above a cut-off below which there are none
 _SNIP_BINS = 14
 
 
@@ -73,7 +74,7 @@ class BinnedSpectrum:
 
     def background(self):
         """Background under peaks narrower than 28 bins, seven widths (SNIP; Ryan et al. 1988), ndarray."""
-        v = np.log(np.log(np.sqrt(self.counts.clip(0) + 1) + 1) + 1)
+        v = np.log(np.log(np.sqrt(self.smooth() + 1) + 1) + 1)
         for k in range(min(_SNIP_BINS, (len(v) - 1) // 2), 0, -1):
             v[k:-k] = np.minimum(v[k:-k], (v[: -2 * k] + v[2 * k :]) / 2)
         return (np.exp(np.exp(v) - 1) - 1) ** 2 - 1
@@ -119,4 +120,8 @@ def first_counted(counts, energy, lowest):
     rising = uniform_filter1d(counts[near].astype(float), 3)
     ahead = np.maximum.accumulate(rising[::-1])[::-1]
     cut = np.flatnonzero(rising < _CUT * ahead)
-    return energy[near[cut[-1]]] + 20.0 if len(cut) and ahead[0] > _CUT_COUNTS else lowest
+    if len(cut) and ahead[0] > _CUT_COUNTS:
+        return energy[near[cut[-1]]] + 20.0
+    counted = np.flatnonzero((energy >= lowest) & (counts > 0))[:_CUT_CHANNELS]
+    nothing_below = len(counted) and energy[counted[0]] > lowest + _CUT_REACH
+    return energy[counted[0]] + 20.0 if nothing_below and counts[counted].sum() > _CUT_COUNTS else lowest

@@ -319,7 +319,10 @@ def identify(counts, energy, setting, *, resolution=130.0, significance=4.0, all
     spectrum = BinnedSpectrum(counts, energy, setting, resolution)
     background = spectrum.background()
     lines, curve = calibrate(spectrum, setting, background)
-    background = spectrum.background()
+    if lines is not None:
+        background = (curve - lines).clip(0)
+    else:
+        lines = np.zeros_like(curve)  # errors of the background count even where there is nothing else
     scores = possible_scores(spectrum, setting, background)
     if allowed is not None:
         scores[np.setdiff1d(np.arange(len(scores)), allowed)] = 0

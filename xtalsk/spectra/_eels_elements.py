@@ -140,8 +140,19 @@ class ElementModel:
         element.weights, element.near = weights
         self.elements.append(element)
 
+    def _drop(self, i):
+        """Take an element out of the model."""
+        gone = self.elements.pop(i)
+        self.model.remove(gone.places)
+        for element in self.elements:
+            if element.places[0] > gone.places[0]:
+                element.places = element.places - len(gone.places)
+        if self.elements:
+            self._resize()
+
     def _rebuild(self, elements):
-        self._start()
+        self.model.truncate(self.n_background)
+        self.elements = []
         for element in elements:
             self._enter(element)
         if elements:

@@ -52,6 +52,8 @@ class LinearModel:
         self.columns = np.zeros((0, len(data)))
         self.precision = np.zeros(0)
         self._cross = np.zeros((0, len(candidates)))
+        self._squares = np.einsum("ij,ij->i", candidates, candidates)
+        self._with_data = candidates @ data
 
     def add(self, columns, size):
         """Add columns, shape (k, n_bins), whose coefficients have a standard deviation, shape (k,).
@@ -65,6 +67,16 @@ class LinearModel:
         self.precision = np.concatenate([self.precision, 1 / np.square(size)])
         self._cross = np.concatenate([self._cross, columns @ self.candidates.T])
         return slice(start, len(self.columns))
+
+    def truncate(self, n):
+        """Keep the first ``n`` columns only."""
+        self.columns, self.precision, self._cross = self.columns[:n], self.precision[:n], self._cross[:n]
+
+    def remove(self, places):
+        """Take columns out again; those behind them move up."""
+        self.columns, self.precision, self._cross = (
+            np.delete(values, places, axis=0) for values in (self.columns, self.precision, self._cross)
+        )
 
     def _factor(self, keep):
         columns = self.columns[keep]
@@ -99,8 +111,8 @@ class LinearModel:
         columns, (lower, _) = self._factor(np.arange(len(self.columns)))
         whitened = solve_triangular(lower, self._cross, lower=True)
         rest = solve_triangular(lower, columns @ self.data, lower=True)
-        precision = np.einsum("ij,ij->i", self.candidates, self.candidates) - (whitened**2).sum(0)
-        product = self.candidates @ self.data - rest @ whitened
+        precision = self._squares - np.einsum("ij,ij->j", whitened, whitened)
+        product = self._with_data - rest @ whitened
         precision = np.maximum(precision, 1e-12)
         return product / precision, precision, float(self.data @ self.data - rest @ rest)
 
@@ -119,9 +131,8 @@ class LinearModel:
         columns, (lower, _) = self._factor(keep)
         whitened = solve_triangular(lower, self._cross[np.ix_(keep, which)], lower=True)
         rest = solve_triangular(lower, columns @ self.data, lower=True)
-        candidates = self.candidates[which]
-        precision = (candidates**2).sum(1) - (whitened**2).sum(0)
-        return (candidates @ self.data - rest @ whitened) / np.sqrt(np.maximum(precision, 1e-12))
+        precision = self._squares[which] - (whitened**2).sum(0)
+        return (self._with_data[which] - rest @ whitened) / np.sqrt(np.maximum(precision, 1e-12))
 
     def products(self, first, second):
         """Scalar products of columns with each other and with the data, after the model is taken out of them.

@@ -68,7 +68,7 @@ class Search(ElementModel):
         """Move the strong onsets of each element to where they fit best beside all others."""
         everything = np.arange(len(self.model.columns))
         centre, spread = self.expected_shifts()
-        starts = self.templates.starts()
+        starts, moved = self.templates.starts(), False
         for element in self.elements:
             keep = np.setdiff1d(everything, element.places)
             for i, (family, strong) in enumerate(zip(element.families, element.strong, strict=True)):
@@ -77,8 +77,11 @@ class Search(ElementModel):
                     z = self.model.score_some(poses, keep)
                     distance = (SHIFTS - centre[family]) / spread[family]
                     gain = np.where(np.abs(distance) > _FARTHEST, -np.inf, np.sign(z) * z**2 - distance**2)
-                    element.poses[i] = poses[gain.argmax()]
-        self._rebuild(self.elements)
+                    best = poses[gain.argmax()]
+                    moved |= bool(best != element.poses[i])
+                    element.poses[i] = best
+        if moved:
+            self._rebuild(self.elements)
 
     def expected_shifts(self):
         """Where the onsets of this spectrum stand relative to theory, and the spread, each (n_families,)."""
@@ -264,5 +267,5 @@ class Search(ElementModel):
             doubt = np.where(failing, z, np.inf) * np.where(late, _DOUBTFUL_SHARE, 1)
             worst = int(doubt.argmin())
             dropped.add(self.elements[worst].z)
-            self._rebuild([element for i, element in enumerate(self.elements) if i != worst])
+            self._drop(worst)
         return dropped
