@@ -39,7 +39,7 @@ def _columns_to_elements(names):
 
 
 def _rows_to_cells(X):
-    """One cell a row of a table of atomic fractions, None for a row in which nothing was found."""
+    """One cell a row of a table of atomic fractions, None for a row of NaN."""
     values = np.asarray(X, dtype=float)
     if isinstance(X, pd.DataFrame):
         numbers = _columns_to_elements(X.columns)
@@ -52,8 +52,8 @@ def _rows_to_cells(X):
         numbers = np.arange(1, values.shape[1] + 1)
     spread = np.zeros((len(values), N_ELEMENTS))
     spread[:, numbers - 1] = values
-    found = (np.nan_to_num(values) != 0).any(axis=1)
-    cells = [_TableRow(row) if some else None for row, some in zip(spread, found, strict=True)]
+    measured = ~np.isnan(values).all(axis=1)
+    cells = [_TableRow(row) if some else None for row, some in zip(spread, measured, strict=True)]
     column = pd.Series([None] * len(cells), dtype=object, index=getattr(X, "index", None))
     column[:] = cells
     return column
@@ -100,8 +100,8 @@ class _ElementTransformer(CellTransformer):
         X : Series, DataFrame of one column or list of n_specimens compositions, or table of atomic fractions
             In the form seen in `fit`. None or NaN, or a row of NaN in a table, marks a specimen whose
             composition was not measured. Single NaN in a row of a table mark elements that cannot be
-            measured; the fractions of the others add up to 1. A row in which no element was found, all zeros
-            or zeros and NaN, counts as not measured.
+            measured; the fractions of the others add up to 1. A row of zeros, or of zeros and NaN, is a
+            specimen in which no element was found.
 
         Returns
         -------
@@ -127,6 +127,8 @@ class _ElementTransformer(CellTransformer):
     def _check_cell(self, cell):
         if not isinstance(cell, _TableRow):
             return check_composition(cell)
+        if not np.nan_to_num(cell.amounts).any():  # nothing was found
+            return cell.amounts
         return np.where(np.isnan(cell.amounts), np.nan, check_composition(cell.amounts))
 
     def _features(self, cells):

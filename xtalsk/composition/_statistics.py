@@ -246,7 +246,12 @@ class CompositionStatistics(_ElementTransformer):
         return self._features(cells)  # n_jobs is for matminer's featurizers
 
     def _from_fractions(self, fractions):
-        return np.concatenate([self._block(preset, fractions) for preset in self.presets], axis=1)
+        found = fractions.any(axis=1)
+        out = np.full((len(fractions), len(self._feature_names())), np.nan)
+        if found.any():
+            blocks = [self._block(preset, fractions[found]) for preset in self.presets]
+            out[found] = np.concatenate(blocks, axis=1)
+        return out
 
     def _block(self, preset, fractions):
         if not isinstance(preset, str):

@@ -105,7 +105,7 @@ class BinnedSpectrum:
 
 def faulty_channels(counts):
     """Single channels that are dead or run over, ndarray of bool: no line is as narrow as one channel."""
-    padded = np.pad(np.nan_to_num(counts).astype(float), 2, mode="edge")
+    padded = np.pad(np.nan_to_num(counts).astype(float), 2, mode="reflect")
     near = np.stack([padded[:-4], padded[1:-3], padded[3:-1], padded[4:]])
     highest, lowest = near.max(0), near[1:3].min(0)
     over = counts > 3 * highest + 10 * np.sqrt(highest.clip(1)) + 10

@@ -145,6 +145,12 @@ def _blur(edges):
     return csr_matrix(np.where(kernel > 1e-4 * width, kernel, 0) / kernel.sum(1, keepdims=True))
 
 
+@lru_cache(maxsize=64)
+def typical_background(edges, setting):
+    """`background_columns` of a typical solid."""
+    return background_columns(make_library(edges, _MN_WIDTH, setting.window), setting, mixed_mass())
+
+
 def background_columns(library, setting, mass):
     """Bremsstrahlung as the detector counts it, in pieces that join at knots.
 
@@ -218,10 +224,23 @@ def near_columns(edges):
 
 def slope_columns(lines, library):
     """Change of counts with a shift of 1 eV, and with the relative variance of the noise, two arrays."""
-    width, middles = np.diff(library.edges), library.middles
-    slope = np.gradient(lines / width, middles)
+    width, across = _widths_across(library.key)
+    slope = _central_differences(lines / width) / across
     variance = (_MN_WIDTH / 2.3548) ** 2
-    return -slope * width, np.gradient(slope, middles) * width * variance / 2
+    return -slope * width, _central_differences(slope) / across * width * variance / 2
+
+
+@lru_cache(maxsize=64)
+def _widths_across(edges):
+    """Width of each bin, and distance between the middles of its neighbours, two arrays."""
+    middles, width, _ = _middles_widths_sigmas(edges)
+    return width, _central_differences(middles)
+
+
+def _central_differences(values):
+    """Difference of the neighbours of each value, of itself and its neighbour at the ends."""
+    padded = np.concatenate([values[:1], values, values[-1:]])
+    return padded[2:] - padded[:-2]
 
 
 def instrument_columns(lines, library):

@@ -15,6 +15,7 @@ from xtalsk.spectra._eds_design import (
     mixed_mass,
     near_columns,
     slope_columns,
+    typical_background,
     typical_columns,
     usable_lines,
 )
@@ -176,7 +177,7 @@ def _main_elements(spectrum, setting, elements):
     """Those of some elements that the spectrum is mostly made of, and roughly their mass fractions."""
     groups = typical_columns(spectrum.edges, round(spectrum.resolution), setting)[0]
     columns = groups[_group_rows(elements)].toarray().reshape(len(elements), N_GROUPS, -1).sum(1)
-    hats = background_columns(spectrum.library, setting, mixed_mass())
+    hats = typical_background(spectrum.edges, setting)
     smooth = spectrum.smooth()
     weights = spectrum.measured / (smooth.clip(1) + (0.1 * smooth) ** 2)
     system = NonnegativeSystem(
@@ -237,7 +238,10 @@ class _Round:
         mass = mixed_mass() if amplitudes is None else _mass(elements, amplitudes)
         self.elements = elements
         self.whole, groups = element_columns(spectrum.library, setting, elements, mass)
-        self._hats = background_columns(spectrum.library, setting, mass)
+        if amplitudes is None:
+            self._hats = typical_background(spectrum.edges, setting)
+        else:
+            self._hats = background_columns(spectrum.library, setting, mass)
         positive = np.vstack([self.whole, self._hats, spectrum.pile_up()])
         weights = _weights(spectrum, curve, lines)
         free, precision, expected = spectrum.instrument(lines)

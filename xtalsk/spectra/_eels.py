@@ -1,21 +1,15 @@
 from numbers import Real
 
-import numpy as np
-from joblib import Parallel, delayed
 from sklearn.utils import check_scalar
-from sklearn.utils.validation import check_is_fitted
 
 from xtalsk.io._spectra import check_spectrum
+from xtalsk.spectra._composition import SpectrumComposition
 from xtalsk.spectra._eels_analysis import analyse_spectrum
-from xtalsk.utils import CellTransformer
-from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, check_symbol
-from xtalsk.utils._validation import check_column
 
-_RARE = (10, 18, 36, 54, 86, 43, 61, 84, 85, 87, 88, 89, 91, *range(93, 99))
 _BEAM = ("beam_energy", "convergence_angle", "collection_angle")
 
 
-class EELSComposition(CellTransformer):
+class EELSComposition(SpectrumComposition):
     """Atomic fractions of the elements whose core losses an energy-loss spectrum shows.
 
     No list of elements is needed. The background and, one after another, the elements that explain most of
@@ -55,8 +49,8 @@ class EELSComposition(CellTransformer):
     -----
     An element can be named from its K, L23 or (from rubidium on) M45 edge. It is NaN, not zero, where
     none of these lies in the window, where half of the atoms could be of it and go unseen, or where only
-    other edges show it. Hydrogen and helium are always NaN. A spectrum in which nothing is found, or without
-    losses above 40 eV, has no composition: its row is NaN.
+    other edges show it. Hydrogen and helium are always NaN. A spectrum in which nothing is found is a row
+    of zeros besides; without losses above 40 eV it counts as not measured, a row of NaN.
 
     *Spectrum.* NaN, dead, saturated and outlying channels are left out. The noise is measured on the spectrum
     itself, so that its unit does not matter and negative counts do no harm. A zero-loss peak in the
@@ -124,82 +118,12 @@ class EELSComposition(CellTransformer):
             check_scalar(getattr(self, name), name, Real, min_val=0, include_boundaries="neither")
         self._allowed()
 
-    def _allowed(self):
-        """Elements that may be there, by atomic number, ndarray of bool of shape (99,)."""
-        allowed = np.zeros(N_ELEMENTS + 1, dtype=bool)
-        if self.elements is None:
-            allowed[3:] = True
-            allowed[list(_RARE)] = False
-            return allowed
-        if isinstance(self.elements, str) or not len(self.elements):
-            raise ValueError(f"elements must be None or a list of symbols, got {self.elements!r}")
-        allowed[[check_symbol(symbol) for symbol in self.elements]] = True
-        return allowed
-
     def _check_cell(self, cell):
         return check_spectrum(cell)
 
     def _analysis(self, spectrum):
         beam = (getattr(spectrum, name) or getattr(self, name) for name in _BEAM)
         return analyse_spectrum(spectrum, self._allowed(), self.significance, tuple(beam))
-
-    def _rows(self, cells, name):
-        rows = np.full((len(cells), N_ELEMENTS), np.nan)
-        for row, cell in zip(rows, cells, strict=True):
-            analysis = self._analysis(cell)
-            if analysis is not None:
-                row[:] = getattr(analysis, name)
-        return rows
-
-    def _features(self, cells):
-        return self._rows(cells, "fractions")
-
-    def _feature_names(self):
-        return list(FEATURE_NAMES)
-
-    def _table(self, X, name):
-        """Another row of each analysis than the fractions, shape (n_specimens, 98)."""
-        check_is_fitted(self)
-        cells, column = check_column(X)
-        checked, rows = self._checked_cells(cells, column)
-        out = np.full((len(cells), N_ELEMENTS), np.nan, dtype=np.float32)
-        if rows:
-            parts = np.array_split(np.arange(len(rows)), min(len(rows), 32))
-            done = Parallel(n_jobs=self.n_jobs)(
-                delayed(self._rows)([checked[i] for i in part], name) for part in parts
-            )
-            out[rows] = np.concatenate(done)
-        return out
-
-    def presence_proba(self, X):
-        """Probability that each element is there.
-
-        It grows with the significance, a half at the threshold, and is no frequency.
-
-        Parameters
-        ----------
-        X : Series, DataFrame of one column, or list of n_specimens cells
-
-        Returns
-        -------
-        ndarray of float32, shape (n_specimens, 98)
-            Hydrogen to californium; NaN for elements that the spectrum cannot tell.
-        """
-        return self._table(X, "presence")
-
-    def uncertainty(self, X):
-        """Give the standard deviation of each fraction, cross-sections included.
-
-        Parameters
-        ----------
-        X : Series, DataFrame of one column, or list of n_specimens cells
-
-        Returns
-        -------
-        ndarray of float32, shape (n_specimens, 98)
-            NaN where the fraction is.
-        """
-        return self._table(X, "deviations")
 
     def analyse(self, cell):
         """Analyse one spectrum and tell how.

@@ -84,6 +84,7 @@ def _quantify(search):
     named = np.array([element.named for element in search.elements], dtype=bool)
     amplitudes, covariance = amplitudes[named], covariance[np.ix_(named, named)]
     if not len(amplitudes):
+        fractions[[z - 1 for z in search.errors()]] = 0.0
         return fractions, deviations
     total = amplitudes.sum()
     for z, error in search.errors().items():
@@ -122,7 +123,9 @@ def _edges(search):
         for family, pose in zip(element.families, element.poses, strict=True):
             if element.named:
                 name = f"{SYMBOLS[element.z - 1]} {t.family[family]}"
-                out.append((name, float(t.onset[family] + SHIFTS[t.shift[pose]]), float(z)))
+                out.append(
+                    (name, float(search.bins.offset + t.onset[family] + SHIFTS[t.shift[pose]]), float(z))
+                )
     return tuple(sorted(out, key=lambda edge: edge[1]))
 
 
@@ -132,7 +135,7 @@ def _curves(search):
     error = np.where(np.isfinite(bins.error), bins.error, np.nan)
     back = coefficients[: search.n_background] @ model.columns[: search.n_background]
     return (
-        bins.energy,
+        bins.energy + bins.offset,
         bins.counts * bins.scale,
         coefficients @ model.columns * error * bins.scale,
         back * error * bins.scale,

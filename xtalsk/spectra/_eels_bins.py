@@ -29,6 +29,8 @@ class Bins:
         That unit.
     shift : float or None
         Position of the zero-loss peak in eV, None where the window does not hold it.
+    offset : float
+        Whole eV that were taken off the energies before, since the peak stood there.
     """
 
     energy: np.ndarray
@@ -37,6 +39,7 @@ class Bins:
     error: np.ndarray
     scale: float
     shift: float | None
+    offset: float
 
 
 def bin_spectrum(energy, counts):
@@ -56,6 +59,9 @@ def bin_spectrum(energy, counts):
     """
     counts = np.asarray(counts, dtype=float)
     shift = zero_loss(energy, counts)
+    offset = float(round(shift or 0.0))
+    shift = None if shift is None else shift - offset
+    energy = energy - offset
     above = energy >= LOWEST
     good = usable(counts[above]) if above.sum() >= _LEAST_BINS else np.zeros(0, dtype=bool)
     if good.sum() < _LEAST_BINS:
@@ -74,7 +80,7 @@ def bin_spectrum(energy, counts):
     error = np.full(len(starts), np.inf)
     error[full] = _errors(counts[good], mean[full], size[full])
     mean = np.where(full, mean, np.interp(middle, middle[full], mean[full]))
-    return Bins(middle, width, mean, error, float(scale), shift)
+    return Bins(middle, width, mean, error, float(scale), shift, offset)
 
 
 @lru_cache(maxsize=16)

@@ -63,6 +63,7 @@ class NonnegativeSystem:
         self._reduced, self._rest = gram[:p, :p], target[:p]
         if len(free):
             gram[range(p, len(columns)), range(p, len(columns))] += precision
+            target[p:] += precision * expected
             factor = cho_factor(gram[p:, p:])
             self._carried = cho_solve(factor, gram[p:, :p])
             self._alone = cho_solve(factor, target[p:])
