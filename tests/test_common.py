@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from xtalsk.io import DiffractionImage, Profile, Spectrum
-from xtalsk.simulation import EELSConditions, eels
+from xtalsk.simulation import EDSConditions, EELSConditions, eds, eels
 from xtalsk.utils import BrokenCellWarning, CellTransformer
 from xtalsk.utils.discovery import all_estimators
 
@@ -24,6 +24,7 @@ TRANSFORMERS = sorted(name for name, cls in ESTIMATORS.items() if issubclass(cls
 # Constructor arguments with which the checks are quick.
 ARGUMENTS = {
     "CompositionStatistics": {"presets": ("magpie", "ionic")},
+    "EDSComposition": {},
     "EELSComposition": {},
     "ElementFractions": {},
     "ElementPresence": {},
@@ -75,6 +76,12 @@ def make_spectrum(seed):
     return Spectrum(rng.poisson(500 * lines + 20), energy=energy, beam_energy=15)
 
 
+def make_xrays(formula):
+    conditions = EDSConditions(energy=(0, 9990, 10), counts=2e4, beam_energy=15, window=1.0, copper=0.0)
+    counts = eds([formula], conditions=conditions, random_state=0)[0]
+    return Spectrum(counts, conditions.axis(), beam_energy=15, takeoff_angle=35)
+
+
 def make_losses(formula):
     conditions = EELSConditions(energy=(300, 900, 1.0), jump_ratio=1.0, counts=1e9)
     return Spectrum(eels([formula], conditions=conditions, random_state=0)[0], conditions.axis())
@@ -85,12 +92,15 @@ IMAGES = [DiffractionImage(make_image(s), pixel_size=0.04) for s in range(3)] + 
 IMAGES += [DiffractionImage(make_image(3), pixel_size=0.04, center=(31.5, 31.5)), float("nan")]
 PROFILES = [make_profile(s) for s in range(3)] + [None, make_profile(3), float("nan"), make_profile(4)]
 SPECTRA = [make_spectrum(s) for s in range(3)] + [None, make_spectrum(3), float("nan"), make_spectrum(4)]
+XRAYS = [make_xrays(formula) for formula in ("TiO2", "FeS2", "CaF2", "NaCl", "SiO2")]
+XRAYS = [*XRAYS[:2], None, XRAYS[2], float("nan"), *XRAYS[3:]]
 LOSSES = [make_losses(formula) for formula in ("TiO2", "Fe2O3", "CaF2", "Cr2O3")]
 LOSSES = [*LOSSES[:2], None, LOSSES[2], float("nan"), LOSSES[3]]
 
 # Cells that each transformer takes, some of them missing; and one that it cannot use.
 CELLS = {
     "CompositionStatistics": (COMPOSITIONS, "SiOx"),
+    "EDSComposition": (XRAYS, "no/such/file.msa"),
     "EELSComposition": (LOSSES, "no/such/file.msa"),
     "ElementFractions": (COMPOSITIONS, "SiOx"),
     "ElementPresence": (COMPOSITIONS, {"Si": -1}),

@@ -3,6 +3,7 @@
 import importlib
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
@@ -26,6 +27,18 @@ def _import_boosting(name):
         ) from error
 
 
+class _HistGradientBoosting(HistGradientBoostingClassifier):
+    """Scikit-learn's, which fails on columns without any value, as elements that nothing can measure have."""
+
+    def fit(self, X, y, sample_weight=None):
+        empty = np.flatnonzero(pd.isna(np.asarray(X)).all(axis=0)) if np.ndim(X) == 2 else ()
+        if len(empty):
+            X = X.copy() if hasattr(X, "iloc") else np.array(X)
+            part = X.iloc if hasattr(X, "iloc") else X
+            part[:, empty] = 0.0
+        return super().fit(X, y, sample_weight=sample_weight)
+
+
 def _make_hist_gradient_boosting(random_state, n_jobs, params):
     # Early stopping would split at random, across groups, and fails on labels that occur once. Without
     # regularisation the leaves of rare labels, whose second derivatives all but vanish, grow without bound.
@@ -38,7 +51,7 @@ def _make_hist_gradient_boosting(random_state, n_jobs, params):
         "l2_regularization": 1.0,
         "early_stopping": False,
     }
-    return HistGradientBoostingClassifier(**{**defaults, "random_state": random_state, **params})
+    return _HistGradientBoosting(**{**defaults, "random_state": random_state, **params})
 
 
 def _make_extra_trees(random_state, n_jobs, params):

@@ -1,4 +1,4 @@
-"""Compositions from measured X-ray spectra: standards of known composition, and a perovskite in a thin film."""
+"""Compositions from measured X-ray spectra: standards of known composition, and a thin film."""
 
 import re
 

@@ -27,7 +27,6 @@ GOOD = replace(
     jump_ratio=1.0,
     counts=1e9,
 )
-MEASURED = Path("/work/shared/data/tem/EELS_STO.dm3")
 TEM = EELSComposition()
 
 
@@ -221,11 +220,9 @@ def test_the_table_goes_into_the_transformers_of_compositions():
         assert np.isfinite(transformer.fit_transform(table)[[0, 2]]).any()
 
 
-def test_measured_strontium_titanate():
-    if not MEASURED.exists():
-        pytest.skip("the measured spectrum is not here")
+def test_measured_strontium_titanate(shared_data):
     pytest.importorskip("rsciio")
-    fractions = TEM.fit_transform([str(MEASURED)])[0]
+    fractions = TEM.fit_transform([str(shared_data / "tem" / "EELS_STO.dm3")])[0]
     assert set(np.flatnonzero(fractions > 0)) == {column("Ti"), column("O")}
     assert 1.5 < fractions[column("O")] / fractions[column("Ti")] < 4.5  # 3 in SrTiO3
     assert np.isnan(fractions[column("Sr")])

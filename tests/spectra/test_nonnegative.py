@@ -103,7 +103,9 @@ def test_some_columns_only():
     keep = np.arange(20) % 3 > 0
     found = whole.solve(keep)
     assert (found[~keep] == 0).all()
-    np.testing.assert_allclose(found[keep], system(columns[keep], counts, weights).solve(), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(
+        found[keep], system(columns[keep], counts, weights).solve(), rtol=1e-5, atol=1e-4
+    )
     np.testing.assert_allclose(whole.solve(keep, start=whole.solve()), found, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(whole.solve(keep, start=np.zeros(20)), found, rtol=1e-6, atol=1e-6)
 
@@ -114,7 +116,10 @@ def test_bins_without_weight_do_not_count():
     spoilt = counts.copy()
     spoilt[50:80] = 1e6
     np.testing.assert_allclose(
-        system(columns, spoilt, weights).solve(), system(columns, counts, weights).solve(), rtol=1e-6, atol=1e-6
+        system(columns, spoilt, weights).solve(),
+        system(columns, counts, weights).solve(),
+        rtol=1e-6,
+        atol=1e-6,
     )
 
 

@@ -33,7 +33,7 @@ def _fields(line):
     """
     if (";" in line or "\t" in line) and _DECIMAL_COMMA.search(line):
         line = re.sub(r"(?<=\d),(?=\d)", ".", line)
-    return [field for field in re.split(r"[\s,;]+", line.strip()) if field]
+    return [field for field in re.split(r"[\s,;]+", line.replace('"', " ").strip()) if field]
 
 
 def read_columns(path, expected):

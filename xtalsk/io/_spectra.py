@@ -23,7 +23,11 @@ def _read_text(path):
 
 
 def _read_npz(path):
-    with np.load(path, allow_pickle=False) as archive:
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path.name}: this is no archive of arrays as np.savez writes it") from error
+    with archive:
         if "counts" not in archive:
             raise ValueError(f"{path.name}: no array 'counts' among {sorted(archive)}")
         energy = archive.get("energy")

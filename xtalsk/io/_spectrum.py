@@ -64,10 +64,18 @@ class Spectrum:
             raise ValueError("energy must be finite and increasing, in eV")
         object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "energy", energy)
-        for name in _POSITIVE:
+        for name, (highest, unit) in _POSITIVE.items():
             value = getattr(self, name)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
+            if value is None:
+                continue
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                number = np.nan
+            if not (0 < number <= highest and np.isfinite(number)):
+                bound = f" of at most {highest:g} {unit}" if np.isfinite(highest) else ""
+                raise ValueError(f"{name} must be a positive number{bound}, got {value!r}")
+            object.__setattr__(self, name, number)
 
     def __repr__(self):
         beam = "None" if self.beam_energy is None else f"{self.beam_energy:g} keV"
@@ -75,11 +83,11 @@ class Spectrum:
         return f"Spectrum({self.energy.size} channels, {ends}, beam_energy={beam})"
 
 
-_POSITIVE = (
-    "beam_energy",
-    "takeoff_angle",
-    "live_time",
-    "energy_resolution",
-    "convergence_angle",
-    "collection_angle",
-)
+_POSITIVE = {
+    "beam_energy": (5000.0, "keV"),
+    "takeoff_angle": (90.0, "degrees"),
+    "live_time": (np.inf, ""),
+    "energy_resolution": (np.inf, ""),
+    "convergence_angle": (np.inf, ""),
+    "collection_angle": (np.inf, ""),
+}

@@ -58,6 +58,27 @@ def matrix_terms(mass):
     return stopping, torch.exp(log_potential / stopping), root**2
 
 
+def film_or_bulk(thickness, beam_energy):
+    """Mass thickness in g/cm², infinite where electrons would not get through.
+
+    Parameters
+    ----------
+    thickness : float or tensor
+        In g/cm².
+    beam_energy : float or tensor
+        In keV.
+
+    Returns
+    -------
+    float or tensor
+        ``inf`` beyond half the range of Kanaya and Okayama (J. Phys. D 5 (1972) 43), for silicon.
+    """
+    bulk = thickness > 0.5 * 7.4e-6 * beam_energy**1.67
+    if torch.is_tensor(bulk):
+        return torch.where(bulk, math.inf, thickness)
+    return math.inf if bulk else thickness
+
+
 def emitted_depth(matrix, beam_energy, edge, exponent, chi):
     r"""Mass depth that X-rays come from, as seen outside: Pouchou and Pichoir's XPP model [1]_.
 

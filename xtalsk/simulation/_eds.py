@@ -10,7 +10,7 @@ from xtalsk.simulation._bremsstrahlung import continuum
 from xtalsk.simulation._chunks import Counts, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import poisson
-from xtalsk.simulation._depth import mass_fractions
+from xtalsk.simulation._depth import film_or_bulk, mass_fractions
 from xtalsk.simulation._eds_conditions import EDSConditions
 from xtalsk.simulation._formula import check_fractions, check_rows
 from xtalsk.simulation._profiles import make_generator
@@ -143,7 +143,8 @@ def expected_counts(fractions, column, conditions, generator):
     axis = torch.from_numpy(conditions.axis()).to(fractions)
     mass = mass_fractions(fractions)
     beam = 1e3 * column["beam_energy"]
-    setting = beam, column["takeoff_angle"], column["thickness"] * column["density"] / _NM_PER_CM
+    thickness = column["thickness"] * column["density"] / _NM_PER_CM
+    setting = beam, column["takeoff_angle"], film_or_bulk(thickness, column["beam_energy"])
     line, row = _present_lines(fractions, tables, beam)
     made = line_yields(mass, line, row, *setting, tables) * mass[row, tables["z"][line] - 1]
     error = torch.randn(fractions.shape, generator=generator, device=fractions.device, dtype=torch.float64)

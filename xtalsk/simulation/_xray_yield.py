@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numpy as np
 import torch
 import xraylib
 from scipy.constants import Avogadro
@@ -27,13 +28,12 @@ def mass_attenuation(energies):
     tensor of float64, shape (98, n_energies)
         In cm²/g.
     """
-    table = torch.empty((N_ELEMENTS, len(energies)), dtype=torch.float64)
+    table = np.empty((N_ELEMENTS, len(energies)))
     for k, energy in enumerate(energies):
         at = max(float(energy), _LOWEST_TABULATED)
         steeper = (at / float(energy)) ** 3
-        for z in range(1, N_ELEMENTS + 1):
-            table[z - 1, k] = xraylib.CS_Total(min(z, 92), at / 1e3) * steeper
-    return table
+        table[:, k] = [xraylib.CS_Total(min(z, 92), at / 1e3) * steeper for z in range(1, N_ELEMENTS + 1)]
+    return torch.from_numpy(table)
 
 
 @cache

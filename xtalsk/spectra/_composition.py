@@ -99,6 +99,7 @@ class SpectrumComposition(CellTransformer):
         Returns
         -------
         ndarray of float32, shape (n_specimens, 98)
-            NaN where the fraction is.
+            NaN where the fraction is. Of elements that were not found it is the error of finding them, or 0
+            where that is not known.
         """
         return self._table(X, "deviations")

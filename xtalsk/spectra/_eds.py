@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from xtalsk.io._spectra import check_spectrum
+from xtalsk.simulation._depth import film_or_bulk
 from xtalsk.spectra._composition import SpectrumComposition, check_elements
 from xtalsk.spectra._eds_fit import Setting, identify
 from xtalsk.spectra._eds_library import WINDOWS
@@ -71,10 +72,10 @@ class EDSComposition(SpectrumComposition):
 
     Notes
     -----
-    The table has the columns of `ElementFractions`, hydrogen first. Elements without a line that the
-    detector would see are NaN, not zero: hydrogen to boron always, all elements up to fluorine behind
-    beryllium. So are ``ignored`` ones. A spectrum in which nothing is found, as one of noise, is a row of
-    zeros besides.
+    The table has the columns of `ElementFractions`, hydrogen first. Elements without a line that the detector
+    would see are NaN, not zero: hydrogen to boron always, all elements up to fluorine behind beryllium. So are
+    ``ignored`` ones and those that were not looked for. A spectrum in which nothing is found, as one of noise, is
+    a row of zeros besides.
 
     *Bins.* Channels are added up to bins a quarter as wide as a line. NaN, single dead and run-over channels
     are left out, energies below an electronic cut-off are not used.
@@ -92,7 +93,7 @@ class EDSComposition(SpectrumComposition):
     *Evidence.* Elements are fitted with amounts that are not negative, and the least significant one is left
     out until all that remain reach ``significance``. An M line without its L line is no element, since both
     belong to one amount. What is left of errors of the model (2% of a line, 1.5 eV of its place, 1% of its
-    height within some widths, 2 to 6% of the background) counts as noise: in spectra of millions of counts it
+    height within some widths, 2 to 12% of the background) counts as noise: in spectra of millions of counts it
     is this, not counting, that limits what can be named.
 
     *Amounts.* Bulk specimens: depth distribution of Pouchou and Pichoir [2]_; films: no backscattering.
@@ -183,7 +184,7 @@ class EDSComposition(SpectrumComposition):
         return Setting(
             beam_energy=_EV * spectrum.beam_energy,
             takeoff_angle=float(spectrum.takeoff_angle),
-            thickness=thickness * _DENSITY / _NM_PER_CM,
+            thickness=film_or_bulk(thickness * _DENSITY / _NM_PER_CM, spectrum.beam_energy),
             window=window,
             lowest=float(self.lowest_energy),
         )
@@ -191,6 +192,8 @@ class EDSComposition(SpectrumComposition):
     def _analysis(self, spectrum):
         ignored = check_elements("ignored", self.ignored)
         allowed = self._allowed()
+        unknown = ~allowed[1:]
+        unknown[ignored - 1] = True
         allowed[ignored] = True
         fit = identify(
             np.asarray(spectrum.counts, dtype=float),
@@ -198,9 +201,9 @@ class EDSComposition(SpectrumComposition):
             self._setting(spectrum),
             resolution=spectrum.energy_resolution or _TYPICAL_RESOLUTION,
             significance=self.significance,
-            allowed=np.flatnonzero(allowed),
+            allowed=allowed,
         )
-        quantify(fit, ignored, self.minimum, self.significance)
+        quantify(fit, unknown, self.minimum, self.significance)
         return fit
 
     def analyse(self, cell):

@@ -30,7 +30,7 @@ class BinnedSpectrum:
         Of the bins in eV.
     counts : ndarray of shape (n_bins,)
     measured : ndarray of bool, shape (n_bins,)
-        Whether all channels of a bin were measured.
+        Whether at least half of the channels of a bin were measured.
     library : Library
     """
 
@@ -66,7 +66,8 @@ class BinnedSpectrum:
         if self._good.all():
             self.measured = np.ones(len(self.counts), bool)
         else:
-            self.measured = self._rebin((~self._good).astype(float), moved) < 1e-6
+            missing = self._rebin((~self._good).astype(float), moved)
+            self.measured = missing < 0.5 * self._rebin(np.ones(len(moved)), moved)
 
     def smooth(self):
         """Return counts averaged over neighbouring bins, ndarray."""
@@ -105,7 +106,8 @@ class BinnedSpectrum:
 
 def faulty_channels(counts):
     """Single channels that are dead or run over, ndarray of bool: no line is as narrow as one channel."""
-    padded = np.pad(np.nan_to_num(counts).astype(float), 2, mode="reflect")
+    known = np.nan_to_num(counts).astype(float)
+    padded = np.concatenate([known[3:1:-1], known, known[-3:-5:-1]])  # neighbours inside for the ends
     near = np.stack([padded[:-4], padded[1:-3], padded[3:-1], padded[4:]])
     highest, lowest = near.max(0), near[1:3].min(0)
     over = counts > 3 * highest + 10 * np.sqrt(highest.clip(1)) + 10

@@ -156,18 +156,20 @@ def background_columns(library, setting, mass):
 
     Returns
     -------
-    columns : ndarray of shape (n_knots + n_soft, n_bins)
-        The soft pieces, below 1 keV, are those of a detector whose window has no edges: charge lost near its
-        front fills in what the edges of a window cut out, and windows differ.
+    columns : ndarray of shape (n_knots + 2 n_soft, n_bins)
+        The soft pieces, below 1 keV, lack the absorption by the window, and that by the specimen too: charge
+        lost near the front of the detector fills in what edges cut out, and windows differ.
     """
     middles = torch.from_numpy(library.middles)
     shape = continuum(mass, middles, library.attenuation, *setting.tensors())[0].numpy()
     edges = library.key
-    counted = _blur(edges) @ np.stack([shape * library.bin_efficiency, shape], axis=1).clip(min=0)
+    bare = (setting.beam_energy - library.middles) / library.middles
+    kinds = [shape * library.bin_efficiency, shape, bare]
+    counted = _blur(edges) @ np.stack(kinds, axis=1).clip(min=0)
     counted *= np.diff(library.edges)[:, None] / counted.max(0)
     hats = _hats(edges)
     soft = hats[: min(_SOFT_KNOTS, len(hats))]
-    return np.vstack([hats * counted[:, 0].clip(1e-6), soft * counted[:, 1].clip(1e-6)])
+    return np.vstack([part * kind.clip(1e-6) for part, kind in zip((hats, soft, soft), counted.T, strict=True)])
 
 
 def group_columns(groups, amplitudes, library, weights):
@@ -186,7 +188,8 @@ def group_columns(groups, amplitudes, library, weights):
     Returns
     -------
     deviations : ndarray of shape (n, n_bins)
-        Only of groups whose deviation could be noticed, of elements that have several.
+        Only of groups whose deviation could be noticed; of each element, the group that is known best does
+        not deviate, the amount of the element is its own.
     precision : ndarray of shape (n,)
         Inverse variance that the amplitude of each is expected to have.
     """
@@ -194,9 +197,9 @@ def group_columns(groups, amplitudes, library, weights):
     place = groups @ library.middles / np.where(total > 0, total, 1)
     tolerance = np.tile(TOLERANCE, len(amplitudes)) * np.where(place < _SOFT, _SOFT_FACTOR, 1.0)
     tolerance *= np.repeat(amplitudes, N_GROUPS)
-    several = (total > 0).reshape(-1, N_GROUPS).sum(1) > 1
     noticed = tolerance**2 * (groups.multiply(groups) @ weights) > 0.1
-    noticed &= np.repeat(several, N_GROUPS)
+    known = np.where(noticed, tolerance, np.inf).reshape(-1, N_GROUPS)
+    noticed[np.arange(len(known)) * N_GROUPS + known.argmin(1)] = False
     return groups[np.flatnonzero(noticed)].toarray(), 1 / tolerance[noticed] ** 2
 
 

@@ -26,7 +26,7 @@ from xtalsk.utils._formula import N_ELEMENTS
 # What is left of errors of the lines: relative, of position in eV, of the variance of the width, of the
 # height within a few widths; and of the background, relative, by energy in eV
 _RELATIVE, _POSITION, _BROADNESS, _NEAR = 0.02, 1.5, 0.04, 0.01
-_BACKGROUND = (500.0, 1500.0), (0.06, 0.02)
+_BACKGROUND = (450.0, 1500.0), (0.12, 0.02)
 _FEWEST = 0.7  # counts in a bin for which the variance is that of a normal distribution
 _BEND = 0.3  # second differences of the pieces of the background, relative to its level
 _STRONG, _MAIN, _DOUBTFUL = 25.0, 3.0, 1.0  # standard deviations
@@ -143,6 +143,8 @@ def possible_scores(spectrum, setting, background):
     k_line = np.arange(len(amount)) % len(FAMILIES) == 0
     slack = np.where(k_line, _K_SLACK, np.where(soft, _SOFT_SLACK, _SLACK))
     bound = np.where(seen, amount * slack + _BOUND / np.sqrt(information), np.inf)
+    hard = (seen & ~soft).reshape(-1, len(FAMILIES)).any(1)
+    bound = np.where(soft & np.repeat(hard, len(FAMILIES)), np.inf, bound)  # there are better ones
     least = bound.reshape(-1, len(FAMILIES)).min(1)
     best = np.where(seen, np.sqrt(information), 0).reshape(-1, len(FAMILIES)).max(1)
     return np.where(best > 0, np.where(np.isfinite(least), least, 0) * best, 0)
@@ -188,7 +190,7 @@ def _main_elements(spectrum, setting, elements):
     return elements[found], _mass(elements[found], amplitudes[: len(elements)][found])
 
 
-def calibrate(spectrum, setting, background):
+def calibrate(spectrum, setting, background, allowed):
     """Correct shift and resolution by the strong elements, each group of their lines for itself.
 
     Returns
@@ -198,7 +200,7 @@ def calibrate(spectrum, setting, background):
     curve : ndarray of shape (n_bins,)
         Expected counts.
     """
-    strong = np.flatnonzero(possible_scores(spectrum, setting, background) > _STRONG)
+    strong = np.flatnonzero(allowed & (possible_scores(spectrum, setting, background) > _STRONG))
     lines, curve = None, spectrum.smooth()
     if not len(strong):
         return lines, curve
@@ -313,8 +315,8 @@ def identify(counts, energy, setting, *, resolution=130.0, significance=4.0, all
         Full width at half maximum of Mn Kα in eV, for a start.
     significance : float
         Standard deviations that an element must have, errors of the model included.
-    allowed : ndarray of int or None
-        Atomic numbers of the elements to look for; all by default.
+    allowed : ndarray of bool, shape (99,) or None
+        Elements to look for, by atomic number; all by default.
 
     Returns
     -------
@@ -322,14 +324,13 @@ def identify(counts, energy, setting, *, resolution=130.0, significance=4.0, all
     """
     spectrum = BinnedSpectrum(counts, energy, setting, resolution)
     background = spectrum.background()
-    lines, curve = calibrate(spectrum, setting, background)
+    allowed = np.ones(N_ELEMENTS + 1, bool) if allowed is None else allowed
+    lines, curve = calibrate(spectrum, setting, background, allowed)
     if lines is not None:
         background = (curve - lines).clip(0)
     else:
         lines = np.zeros_like(curve)  # errors of the background count even where there is nothing else
-    scores = possible_scores(spectrum, setting, background)
-    if allowed is not None:
-        scores[np.setdiff1d(np.arange(len(scores)), allowed)] = 0
+    scores = np.where(allowed, possible_scores(spectrum, setting, background), 0)
     elements, amplitudes, fit = np.flatnonzero(scores > significance + _SPARE), None, None
     for k in range(_ROUNDS if len(elements) else 0):
         last = k == _ROUNDS - 1

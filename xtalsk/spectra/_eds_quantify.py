@@ -5,24 +5,24 @@ import numpy as np
 from xtalsk.simulation._depth import atomic_weights
 
 # Relative standard deviation of sensitivities from first principles: of lines above and below 1 keV
+_NOT_REPORTED = 0.49  # highest probability of an element that is too little to report
 _SENSITIVITY, _SOFT_SENSITIVITY, _LAST_SOFT_K = 0.06, 0.12, 10
 
 
-def quantify(fit, ignored, minimum, significance):
+def quantify(fit, unknown, minimum, significance):
     """Fill in fractions, presence and deviations of a fit.
 
     Parameters
     ----------
     fit : EDSFit
-    ignored : ndarray of int
-        Atomic numbers of elements that are not of the specimen.
+    unknown : ndarray of bool, shape (98,)
+        Elements of the specimen of which nothing can be said, beside those that cannot be measured.
     minimum : float
         Smallest atomic fraction to report.
     significance : float
         Threshold of the scores.
     """
-    unknown = ~fit.measurable
-    unknown[ignored - 1] = True
+    unknown = unknown | ~fit.measurable
     atoms = np.where(unknown, 0, fit.masses / atomic_weights().numpy())
     total = max(atoms.sum(), 1e-300)
     atoms[atoms < minimum * total] = 0
@@ -35,6 +35,7 @@ def quantify(fit, ignored, minimum, significance):
     deviations = fractions * np.sqrt((1 - fractions) ** 2 * variance + others)
     odds = np.clip((fit.scores**2 - significance**2) / 2, -50, 50)
     presence = np.where(fit.scores > 0, 1 / (1 + np.exp(-odds)), 0)
+    presence[fractions == 0] = presence[fractions == 0].clip(max=_NOT_REPORTED)
     for values in (fractions, presence, deviations):
         values[unknown] = np.nan
     fit.fractions, fit.presence, fit.deviations = fractions, presence, deviations

@@ -30,6 +30,8 @@ class EELSComposition(SpectrumComposition):
     on_error : {"raise", "warn"}, default="raise"
         Whether a spectrum that cannot be used is an error, or a warning after which it counts as not
         measured.
+    cache : bool, default=False
+        Whether to remember the compositions of `Spectrum` objects, which cross-validation asks for again.
     n_jobs : int or None, default=None
         Number of parallel jobs; -1 uses all processors.
 
@@ -102,6 +104,7 @@ class EELSComposition(SpectrumComposition):
         convergence_angle=10.0,
         collection_angle=20.0,
         on_error="raise",
+        cache=False,
         n_jobs=None,
     ):
         self.elements = elements
@@ -110,6 +113,7 @@ class EELSComposition(SpectrumComposition):
         self.convergence_angle = convergence_angle
         self.collection_angle = collection_angle
         self.on_error = on_error
+        self.cache = cache
         self.n_jobs = n_jobs
 
     def _check_params(self):

@@ -84,7 +84,8 @@ def _quantify(search):
     named = np.array([element.named for element in search.elements], dtype=bool)
     amplitudes, covariance = amplitudes[named], covariance[np.ix_(named, named)]
     if not len(amplitudes):
-        fractions[[z - 1 for z in search.errors()]] = 0.0
+        within = [z - 1 for z in search.errors()]
+        fractions[within] = deviations[within] = 0.0
         return fractions, deviations
     total = amplitudes.sum()
     for z, error in search.errors().items():
