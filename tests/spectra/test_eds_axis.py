@@ -78,6 +78,8 @@ def test_bins_of_missing_channels_are_not_measured():
     assert not spectrum.measured[gap].any()
     alone = np.abs(middles - 8005).argmin()  # one channel of several is made up for
     assert spectrum.measured[alone]
-    np.testing.assert_allclose(spectrum.counts[alone], spectrum.counts[[alone - 1, alone + 1]].mean(), rtol=0.2)
+    np.testing.assert_allclose(
+        spectrum.counts[alone], spectrum.counts[[alone - 1, alone + 1]].mean(), rtol=0.2
+    )
     assert spectrum.measured.mean() > 0.97
     assert np.isfinite(spectrum.counts).all()

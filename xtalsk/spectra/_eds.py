@@ -73,9 +73,9 @@ class EDSComposition(SpectrumComposition):
     Notes
     -----
     The table has the columns of `ElementFractions`, hydrogen first. Elements without a line that the detector
-    would see are NaN, not zero: hydrogen to boron always, all elements up to fluorine behind beryllium. So are
-    ``ignored`` ones and those that were not looked for. A spectrum in which nothing is found, as one of noise, is
-    a row of zeros besides.
+    would see are NaN, not zero: hydrogen to boron always, all elements up to fluorine behind beryllium. So
+    are ``ignored`` ones and those that were not looked for. A spectrum in which nothing is found, as one of
+    noise, is a row of zeros besides.
 
     *Bins.* Channels are added up to bins a quarter as wide as a line. NaN, single dead and run-over channels
     are left out, energies below an electronic cut-off are not used.
@@ -91,10 +91,10 @@ class EDSComposition(SpectrumComposition):
     elements, whichever they are, first.
 
     *Evidence.* Elements are fitted with amounts that are not negative, and the least significant one is left
-    out until all that remain reach ``significance``. An M line without its L line is no element, since both
-    belong to one amount. What is left of errors of the model (2% of a line, 1.5 eV of its place, 1% of its
-    height within some widths, 2 to 12% of the background) counts as noise: in spectra of millions of counts it
-    is this, not counting, that limits what can be named.
+    out until all that remain reach ``significance``, the first of them 1.5 more. An M line without its L line
+    is no element, since both belong to one amount. What is left of errors of the model (2% of a line, 1.5 eV
+    of its place, 1% of its height within some widths, 2 to 12% of the background) counts as noise: in spectra
+    of millions of counts it is this, not counting, that limits what can be named.
 
     *Amounts.* Bulk specimens: depth distribution of Pouchou and Pichoir [2]_; films: no backscattering.
     Neither has fluorescence by other X-rays. Both assume a flat and homogeneous specimen.

@@ -169,7 +169,9 @@ def background_columns(library, setting, mass):
     counted *= np.diff(library.edges)[:, None] / counted.max(0)
     hats = _hats(edges)
     soft = hats[: min(_SOFT_KNOTS, len(hats))]
-    return np.vstack([part * kind.clip(1e-6) for part, kind in zip((hats, soft, soft), counted.T, strict=True)])
+    return np.vstack(
+        [part * kind.clip(1e-6) for part, kind in zip((hats, soft, soft), counted.T, strict=True)]
+    )
 
 
 def group_columns(groups, amplitudes, library, weights):

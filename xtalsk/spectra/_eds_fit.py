@@ -30,6 +30,7 @@ _BACKGROUND = (450.0, 1500.0), (0.12, 0.02)
 _FEWEST = 0.7  # counts in a bin for which the variance is that of a normal distribution
 _BEND = 0.3  # second differences of the pieces of the background, relative to its level
 _STRONG, _MAIN, _DOUBTFUL = 25.0, 3.0, 1.0  # standard deviations
+_FIRST = 1.5  # standard deviations by which the first element must exceed the threshold: any of 80 may be it
 _BOUND, _SPARE = 2.5, 2.0
 _K_SLACK, _SLACK, _SOFT_SLACK, _SOFT = 1.5, 3.0, 10.0, 1200.0
 _ROUNDS, _CALIBRATIONS = 3, 3
@@ -336,6 +337,8 @@ def identify(counts, energy, setting, *, resolution=130.0, significance=4.0, all
         last = k == _ROUNDS - 1
         fit = _Round(spectrum, setting, elements, amplitudes, lines, curve, background)
         fit.prune(significance if last else _DOUBTFUL, one_by_one=last)
+        if last and not (fit.amplitudes / fit.spreads >= significance + _FIRST).any():
+            fit.prune(np.inf, one_by_one=False)
         lines, curve, background = fit.lines(), fit.curve(), fit.background()
         kept = fit.keep[: len(elements)]
         if last or not kept.any():
