@@ -220,3 +220,16 @@ def test_hyperspy_signals_that_are_not_one_spectrum(measured_signal):
         check_spectrum(hs.signals.Signal2D(np.ones((4, 4))))
     with pytest.raises(ValueError, match="Signal1D: unknown calibration"):
         check_spectrum(hs.signals.Signal1D(np.ones(100)))
+
+
+def test_quoted_numbers_broken_archives_and_impossible_angles(tmp_path):
+    quoted = tmp_path / "quoted.csv"
+    quoted.write_text('"energy (eV)","counts"\n"10","5"\n"20","7"\n')
+    assert read_spectrum(quoted).counts.tolist() == [5, 7]
+    broken = tmp_path / "broken.npz"
+    broken.write_text("nothing")
+    with pytest.raises(ValueError, match=r"broken\.npz"):
+        read_spectrum(broken)
+    for name, value in (("takeoff_angle", 200), ("beam_energy", 20_000), ("beam_energy", "high")):
+        with pytest.raises(ValueError, match=name):
+            Spectrum([1, 2], [10, 20], **{name: value})

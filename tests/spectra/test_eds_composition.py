@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.pipeline import make_pipeline
 
+from xtalsk.baselines import make_baseline
 from xtalsk.compose import make_features
 from xtalsk.composition import CompositionStatistics, ElementPresence, RankedElements
 from xtalsk.io import Spectrum
@@ -353,3 +354,44 @@ def test_names_of_the_columns():
 def test_wrong_parameters(params, message):
     with pytest.raises(ValueError, match=message):
         EDSComposition(**params).fit([None])
+
+
+@pytest.mark.parametrize(
+    ("formula", "beam_energy", "elements"),
+    [("Fe", 5.0, "Fe"), ("TiO2", 5.0, "Ti O"), ("CaCl2", 15.0, "Ca Cl"), ("NaCl", 10.0, "Na Cl")],
+)
+def test_soft_lines_alone_are_evidence_and_do_not_rule_hard_ones_out(formula, beam_energy, elements):
+    conditions = replace(CLEAN, beam_energy=beam_energy, counts=1e6, yield_error=0.0)
+    for cell in simulated([formula] * 3, conditions):
+        row = fractions(cell)[0]
+        assert set(np.array(SYMBOLS)[np.nan_to_num(row) > 0.05]) == set(elements.split())
+        np.testing.assert_allclose(row[column(*elements.split())], parse_formula(formula)[
+            column(*elements.split())], atol=0.05)  # fmt: skip
+
+
+def test_what_was_not_looked_for_is_nan():
+    row = fractions(diopside(), elements=("O", "Mg", "Si", "Ca", "Fe"))[0]
+    assert np.isnan(row[column("Al", "Ar", "Zn")]).all()
+    assert row[column("Fe")] == 0
+    assert np.isnan(fractions(diopside())[0][column("Ar", "Tc", "Pm")]).all()
+
+
+def test_what_is_too_little_to_report_is_not_called_present():
+    cell = diopside()
+    rare = EDSComposition(minimum=0.2).fit([cell])
+    row, presence = rare.transform([cell])[0], rare.presence_proba([cell])[0]
+    assert (row[column("Ca", "Mg")] == 0).all()
+    assert (presence[column("Ca", "Mg")] < 0.5).all()
+    assert (presence[column("O")] > 0.5).all()
+
+
+def test_a_film_that_stops_the_electrons_is_bulk():
+    np.testing.assert_array_equal(fractions(diopside(), thickness=1e6), fractions(diopside()))
+    assert not np.array_equal(fractions(diopside(), thickness=50.0), fractions(diopside()))
+
+
+def test_boosted_trees_take_a_table_in_which_columns_have_no_value():
+    cells = simulated(["SiO2", "FeS2"] * 6, replace(CLEAN, counts=1e4))
+    model = make_pipeline(EDSComposition(), ElementPresence(), make_baseline("hist_gradient_boosting"))
+    y = [0, 1] * 6
+    assert (model.fit(cells, y).predict(cells) == y).all()

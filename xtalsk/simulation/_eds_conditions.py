@@ -24,7 +24,8 @@ class EDSConditions(Conditions):
     takeoff_angle : distribution
         Of the detector above the surface of the specimen, in degrees.
     thickness : distribution
-        Of the specimen in nm; ``inf`` for bulk specimens.
+        Of the specimen in nm; ``inf`` for bulk specimens, as which more than half the range of the electrons
+        counts.
     counts : distribution
         Expected counts in the whole spectrum.
     resolution : distribution
