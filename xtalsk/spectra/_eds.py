@@ -43,8 +43,7 @@ class EDSComposition(SpectrumComposition):
         Of the detector above the surface in degrees, for cells that do not know theirs.
     thickness : float or "auto", default="auto"
         Of the specimen in nm at 5 g/cm³, ``inf`` for bulk specimens; more than half the range of electrons is
-        bulk, too. "auto" takes specimens for bulk below
-        60 keV and for films of 100 nm above.
+        bulk, too. "auto" takes specimens for bulk below 60 keV and for films of 100 nm above.
     window : {"auto", "polymer", "beryllium", "none"}, default="auto"
         Entrance window of the detector: "auto" stands for the common polymer window below 60 keV, and for
         none above.
