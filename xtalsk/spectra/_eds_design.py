@@ -20,7 +20,7 @@ _LEAST, _LEAST_SOFT = 1e-3, 0.06  # efficiency of the detector for lines to coun
 _SOFT, _SOFT_FACTOR = 1000.0, 3.0  # yields and absorption are known that much worse below 1 keV
 _MN_WIDTH = 130.0
 _NEAR_WIDTHS = 3.0
-SOFT_KNOTS = 4
+_SOFT_KNOTS = 4
 _TAILS = (70.0, 350.0)  # decay lengths in eV of the tails that incomplete collection of charge leaves
 # Standard deviations of what the instrument may do: shift in eV, widths and shares of tails as fractions
 _OFFSET, _GAIN, _BEND, _WIDTH, _TAIL_SHARES = 15.0, 0.004, 1.0, 0.15, (0.03, 0.015, 0.01)
@@ -168,7 +168,7 @@ def background_columns(library, setting, mass):
     counted = _blur(edges) @ np.stack(kinds, axis=1).clip(min=0)
     counted *= np.diff(library.edges)[:, None] / counted.max(0)
     hats = _hats(edges)
-    soft = hats[:SOFT_KNOTS]
+    soft = hats[:_SOFT_KNOTS]
     return np.vstack(
         [part * kind.clip(1e-6) for part, kind in zip((hats, soft, soft), counted.T, strict=True)]
     )

@@ -9,7 +9,6 @@ from xtalsk.simulation._xray_lines import FAMILIES
 from xtalsk.spectra._eds_axis import BinnedSpectrum
 from xtalsk.spectra._eds_design import (
     N_GROUPS,
-    SOFT_KNOTS,
     background_columns,
     element_columns,
     group_columns,
@@ -29,7 +28,6 @@ from xtalsk.utils._formula import N_ELEMENTS
 _RELATIVE, _POSITION, _BROADNESS, _NEAR = 0.02, 1.5, 0.04, 0.01
 _BACKGROUND = (450.0, 1500.0), (0.12, 0.02)
 _FEWEST = 0.7  # counts in a bin for which the variance is that of a normal distribution
-_SOFT_SHARE = 0.4  # of the soft pieces of the background, relative to its level
 _BEND = 0.3  # second differences of the pieces of the background, relative to its level
 _STRONG, _MAIN, _DOUBTFUL = 25.0, 3.0, 1.0  # standard deviations
 _FIRST = 1.5  # standard deviations by which the first element must exceed the threshold: any of 80 may be it
@@ -168,15 +166,12 @@ def _weights(spectrum, curve, lines):
 def _stiffness(n_positive, first, hats, background):
     """Quadratic form by which neighbouring pieces of the background (from ``first`` on) tend to be alike.
 
-    The soft pieces, which stand for what is not known of absorption, tend to be small.
+    The soft pieces follow those of the whole range, and are held back by the small last ones of these.
     """
-    n, n_soft = len(hats) - 2 * SOFT_KNOTS, 2 * SOFT_KNOTS
-    level = max(background.sum() / hats[:n].sum(), 1e-6)
-    bend = np.diff(np.eye(n), 2, axis=0) / (_BEND * level)
+    n = len(hats)
+    bend = np.diff(np.eye(n), 2, axis=0) / (_BEND * max(background.sum() / hats.sum(), 1e-6))
     form = np.zeros((n_positive, n_positive))
     form[first : first + n, first : first + n] = bend.T @ bend
-    soft = np.arange(first + n, first + n + n_soft)
-    form[soft, soft] = 1 / (_SOFT_SHARE * level) ** 2
     return form
 
 
