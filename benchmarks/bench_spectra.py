@@ -8,6 +8,8 @@ quantification.
 ``python benchmarks/bench_spectra.py simulated`` does 2,000 compositions of AMCSD at several doses, and times
 it.
 
+``python benchmarks/bench_spectra.py losses`` does the same for energy losses of 500 compositions.
+
 ``python benchmarks/bench_spectra.py job`` tells crystal structures from rings and spectra instead of a
 formula.
 """
@@ -16,6 +18,7 @@ import argparse
 import re
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +34,7 @@ from xtalsk import (
     EDSComposition,
     EDSConditions,
     EELSComposition,
+    EELSConditions,
     ElementFractions,
     ElementPresence,
     FusionClassifier,
@@ -40,6 +44,7 @@ from xtalsk import (
     Spectrum,
     compare,
     eds,
+    eels,
     load_amcsd,
     make_baseline,
     make_features,
@@ -249,6 +254,52 @@ def draw(table):
     figure.savefig(RESULTS / "spectra.png", dpi=110)
 
 
+def edges_within(low, high):
+    """Whether each element has a K, L3 or (from rubidium on) M5 edge in a window, 60 eV of it at least."""
+    import xraylib
+
+    shells = (xraylib.K_SHELL, 1), (xraylib.L3_SHELL, 3), (xraylib.M5_SHELL, 37)
+    within = np.zeros(len(SYMBOLS), bool)
+    for z in range(3, len(SYMBOLS) + 1):
+        for shell, first in shells:
+            with suppress(ValueError):
+                energy = 1e3 * xraylib.EdgeEnergy(z, shell)
+                within[z - 1] |= z >= first and low + 20 < energy < high - 60
+    return within
+
+
+def losses(n, doses, n_jobs):
+    """Recall, precision, error and speed of energy losses against the dose."""
+    formulas = load_amcsd().formulas
+    formulas = [formulas[i] for i in np.random.RandomState(0).choice(len(formulas), n, replace=False)]
+    true = np.array(atomic_fractions(formulas))
+    conditions = replace(EELSConditions(), energy=(200.0, 1223.0, 1.0))
+    axis = conditions.axis()
+    within = edges_within(axis[0], axis[-1])
+    for dose in doses:
+        recorded = replace(conditions, counts=dose)
+        counts, drawn = eels(formulas, conditions=recorded, random_state=0, return_conditions=True)
+        names = ["beam_energy", "convergence_angle", "collection_angle"]
+        known = drawn[names].clip(lower=1e-3).to_dict("records")
+        cells = [Spectrum(c, axis, **k) for c, k in zip(counts, known, strict=True)]
+        model = EELSComposition(n_jobs=n_jobs).fit(cells[:1])
+        start = time.perf_counter()
+        found = np.nan_to_num(model.transform(cells))
+        rate = n / (time.perf_counter() - start)
+        expected = (true >= LEAST) & within
+        named, wrong = (found > 0) & expected, (found > 0) & (true == 0)
+        shares = np.where(found > 0, true, 0)
+        shares = shares / shares.sum(1, keepdims=True).clip(1e-9)
+        row = {
+            "electrons": dose,
+            "recall": named.sum() / expected.sum(),
+            "precision": named.sum() / (named.sum() + wrong.sum()),
+            "error": 100 * np.abs(found - shares)[named].mean(),
+            "spectra_per_second": rate,
+        }
+        print({name: round(float(value), 3) for name, value in row.items()}, flush=True)
+
+
 def job(n, n_folds, doses):
     """Structures from rings and chemistry: the formula with errors, or spectra of several doses."""
     crystals = load_amcsd()
@@ -294,7 +345,7 @@ def job(n, n_folds, doses):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["measured", "simulated", "job"])
+    parser.add_argument("what", choices=["measured", "simulated", "losses", "job"])
     parser.add_argument("folders", nargs="*", help="of measured spectra")
     parser.add_argument("--n", type=int, help="compositions (2000) or crystals (9273)")
     parser.add_argument("--n-folds", type=int, default=5)
@@ -305,6 +356,8 @@ def main():
         measured(options.folders)
     elif options.what == "simulated":
         simulated(options.n or 2000, options.doses, options.n_jobs)
+    elif options.what == "losses":
+        losses(options.n or 500, [1e6, 1e7, 1e8, 1e9], options.n_jobs)
     else:
         job(options.n or len(load_amcsd()), options.n_folds, options.doses)
 
