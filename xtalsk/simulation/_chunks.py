@@ -5,6 +5,22 @@ import torch
 from tqdm import tqdm
 
 
+def check_rows(rows, n, what):
+    """Rows of ``n`` things to render, by default each once; ndarray of int.
+
+    Raises
+    ------
+    ValueError
+        If they are no list of row numbers, of ``what`` the message says, or out of range.
+    """
+    rows = np.arange(n) if rows is None else np.asarray(rows)
+    if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
+        raise ValueError(f"rows must be a non-empty list of {what}, got {rows!r}")
+    if rows.min() < 0 or rows.max() >= n:
+        raise ValueError(f"rows must be from 0 to {n - 1}, got {rows.min()} to {rows.max()}")
+    return rows
+
+
 def chunks(rows, drawn, size, desc, verbose):
     """Yield the rows of the crystals and the drawn conditions of a few patterns after another.
 

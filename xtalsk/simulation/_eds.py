@@ -7,12 +7,12 @@ import torch
 from sklearn.utils import check_random_state
 
 from xtalsk.simulation._bremsstrahlung import continuum
-from xtalsk.simulation._chunks import Counts, chunks, columns_on
+from xtalsk.simulation._chunks import Counts, check_rows, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import poisson
 from xtalsk.simulation._depth import film_or_bulk, mass_fractions
 from xtalsk.simulation._eds_conditions import EDSConditions
-from xtalsk.simulation._formula import check_fractions, check_rows
+from xtalsk.simulation._formula import check_fractions
 from xtalsk.simulation._profiles import make_generator
 from xtalsk.simulation._xray_detector import (
     SILICON_KA,
@@ -93,7 +93,7 @@ def eds(
     """
     conditions = check_conditions(conditions, EDSConditions)
     fractions = check_fractions(compositions)
-    rows = check_rows(rows, len(fractions))
+    rows = check_rows(rows, len(fractions), "rows of compositions")
     density = np.broadcast_to(np.asarray(density, dtype=float), len(fractions))
     if not (np.isfinite(density) & (density > 0)).all():
         raise ValueError("density must be positive numbers of g/cm³")

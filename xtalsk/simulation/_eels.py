@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import Counts, chunks, columns_on
+from xtalsk.simulation._chunks import Counts, check_rows, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._eels_conditions import EELSConditions
 from xtalsk.simulation._eels_core import core_losses
 from xtalsk.simulation._eels_recording import background, low_losses, record, transfer
-from xtalsk.simulation._formula import check_fractions, check_rows
+from xtalsk.simulation._formula import check_fractions
 from xtalsk.simulation._profiles import make_generator
 
 _SPECTRA_PER_CHUNK = 16
@@ -72,7 +72,7 @@ def eels(
     """
     conditions = check_conditions(conditions, EELSConditions)
     fractions = check_fractions(compositions)
-    rows = check_rows(rows, len(fractions))
+    rows = check_rows(rows, len(fractions), "rows of compositions")
     rng = check_random_state(random_state)
     drawn = conditions.draw(len(rows), rng)
     generator = make_generator(rng, "cpu")

@@ -53,16 +53,6 @@ def check_fractions(compositions):
     return fractions
 
 
-def check_rows(rows, n):
-    """Places of compositions, by default each once; ndarray of int."""
-    rows = np.arange(n) if rows is None else np.asarray(rows)
-    if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
-        raise ValueError(f"rows must be a non-empty list of rows of compositions, got {rows!r}")
-    if rows.min() < 0 or rows.max() >= n:
-        raise ValueError(f"rows must be from 0 to {n - 1}, got {rows.min()} to {rows.max()}")
-    return rows
-
-
 def measured_formulas(
     crystals,
     rows=None,

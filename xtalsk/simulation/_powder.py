@@ -14,7 +14,7 @@ from xtalsk.simulation._lattice import STRAIN_COLUMNS, ZONE_COLUMNS, draw_strain
 from xtalsk.simulation._powder_background import background_shapes, beam_shape, remove_background, uneven
 from xtalsk.simulation._powder_conditions import PowderConditions
 from xtalsk.simulation._powder_lines import line_widths, powder_lines, width_nodes
-from xtalsk.simulation._profiles import broaden, check_rows, deposit_between, make_generator
+from xtalsk.simulation._profiles import broaden, check_crystals, deposit_between, make_generator
 from xtalsk.simulation._texture import PLANE_COLUMNS, draw_grain_planes
 
 _PATTERNS_PER_CHUNK = 64
@@ -79,7 +79,7 @@ def powder(
     conditions = check_conditions(conditions, PowderConditions)
     if two_theta is not None:
         conditions = replace(conditions, two_theta=two_theta)
-    rows = check_rows(rows, reflections)
+    rows = check_crystals(rows, reflections)
     _check_reach(reflections, conditions)
     rng = check_random_state(random_state)
     drawn = draw_powder(conditions, reflections, rows, rng)

@@ -5,6 +5,7 @@ import torch
 from scipy.fft import next_fast_len
 
 from xtalsk.crystals._ragged import ragged_arange
+from xtalsk.simulation._chunks import check_rows
 
 _ROWS_IN_CACHE = 16
 
@@ -14,14 +15,9 @@ def make_generator(rng, device):
     return torch.Generator(device=device).manual_seed(int(rng.randint(2**31)))
 
 
-def check_rows(rows, reflections):
+def check_crystals(rows, reflections):
     """Rows of the crystals to render; all of them by default."""
-    n = len(reflections)
-    rows = np.arange(n) if rows is None else np.asarray(rows)
-    if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
-        raise ValueError(f"rows must be a non-empty list of crystal rows, got {rows!r}")
-    if rows.min() < 0 or rows.max() >= n:
-        raise ValueError(f"rows must be from 0 to {n - 1}, got {rows.min()} to {rows.max()}")
+    rows = check_rows(rows, len(reflections), "crystal rows")
     empty = rows[np.diff(reflections.offsets)[rows] == 0]
     if len(empty):
         raise ValueError(

@@ -19,7 +19,7 @@ from xtalsk.simulation._image import (
     spread,
 )
 from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains
-from xtalsk.simulation._profiles import broaden, check_rows, deposit, make_generator
+from xtalsk.simulation._profiles import broaden, check_crystals, deposit, make_generator
 from xtalsk.simulation._radial import POINTS_PER_PIXEL, diffuse_profile, offsets, on_pixels, radii
 from xtalsk.simulation._ring_conditions import RingConditions
 from xtalsk.simulation._ring_lines import draw_grains, pole_orders, ring_lines
@@ -95,7 +95,7 @@ def rings(
     conditions = check_conditions(conditions, RingConditions)
     if electrons is not None:
         conditions = replace(conditions, electrons=electrons)
-    rows = check_rows(rows, reflections)
+    rows = check_crystals(rows, reflections)
     check_reach(reflections, conditions.q_max)
     rng = check_random_state(random_state)
     drawn = draw_rings(conditions, reflections, rows, rng)

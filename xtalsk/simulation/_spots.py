@@ -22,7 +22,7 @@ from xtalsk.simulation._image import (
     spread,
 )
 from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains, strain_tensors, strained_q
-from xtalsk.simulation._profiles import check_rows, gather_lines, make_generator
+from xtalsk.simulation._profiles import check_crystals, gather_lines, make_generator
 from xtalsk.simulation._radial import diffuse_profile, on_pixels, radii
 from xtalsk.simulation._spot_conditions import SpotConditions
 from xtalsk.simulation._stamps import stamp_some
@@ -108,7 +108,7 @@ def spots(
         conditions = replace(conditions, electrons=electrons)
     if not (isinstance(n_zones, int | np.integer) and n_zones >= 1):
         raise ValueError(f"n_zones must be a positive integer, got {n_zones!r}")
-    rows = np.repeat(check_rows(rows, reflections), n_zones)
+    rows = np.repeat(check_crystals(rows, reflections), n_zones)
     check_reach(reflections, conditions.q_max)
     rng = check_random_state(random_state)
     drawn = draw_spots(conditions, reflections, rows, rng)

@@ -10,7 +10,7 @@ from xtalsk.simulation._xray_yield import mass_attenuation
 
 _FANO, _PAIR_ENERGY = 0.115, 3.65  # of silicon; eV for an electron-hole pair
 _FWHM = 2.3548200450309493
-MN_KA = 5895.0
+_MN_KA = 5895.0
 _SILICON_EDGE, _ESCAPING = 1839.0, 336.0  # eV; attenuation of Si Kα in silicon, cm²/g
 _K_SHARE, _K_YIELD = 0.92, 0.0504  # of absorbed X-rays that ionise the K shell, and their fluorescence
 SILICON_KA = 1740.0
@@ -33,7 +33,7 @@ def line_width(energy, resolution):
     -------
     tensor
     """
-    variance = (resolution / _FWHM) ** 2 + _FANO * _PAIR_ENERGY * (energy - MN_KA)
+    variance = (resolution / _FWHM) ** 2 + _FANO * _PAIR_ENERGY * (energy - _MN_KA)
     return torch.sqrt(variance.clamp_min((25.0 / _FWHM) ** 2))
 
 

@@ -7,12 +7,12 @@ from xtalsk.io._spectra import check_spectrum
 from xtalsk.simulation._depth import film_or_bulk
 from xtalsk.spectra._composition import SpectrumComposition, check_elements
 from xtalsk.spectra._eds_fit import Setting, identify
-from xtalsk.spectra._eds_library import WINDOWS
+from xtalsk.spectra._eds_library import TYPICAL_RESOLUTION, WINDOWS
 from xtalsk.spectra._eds_quantify import quantify
 from xtalsk.utils import check_option
 
 _THIN_BEAM, _THIN, _DENSITY = 60.0, 100.0, 5.0  # keV, nm, g/cm³
-_TYPICAL_RESOLUTION, _FEWEST_CHANNELS = 130.0, 100
+_FEWEST_CHANNELS = 100
 _EV, _NM_PER_CM = 1e3, 1e7
 
 
@@ -199,7 +199,7 @@ class EDSComposition(SpectrumComposition):
             np.asarray(spectrum.counts, dtype=float),
             np.asarray(spectrum.energy, dtype=float),
             self._setting(spectrum),
-            resolution=spectrum.energy_resolution or _TYPICAL_RESOLUTION,
+            resolution=spectrum.energy_resolution or TYPICAL_RESOLUTION,
             significance=self.significance,
             allowed=allowed,
         )

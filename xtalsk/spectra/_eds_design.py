@@ -11,14 +11,19 @@ from xtalsk.simulation._depth import mass_fractions
 from xtalsk.simulation._xray_detector import line_width
 from xtalsk.simulation._xray_lines import FAMILIES, xray_lines
 from xtalsk.simulation._xray_yield import line_tables, line_yields, photons_per_electron
-from xtalsk.spectra._eds_library import GROUPS, TOLERANCE, groups_of_lines, make_library
+from xtalsk.spectra._eds_library import (
+    GROUPS,
+    TOLERANCE,
+    TYPICAL_RESOLUTION,
+    groups_of_lines,
+    make_library,
+)
 from xtalsk.utils._formula import N_ELEMENTS
 
 N_GROUPS = len(GROUPS)
 _MARGIN = 40.0  # eV between a line and the end of the range
 _LEAST, _LEAST_SOFT = 1e-3, 0.06  # efficiency of the detector for lines to count on, above and below 1 keV
 _SOFT, _SOFT_FACTOR = 1000.0, 3.0  # yields and absorption are known that much worse below 1 keV
-_MN_WIDTH = 130.0
 _NEAR_WIDTHS = 3.0
 _SOFT_KNOTS = 4
 _TAILS = (70.0, 350.0)  # decay lengths in eV of the tails that incomplete collection of charge leaves
@@ -55,6 +60,7 @@ def yields(mass, lines, setting):
     return line_yields(mass, lines, rows, *setting.tensors(), photons=photons).numpy()
 
 
+@lru_cache(maxsize=64)
 def usable_lines(library, setting):
     """Whether each line lies within the bins and can be excited, ndarray of bool."""
     lines = xray_lines()
@@ -110,7 +116,12 @@ def element_columns(library, setting, elements, mass):
     seen = yields(mass, chosen, setting) * library.efficiency[chosen]
     row = np.searchsorted(elements, lines.z[chosen]) * N_GROUPS + groups_of_lines()[chosen]
     groups = csr_matrix((seen, (row, chosen)), (len(elements) * N_GROUPS, len(lines.z))) @ library.profiles
-    return (_added_groups(len(elements)) @ groups).toarray(), groups
+    return add_groups(groups), groups
+
+
+def add_groups(groups):
+    """Add the groups of each element up: csr_matrix (n_elements * n_groups, n_bins) to ndarray."""
+    return (_added_groups(groups.shape[0] // N_GROUPS) @ groups).toarray()
 
 
 @lru_cache(maxsize=128)
@@ -134,7 +145,11 @@ def _middles_widths_sigmas(edges):
     """Middle and width of each bin, and standard deviation of a line there, three arrays."""
     edges = np.array(edges)
     middles = (edges[1:] + edges[:-1]) / 2
-    return middles, np.diff(edges), line_width(torch.from_numpy(middles), as_tensor(_MN_WIDTH)).numpy()
+    return (
+        middles,
+        np.diff(edges),
+        line_width(torch.from_numpy(middles), as_tensor(TYPICAL_RESOLUTION)).numpy(),
+    )
 
 
 @lru_cache(maxsize=64)
@@ -148,7 +163,7 @@ def _blur(edges):
 @lru_cache(maxsize=64)
 def typical_background(edges, setting):
     """`background_columns` of a typical solid."""
-    return background_columns(make_library(edges, _MN_WIDTH, setting.window), setting, mixed_mass())
+    return background_columns(make_library(edges, TYPICAL_RESOLUTION, setting.window), setting, mixed_mass())
 
 
 def background_columns(library, setting, mass):
@@ -231,7 +246,7 @@ def slope_columns(lines, library):
     """Change of counts with a shift of 1 eV, and with the relative variance of the noise, two arrays."""
     width, across = _widths_across(library.key)
     slope = _central_differences(lines / width) / across
-    variance = (_MN_WIDTH / 2.3548) ** 2
+    variance = (TYPICAL_RESOLUTION / 2.3548) ** 2
     return -slope * width, _central_differences(slope) / across * width * variance / 2
 
 
@@ -294,4 +309,4 @@ def sum_peaks(counts, energy):
 
 def noise_width(resolution, change):
     """Resolution in eV after a relative change of the variance of the noise."""
-    return resolution * np.sqrt(1 + change * (_MN_WIDTH / resolution) ** 2)
+    return resolution * np.sqrt(1 + change * (TYPICAL_RESOLUTION / resolution) ** 2)

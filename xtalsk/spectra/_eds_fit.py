@@ -9,6 +9,7 @@ from xtalsk.simulation._xray_lines import FAMILIES
 from xtalsk.spectra._eds_axis import BinnedSpectrum
 from xtalsk.spectra._eds_design import (
     N_GROUPS,
+    add_groups,
     background_columns,
     element_columns,
     group_columns,
@@ -19,7 +20,7 @@ from xtalsk.spectra._eds_design import (
     typical_columns,
     usable_lines,
 )
-from xtalsk.spectra._eds_library import elements_of_lines
+from xtalsk.spectra._eds_library import TYPICAL_RESOLUTION, elements_of_lines
 from xtalsk.spectra._nonnegative import NonnegativeSystem
 from xtalsk.utils._formula import N_ELEMENTS
 
@@ -182,7 +183,7 @@ def _group_rows(elements):
 def _main_elements(spectrum, setting, elements):
     """Those of some elements that the spectrum is mostly made of, and roughly their mass fractions."""
     groups = typical_columns(spectrum.edges, round(spectrum.resolution), setting)[0]
-    columns = groups[_group_rows(elements)].toarray().reshape(len(elements), N_GROUPS, -1).sum(1)
+    columns = add_groups(groups[_group_rows(elements)])
     hats = typical_background(spectrum.edges, setting)
     smooth = spectrum.smooth()
     weights = spectrum.measured / (smooth.clip(1) + (0.1 * smooth) ** 2)
@@ -237,7 +238,7 @@ class _Round:
     amplitudes : ndarray or None
         Of the elements in the round before.
     lines, curve, background : ndarray of shape (n_bins,)
-        Found so far; lines may be None.
+        Found so far.
     """
 
     def __init__(self, spectrum, setting, elements, amplitudes, lines, curve, background):
@@ -307,7 +308,7 @@ class _Round:
         return self.solution[self._n_positive : self._n_positive + self._n_instrument]
 
 
-def identify(counts, energy, setting, *, resolution=130.0, significance=4.0, allowed=None):
+def identify(counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, significance=4.0, allowed=None):
     """Find the elements of a spectrum.
 
     Parameters

@@ -27,7 +27,7 @@ WINDOWS = {
 
 _BINS_PER_WIDTH = 4
 _REACH = 4.5  # standard deviations of a line that are drawn
-_TYPICAL_RESOLUTION = 130.0
+TYPICAL_RESOLUTION = 130.0
 
 # Groups of lines, and how far (as a fraction) the intensity of each may be from what physics predicts
 GROUPS = ("K", "L3", "L2", "L1", "Ll", "M5", "M3", "M1", "Mz", "N")
@@ -61,7 +61,7 @@ def bin_edges(channel_width, highest, lowest):
     """Edges in eV of bins a quarter as wide as a line is there, but no narrower than a channel."""
     edges = [lowest]
     energies = torch.arange(0, highest + 200, 100, dtype=torch.float64)
-    widths = 2.3548 / _BINS_PER_WIDTH * line_width(energies, torch.tensor(_TYPICAL_RESOLUTION)).numpy()
+    widths = 2.3548 / _BINS_PER_WIDTH * line_width(energies, torch.tensor(TYPICAL_RESOLUTION)).numpy()
     widths = widths.clip(min=channel_width).tolist()
     while edges[-1] < highest:
         edges.append(edges[-1] + widths[int(edges[-1] / 100)])
