@@ -10,7 +10,7 @@ from xtalsk.neural._batches import Batches, Rows, split_validation
 from xtalsk.neural._blocks import find_blocks, measure_block
 from xtalsk.neural._branches import scale_rows, standardise_rows
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index, sum_to_level
-from xtalsk.neural._module import choose_kept
+from xtalsk.neural._mixing import choose_kept
 from xtalsk.neural._net import own_random_numbers, schedule_factor, seed_torch
 from xtalsk.utils import check_device
 

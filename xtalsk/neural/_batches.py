@@ -16,16 +16,31 @@ class Rows:
         Ones where None.
     index : ndarray of int, or None
         The rows to use, all where None.
+    sampling : float
+        Rows are drawn with a chance of one over this power of how many rows their class has: 1 draws all
+        classes alike; 0 does not draw but takes each row once.
     """
 
-    def __init__(self, X, target=None, sample_weight=None, index=None):
+    def __init__(self, X, target=None, sample_weight=None, index=None, sampling=0.0):
         self.X = X
         self.target = np.zeros(len(X), dtype=np.int64) if target is None else target
         self.sample_weight = np.ones(len(X), dtype=np.float32) if sample_weight is None else sample_weight
         self.index = np.arange(len(X)) if index is None else index
+        self.chances = None
+        if sampling > 0:
+            classes = self.target[self.index]
+            self.chances = torch.from_numpy(np.bincount(classes)[classes] ** -float(sampling))
 
     def __len__(self):
         return len(self.index)
+
+    def shuffled(self):
+        """Positions of the rows of an epoch, in random order; as many as there are rows."""
+        if self.chances is None:
+            return torch.randperm(len(self)).numpy()
+        upto = self.chances.cumsum(0)
+        drawn = torch.searchsorted(upto, torch.rand(len(self), dtype=upto.dtype) * upto[-1], right=True)
+        return drawn.clamp(max=len(self) - 1).numpy()
 
     def batch(self, positions):
         """Copy the rows at some positions into tensors: X, (target, sample_weight)."""
@@ -36,7 +51,7 @@ class Rows:
 
 
 class Batches:
-    """Iterate over `Rows` a batch at a time, drawing the order anew each time where ``shuffle`` is true."""
+    """Iterate over `Rows` a batch at a time, each time in another random order where ``shuffle`` is true."""
 
     def __init__(self, rows, batch_size, shuffle=False):
         self.rows, self.batch_size, self.shuffle = rows, batch_size, shuffle
@@ -46,7 +61,7 @@ class Batches:
 
     def __iter__(self):
         n = len(self.rows)
-        order = torch.randperm(n).numpy() if self.shuffle else np.arange(n)
+        order = self.rows.shuffled() if self.shuffle else np.arange(n)
         for start in range(0, n, self.batch_size):
             yield self.rows.batch(order[start : start + self.batch_size])
 

@@ -153,13 +153,15 @@ def block_presence(X, blocks):
     return np.column_stack([~np.isnan(X[:, b.columns]).all(axis=1) for b in blocks])
 
 
-def measure_block(block, X):
+def measure_block(block, X, masks=False):
     """Learn from training rows where a block has gaps and, if it is dense, how its columns are spread.
 
     Parameters
     ----------
     block : Block
     X : ndarray of float32, shape (n_samples, n_features)
+    masks : bool
+        Whether training will hide parts of profiles, which then may have gaps anywhere.
 
     Returns
     -------
@@ -169,6 +171,8 @@ def measure_block(block, X):
     x = X[:, block.columns]
     known = ~np.isnan(x)
     gaps = np.flatnonzero(~known[known.any(axis=1)].all(axis=0))
+    if masks and block.kind == "conv1d":
+        gaps = np.arange(len(block.columns))
     mean = scale = np.empty(0, dtype=np.float32)
     if block.kind == "dense":
         counts = np.maximum(known.sum(axis=0), 1)

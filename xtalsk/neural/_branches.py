@@ -73,6 +73,23 @@ def _halvings(size, final):
     return n, size
 
 
+class Residual(nn.Module):
+    """Two convolutions whose result is added to what they were given."""
+
+    def __init__(self, channels, kernel_size):
+        super().__init__()
+        convs = [
+            nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, bias=False) for _ in "ab"
+        ]
+        self.layers = nn.Sequential(
+            convs[0], nn.BatchNorm1d(channels), nn.ReLU(), convs[1], nn.BatchNorm1d(channels)
+        )
+
+    def forward(self, x):
+        """Map (n, channels, n_bins) to the same shape."""
+        return torch.relu(x + self.layers(x))
+
+
 class Conv1dBranch(nn.Module):
     """A profile through strided convolutions to some 16 places, which a dense layer then reads.
 
@@ -80,16 +97,21 @@ class Conv1dBranch(nn.Module):
     Each row is standardised by itself (counts depend on the dose), and asinh lifts the weak lines.
     """
 
-    def __init__(self, block, n_filters, embedding_size, dropout, augment):
+    def __init__(
+        self, block, n_filters, embedding_size, dropout, augment, n_residual=0, precision=torch.float32
+    ):
         super().__init__()
+        self.precision = precision
         self.augment = ProfileAugment(**limit_stretch(augment, block.axis), first=block.first)
         self.has_gaps = len(block.gaps) > 0
         n_stages, n_bins = _halvings(block.shape[0], _FINAL_BINS)
         channels, layers = 1 + self.has_gaps, []
         for stage in range(n_stages):
-            n_out = min(2 * n_filters, n_filters * 2 ** (stage // 2))
+            n_out = min((4 if n_residual else 2) * n_filters, n_filters * 2 ** (stage // 2))
             layers += _stage(nn.Conv1d, nn.BatchNorm1d, channels, n_out, 7 if stage == 0 else 5)
             channels = n_out
+            if stage >= n_stages - n_residual:
+                layers.append(Residual(channels, 5))
         self.layers = nn.Sequential(
             *layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * n_bins, embedding_size)
         )
@@ -101,7 +123,10 @@ class Conv1dBranch(nn.Module):
         x = torch.asinh(standardise_rows(x, measured)).unsqueeze(1)
         if self.has_gaps:
             x = torch.cat([x, measured.to(x.dtype).unsqueeze(1)], dim=1)
-        return self.layers(x)
+        half = self.training and self.precision != torch.float32
+        with torch.autocast(x.device.type, self.precision, enabled=half):
+            embedding = self.layers(x)
+        return embedding.float()
 
 
 class Conv2dBranch(nn.Module):

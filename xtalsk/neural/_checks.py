@@ -8,10 +8,12 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from xtalsk.neural._augment import check_augment
 from xtalsk.neural._loss import check_hierarchy_weights
+from xtalsk.neural._mixing import check_modality_dropout
 from xtalsk.neural._net import SCHEDULES
 from xtalsk.utils import check_device, check_option
 
 _COUNTS = ("hidden_size", "embedding_size", "n_filters", "max_epochs", "batch_size", "n_iter_no_change")
+PRECISIONS = ("float32", "bfloat16")
 
 
 def check_params(model):
@@ -26,8 +28,8 @@ def check_params(model):
         check_scalar(getattr(model, name), name, numbers.Integral, min_val=1)
     for name, high, boundaries in (
         ("dropout", 1, "left"),
-        ("modality_dropout", 1, "left"),
         ("block_loss", np.inf, "left"),
+        ("mixup", np.inf, "left"),
         ("label_smoothing", 1, "left"),
         ("learning_rate", np.inf, "neither"),
         ("weight_decay", np.inf, "left"),
@@ -35,14 +37,43 @@ def check_params(model):
     ):
         value = getattr(model, name)
         check_scalar(value, name, numbers.Real, min_val=0, max_val=high, include_boundaries=boundaries)
-    check_scalar(model.verbose, "verbose", numbers.Integral, min_val=0)
+    if model.weight_averaging is not None:
+        check_scalar(
+            model.weight_averaging,
+            "weight_averaging",
+            numbers.Real,
+            min_val=0,
+            max_val=1,
+            include_boundaries="left",
+        )
+    for name in ("verbose", "n_augment_predict", "n_residual"):
+        check_scalar(getattr(model, name), name, numbers.Integral, min_val=0)
     for name in ("early_stopping", "profile_vote"):
         check_option(name, getattr(model, name), (True, False))
     check_option("hierarchy", model.hierarchy, (None, "space_group"))
+    check_option("precision", model.precision, PRECISIONS)
     check_option("schedule", model.schedule, SCHEDULES)
     check_hierarchy_weights(model.hierarchy, model.hierarchy_weights)
     check_augment(model.augment)
+    check_modality_dropout(model.modality_dropout)
+    check_sampling(model.sampling)
     check_device(model.device)
+
+
+def check_sampling(sampling):
+    """Turn the parameter ``sampling`` into the power of the class frequencies that it divides by.
+
+    Raises
+    ------
+    ValueError
+        If it is neither None, "balanced" nor a number from 0 to 1.
+    """
+    power = sampling
+    if sampling is None or isinstance(sampling, str):
+        power = {None: 0.0, "balanced": 1.0}.get(sampling)
+    if not (isinstance(power, numbers.Real) and 0 <= power <= 1):
+        raise ValueError(f"sampling must be None, 'balanced' or a number from 0 to 1, got {sampling!r}")
+    return float(power)
 
 
 def name_rows(rows):

@@ -1,24 +1,28 @@
 """The network as a scikit-learn classifier."""
 
+import numbers
+
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from xtalsk.neural._batches import Batches, Rows, split_validation
-from xtalsk.neural._blocks import block_presence, find_blocks, measure_block
-from xtalsk.neural._checks import check_params, check_weights, name_rows, to_float32
-from xtalsk.neural._loss import level_index, sum_to_level
-from xtalsk.neural._net import KeepBest, LearningRate, device_for_prediction, make_net
-from xtalsk.symmetry import LEVELS, check_space_group
-from xtalsk.utils import check_device, check_option
+from xtalsk.neural._batches import Rows
+from xtalsk.neural._levels import LevelsMixin
+from xtalsk.neural._net import device_for_prediction
+from xtalsk.neural._training import (
+    ACCEPTED,
+    check_X,
+    fit_anew,
+    fit_more,
+    learn_batches,
+    learn_chunk,
+    start_stream,
+)
 
-_ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 
-
-class FusionClassifier(ClassifierMixin, BaseEstimator):
+class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     """Neural network that fuses several blocks of features, any of which may be missing.
 
     Columns named ``block__column`` form a block for each part before the ``__``; columns without it, or a
@@ -52,11 +56,15 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Outputs of each sub-network.
     n_filters : int, default=32
         Channels of the first convolution.
+    n_residual : int, default=0
+        Residual blocks of two convolutions, one after each of the last so many stages of a profile's
+        convolutions. It takes more data and time, and tells more crystals apart.
     dropout : float, default=0.2
         Probability with which a hidden unit is dropped in training.
-    modality_dropout : float, default=0.2
+    modality_dropout : float, (float, float) or dict of {block: either}, default=0.2
         Probability with which each block of a row is dropped in training, never all of a row. It teaches the
-        network to answer when a modality is missing.
+        network to answer when a modality is missing. (start, end) changes it evenly in the course of `fit`;
+        `partial_fit` takes the end. Blocks that a dict does not name are kept.
     block_loss : float, default=1.0
         Weight of the loss that each of several blocks gets for the answer it gives alone, next to the loss of
         the joint answer. Without it the easiest block, mostly chemistry, keeps the others from learning [3]_.
@@ -66,12 +74,26 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         is better than either.
     augment : None, float or dict, default=1.0
         Disturbance of profiles in training: a strength that multiplies the default amounts, or a dict of
-        amounts. ``"noise"`` and ``"background"`` are in standard deviations of the profile (defaults 0.05 and
-        0.3), ``"stretch"`` is the largest relative change of the axis (0.05), ``"jitter"`` the standard
-        deviation of the logarithm of a slowly varying factor (0.3). Stretching makes cells of other sizes
-        with the same symmetry, so that the network learns ratios of line positions rather than known cells;
-        use 0.005, as a calibration errs, where the labels depend on the size of the cell. Along an axis of
-        energies it is at most 0.002.
+        amounts, 0 for those not named. Each row draws its own, up to
+
+        - ``"noise"``, ``"background"``: standard deviation of noise and height of a smooth background, in
+          standard deviations of the profile (defaults 0.05 and 0.3);
+        - ``"stretch"``: relative change of the axis (0.05, along energies at most 0.002). It makes cells of
+          other sizes with the same symmetry, so that the network learns ratios of line positions rather than
+          known cells; use 0.005, as a calibration errs, where labels depend on the size of the cell;
+        - ``"jitter"``: standard deviation of the logarithm of a slowly varying factor (0.3).
+
+        These are 0 unless named; the first three are for square roots of intensities, as transformers give:
+
+        - ``"dose"``: relative counting noise of a bin of mean intensity; the variance grows with intensity;
+        - ``"impurity"``: share of another profile, stretched, as a foreign phase (not along energies);
+        - ``"broaden"``: standard deviation in bins of a blur of the lines;
+        - ``"peak_dropout"``: probability that each of three line-wide stretches is weakened to near zero;
+        - ``"masks"``: share of the axis, at the ends or in between, that counts as not measured;
+        - ``"shift"``: error of the zero in bins.
+    mixup : float, default=0.0
+        Above 0, each row is mixed in training, between sub-networks and classifier, with another that has the
+        same blocks, and learns both labels; the shares follow a beta distribution with this parameter [4]_.
     max_epochs : int, default=30
         Passes over the training data.
     batch_size : int, default=128
@@ -87,6 +109,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Share of the target spread evenly over the classes.
     class_weight : None, "balanced" or dict, default=None
         Weights of the classes, as everywhere in scikit-learn.
+    sampling : None, "balanced" or float, default=None
+        With a power from 0 to 1, the rows of an epoch, as many as ever, are drawn with chances of one over
+        this power of how many rows their class has; ``"balanced"`` is 1, all classes alike. None or 0 takes
+        each row once. In `partial_fit`, classes are counted in the rows of the call.
+    weight_averaging : None or float, default=None
+        Decay, below 1, of a moving average of the weights over training steps; validation and prediction use
+        the average. 0.99 averages some 100 steps.
     early_stopping : bool, default=False
         Whether to keep back rows for validation, stop when their loss no longer falls, and restore the best
         weights.
@@ -94,11 +123,16 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Share of the rows, or of the ``groups`` given to `fit`, kept back; at most 0.5.
     n_iter_no_change : int, default=10
         Epochs without a lower validation loss after which training stops.
+    n_augment_predict : int, default=0
+        Above 1, each profile is read at so many scales, evenly from 0.998 to 1.002, to predict, and the
+        logarithms of the probabilities are averaged. It needs no new training.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the convolutions of profiles in training. ``"bfloat16"`` is about twice as fast on
+        processors that have it.
     device : str, default="auto"
         ``"auto"`` takes a CUDA GPU where there is one; else ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``.
     random_state : int, RandomState or None, default=None
-        Drives the weights, the order of the rows, dropout, augmentation and the validation part. Torch's
-        global random numbers are left as they were.
+        Drives all that is random. Torch's global random numbers are left as they were.
     verbose : int, default=0
         1 prints a line each epoch.
 
@@ -119,7 +153,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     validation_indices_ : ndarray of int
         Rows that were kept back; only with early stopping.
     net_ : object
-        The network, in a private skorch net. It is kept on the CPU when pickled.
+        The network, in a private skorch net. It is pickled with all that training needs to go on, on the CPU.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, shape (n_features_in_,)
         Only if the training data had names.
@@ -130,6 +164,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     .. [2] L. N. Smith and N. Topin, "Super-convergence", arXiv:1708.07120 (2017).
     .. [3] W. Wang, D. Tran and M. Feiszli, "What makes training multi-modal classification networks hard?",
        CVPR (2020).
+    .. [4] V. Verma et al., "Manifold mixup", ICML (2019).
 
     Examples
     --------
@@ -163,11 +198,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         hidden_size=256,
         embedding_size=128,
         n_filters=32,
+        n_residual=0,
         dropout=0.2,
         modality_dropout=0.2,
         block_loss=1.0,
         profile_vote=True,
         augment=1.0,
+        mixup=0.0,
         max_epochs=30,
         batch_size=128,
         learning_rate=2e-3,
@@ -175,9 +212,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         schedule="one_cycle",
         label_smoothing=0.1,
         class_weight=None,
+        sampling=None,
+        weight_averaging=None,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
+        n_augment_predict=0,
+        precision="float32",
         device="auto",
         random_state=None,
         verbose=0,
@@ -188,11 +229,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.hidden_size = hidden_size
         self.embedding_size = embedding_size
         self.n_filters = n_filters
+        self.n_residual = n_residual
         self.dropout = dropout
         self.modality_dropout = modality_dropout
         self.block_loss = block_loss
         self.profile_vote = profile_vote
         self.augment = augment
+        self.mixup = mixup
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -200,9 +243,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.schedule = schedule
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
+        self.sampling = sampling
+        self.weight_averaging = weight_averaging
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.n_augment_predict = n_augment_predict
+        self.precision = precision
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -231,29 +278,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             If a parameter is out of range, if X holds infinities or a row without any block, if a label is
             no space group though the hierarchy asks for one, or if weights or groups do not fit.
         """
-        check_params(self)
-        X, y = self._check_X_y(X, y, reset=True)
-        random_state = check_random_state(self.random_state)
-        self._set_classes(np.unique(y))
-        weight = check_weights(sample_weight, self.class_weight, y, self.classes_)
-        target = np.searchsorted(self.classes_, y)
-        if not weight.sum() > 0:
-            raise ValueError("all weights are zero: sample_weight and class_weight leave nothing to learn")
-        weight *= len(weight) / weight.sum()
-        if groups is not None:
-            check_consistent_length(X, groups)
-        index, valid = None, None
-        if self.early_stopping:
-            index, kept_back = split_validation(target, groups, self.validation_fraction, random_state)
-            self.validation_indices_ = kept_back
-            valid = Rows(X, target, weight.astype(np.float32), kept_back)
-        train = Rows(X, target, weight.astype(np.float32), index)
-        self._start(X[train.index], random_state)
-        n_steps = self.max_epochs * len(Batches(train, self.batch_size))
-        callbacks = [LearningRate(self.schedule, self.learning_rate, n_steps)]
-        if self.early_stopping:
-            callbacks.append(KeepBest(self.n_iter_no_change))
-        self._train(train, valid, self.max_epochs, callbacks)
+        fit_anew(self, X, y, sample_weight, groups)
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -280,26 +305,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             As in `fit`; also if ``classes`` is missing in the first call or changes later, if a label is not
             among them, or if ``class_weight="balanced"``, which needs all the data at once.
         """
-        first = not hasattr(self, "net_")
-        check_params(self)
-        if self.class_weight == "balanced":
-            raise ValueError("class_weight='balanced' is not possible in partial_fit; give a dict of weights")
-        if first and classes is None:
-            raise ValueError("classes must be given in the first call of partial_fit")
-        X, y = self._check_X_y(X, y, reset=first)
-        if first:
-            self._set_classes(np.unique(classes))
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"classes {np.unique(classes)} are not those of the first call, {self.classes_}")
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(f"y contains labels that are not among classes: {unknown.tolist()}")
-        target = np.searchsorted(self.classes_, y)
-        weight = check_weights(sample_weight, self.class_weight, y, self.classes_)
-        if first:
-            self._start(X, check_random_state(self.random_state))
-        train = Rows(X, target, weight.astype(np.float32))
-        self._train(train, None, 1, [LearningRate("constant", self.learning_rate, 1)])
+        fit_more(self, X, y, classes, sample_weight)
         return self
 
     def predict_proba(self, X):
@@ -320,9 +326,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             If X holds infinities, a row without any block, or other columns than in training.
         """
         check_is_fitted(self)
-        X = self._check_X(validate_data(self, X, reset=False, **_ACCEPTED))
+        check_scalar(self.n_augment_predict, "n_augment_predict", numbers.Integral, min_val=0)
+        X = check_X(self, validate_data(self, X, reset=False, **ACCEPTED))
         self.net_.move_to(device_for_prediction(self.device))
-        scores = self.net_.forward(Rows(X)).numpy()
+        scores = self.net_.score(Rows(X), self.n_augment_predict)
         return softmax(scores.astype(np.float64), axis=1)
 
     def predict(self, X):
@@ -339,85 +346,18 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
 
-    def predict_level_proba(self, X, level):
-        """Probability of each class of a level of symmetry: the sum of those of its space groups.
+    def _start_stream(self, X, y, classes):
+        """Make the network from a sample of a stream, without training it."""
+        start_stream(self, X, y, classes)
+        return self
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        level : str
-            One of `xtalsk.symmetry.LEVELS`.
+    def _learn_batches(self, batches, n_steps=None, learning_rates=None):
+        """Train on batches of tensors; see `learn_batches`."""
+        return learn_batches(self, batches, n_steps, learning_rates)
 
-        Returns
-        -------
-        ndarray of shape (n_samples, n_labels)
-            In the order of ``level_classes_[level]``.
-
-        Raises
-        ------
-        ValueError
-            If the level is unknown or the classifier was trained without a hierarchy.
-        """
-        check_is_fitted(self)
-        if not self.level_classes_:
-            raise ValueError("levels need hierarchy='space_group', this classifier was trained without")
-        check_option("level", level, LEVELS)
-        labels, index = level_index(self.classes_, level)
-        return sum_to_level(self.predict_proba(X), index, len(labels))
-
-    def predict_level(self, X, level):
-        """Most probable class of a level of symmetry.
-
-        It may differ from the level of the most probable space group, where several less probable ones
-        share another class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        level : str
-            One of `xtalsk.symmetry.LEVELS`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        proba = self.predict_level_proba(X, level)
-        return self.level_classes_[level][proba.argmax(axis=1)]
-
-    def _check_X_y(self, X, y, reset):
-        X, y = validate_data(self, X, y, reset=reset, **_ACCEPTED)
-        check_classification_targets(y)
-        if self.hierarchy is not None:
-            y = check_space_group(y)
-        if reset:
-            names = getattr(self, "feature_names_in_", None)
-            self._blocks = find_blocks(names, self.n_features_in_, self.branches)
-            self.blocks_ = {block.name: block.kind for block in self._blocks}
-        return self._check_X(X), y
-
-    def _check_X(self, X):
-        X = to_float32(X, getattr(self, "feature_names_in_", None))
-        empty = np.flatnonzero(~block_presence(X, self._blocks).any(axis=1))
-        if len(empty):
-            raise ValueError(f"X: {name_rows(empty)}: every block is missing ({', '.join(self.blocks_)})")
-        return X
-
-    def _set_classes(self, classes):
-        self.classes_ = classes if self.hierarchy is None else check_space_group(classes)
-        levels = () if self.hierarchy is None else LEVELS
-        self.level_classes_ = {level: level_index(self.classes_, level)[0] for level in levels}
-
-    def _start(self, X, random_state):
-        self.net_ = make_net(self, [measure_block(block, X) for block in self._blocks])
-        self.net_.start(int(random_state.randint(2**31 - 1)), self.block_loss)
-        self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
-
-    def _train(self, train, valid, epochs, callbacks):
-        history = self.net_.move_to(check_device(self.device)).train(train, valid, epochs, callbacks)
-        self.n_iter_ += len(history)
-        self.loss_curve_ += history[:, "train_loss"]
-        if valid is not None:
-            self.validation_loss_curve_ += history[:, "valid_loss"]
+    def _learn(self, X, y, learning_rate, progress=1.0):
+        """Train on the rows of a tensor; see `learn_chunk`."""
+        return learn_chunk(self, X, y, learning_rate, progress)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -3,27 +3,9 @@
 import torch
 from torch import nn
 
-from xtalsk.neural._branches import Conv1dBranch, Conv2dBranch, DenseBranch
-
-
-def choose_kept(present, probability):
-    """Choose at random which of the present blocks of each row to keep.
-
-    Parameters
-    ----------
-    present : bool tensor of shape (n, n_blocks)
-    probability : float
-        With which a block is dropped. A row whose blocks would all go keeps one of them, each with the same
-        chance.
-
-    Returns
-    -------
-    bool tensor of shape (n, n_blocks)
-    """
-    kept = present & (torch.rand(present.shape, device=present.device) >= probability)
-    lot = torch.where(present, torch.rand(present.shape, device=present.device), -1.0)
-    one = nn.functional.one_hot(lot.argmax(1), present.shape[1]).bool() & present
-    return torch.where(kept.any(1, keepdim=True), kept, one)
+from xtalsk.neural._augment import stretch
+from xtalsk.neural._branches import Conv1dBranch, Conv2dBranch, DenseBranch, scale_rows
+from xtalsk.neural._mixing import choose_kept, draw_mix, mix_rows
 
 
 class FusionModule(nn.Module):
@@ -43,7 +25,11 @@ class FusionModule(nn.Module):
     n_classes : int
     hidden_size, embedding_size, n_filters : int
         Units of the hidden layers, of each block's embedding, and channels of the first convolution.
-    dropout, modality_dropout : float
+    dropout : float
+    modality_dropout : ndarray of shape (2, n_blocks)
+        Probability of each block at the beginning and at the end of training.
+    mixup : float
+        Parameter of the beta distribution of `draw_mix`; 0 mixes nothing.
     augment : dict
         Amounts for `ProfileAugment`.
     profile_vote : bool
@@ -64,13 +50,19 @@ class FusionModule(nn.Module):
         hidden_size,
         embedding_size,
         n_filters,
+        n_residual,
+        precision,
         dropout,
         modality_dropout,
+        mixup,
         augment,
         profile_vote,
     ):
         super().__init__()
-        self.modality_dropout = modality_dropout
+        self.progress = 1.0  # share of training that is done
+        self.drops_blocks, self.mixup = bool(modality_dropout.any()), mixup
+        self.register_buffer("dropout_range", torch.as_tensor(modality_dropout), persistent=False)
+        self.first_bins = {i: block.first for i, block in enumerate(blocks) if block.kind == "conv1d"}
         self.embedding_size = embedding_size
         self.branches = nn.ModuleList()
         for i, block in enumerate(blocks):
@@ -78,7 +70,9 @@ class FusionModule(nn.Module):
             if block.kind == "dense":
                 branch = DenseBranch(block, hidden_size, embedding_size, dropout)
             elif block.kind == "conv1d":
-                branch = Conv1dBranch(block, n_filters, embedding_size, dropout, augment)
+                branch = Conv1dBranch(
+                    block, n_filters, embedding_size, dropout, augment, n_residual, precision
+                )
             else:
                 branch = Conv2dBranch(block, n_filters, embedding_size, dropout)
             self.branches.append(nn.Sequential(branch, nn.LayerNorm(embedding_size)))
@@ -95,28 +89,47 @@ class FusionModule(nn.Module):
             nn.Linear(hidden_size, n_classes),
         )
 
-    def forward(self, X):
+    def forward(self, X, scale=1.0):
         """Map (n, n_features), NaN where missing, to class scores (n, n_classes): votes put together.
 
         In training return the joint scores without the votes, the scores of each block alone and, as
-        (n, n_blocks), which blocks each row has.
+        (n, n_blocks), which blocks each row has; with mixup also the share that each row kept of itself and
+        the row that the rest came from. Otherwise ``scale`` reads profiles at so many times the position.
         """
         inputs = [X[:, getattr(self, f"columns_{i}")] for i in range(len(self.branches))]
+        if scale != 1:
+            inputs = [self._reread(i, x, scale) for i, x in enumerate(inputs)]
         present = torch.stack([~torch.isnan(x).all(1) for x in inputs], dim=1)
+        complete = present.all(0).tolist()
         embeddings = [
-            self._embed(branch, x, here)
-            for branch, x, here in zip(self.branches, inputs, present.T, strict=True)
+            branch(x) if all_rows else self._embed(branch, x, here)
+            for branch, x, here, all_rows in zip(self.branches, inputs, present.T, complete, strict=True)
         ]
+        if not self.training:
+            return self._vote(self._join(embeddings, present), embeddings, present)
+        mix = draw_mix(present, self.mixup) if self.mixup else ()
+        if mix:
+            embeddings = [mix_rows(e, *mix) for e in embeddings]
         kept = present
-        if self.training and self.modality_dropout > 0:
-            kept = choose_kept(present, self.modality_dropout)
+        if self.drops_blocks:
+            kept = choose_kept(present, torch.lerp(*self.dropout_range, self.progress))
+        scores = self._join(embeddings, kept)
+        alone = [head(embeddings[i]) for i, head in enumerate(self.block_heads)]
+        return scores, alone, present, *mix
+
+    def _join(self, embeddings, kept):
+        """Scores of the joint classifier, which sees the blocks that are kept."""
         joined = [e * keep[:, None] for e, keep in zip(embeddings, kept.T, strict=True)]
         joined = self.norm(torch.cat(joined, dim=1))
-        scores = self.head(torch.cat([joined, kept.to(joined.dtype)], dim=1))
-        if not self.training:
-            return self._vote(scores, embeddings, present)
-        alone = [head(embeddings[i]) for i, head in enumerate(self.block_heads)]
-        return scores, alone, present
+        return self.head(torch.cat([joined, kept.to(joined.dtype)], dim=1))
+
+    def _reread(self, i, x, scale):
+        """Profiles at ``scale`` times the position; other blocks as they are."""
+        if i not in self.first_bins:
+            return x
+        factors = x.new_full((len(x), 1), scale)
+        x, measured = stretch(scale_rows(x), ~torch.isnan(x), factors, self.first_bins[i])
+        return torch.where(measured, x, torch.nan)
 
     def _vote(self, scores, embeddings, present):
         """Mean log-probability of the joint classifier and of each profile or image that was measured."""
@@ -128,8 +141,6 @@ class FusionModule(nn.Module):
 
     def _embed(self, branch, x, here):
         """Embed the rows that have the block; the others get zeros."""
-        if here.all():
-            return branch(x)
         out = x.new_zeros(len(x), self.embedding_size)
         if here.any():
             out[here] = branch(x[here])

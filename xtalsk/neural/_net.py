@@ -11,10 +11,13 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.history import History
+from skorch.utils import to_tensor
 
 from xtalsk.neural._augment import check_augment
+from xtalsk.neural._averaging import WeightAverage
 from xtalsk.neural._batches import Batches
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
+from xtalsk.neural._mixing import dropout_range
 from xtalsk.neural._module import FusionModule
 from xtalsk.utils import check_device
 
@@ -23,6 +26,7 @@ SCHEDULES = ("one_cycle", "cosine", "constant")
 _PREDICT_ROWS = 1024
 _WARM_UP = 0.25  # share of the steps of "one_cycle" in which the learning rate rises
 _START = 0.04  # of the learning rate, at the first step of "one_cycle"
+_SCALE = 0.002  # largest change of scale at which a profile is read again to predict
 _SEED_LOCK = threading.RLock()
 
 
@@ -68,9 +72,17 @@ class _TrainingDone(Exception):
 
 
 class LearningRate(Callback):
-    """Set the learning rate before each batch."""
+    """Set the learning rate, and how far training is, before each batch.
 
-    def __init__(self, schedule, learning_rate, n_steps):
+    Parameters
+    ----------
+    schedule : str
+    learning_rate : float
+    n_steps : int or None
+        Steps of the whole training; None is one without an end, at a constant rate.
+    """
+
+    def __init__(self, schedule, learning_rate, n_steps=None):
         self.schedule, self.learning_rate, self.n_steps = schedule, learning_rate, n_steps
 
     def on_train_begin(self, net, **kwargs):
@@ -80,10 +92,15 @@ class LearningRate(Callback):
     def on_batch_begin(self, net, training=False, **kwargs):
         """Set the learning rate of the coming step."""
         if training:
-            rate = self.learning_rate * schedule_factor(self.schedule, self.step_ / self.n_steps)
-            for group in net.optimizer_.param_groups:
-                group["lr"] = rate
+            net.set_step(*self.at(self.step_))
             self.step_ += 1
+
+    def at(self, step):
+        """Learning rate of a step, counted from 0, and the share of training that is done before it."""
+        if self.n_steps is None:
+            return self.learning_rate, 1.0
+        progress = min(step / self.n_steps, 1.0)
+        return self.learning_rate * schedule_factor(self.schedule, progress), progress
 
 
 class KeepBest(Callback):
@@ -101,13 +118,14 @@ class KeepBest(Callback):
         epoch, loss = len(net.history), net.history[-1, "valid_loss"]
         if loss < self.best_loss_ or self.best_state_ is None:
             self.best_loss_, self.best_epoch_ = loss, epoch
-            self.best_state_ = copy.deepcopy(net.module_.state_dict())
+            self.best_state_ = copy.deepcopy([module.state_dict() for module in net.all_weights()])
         elif epoch - self.best_epoch_ >= self.n_iter_no_change:
             raise _TrainingDone
 
     def on_train_end(self, net, **kwargs):
         """Restore the best weights."""
-        net.module_.load_state_dict(self.best_state_)
+        for module, state in zip(net.all_weights(), self.best_state_, strict=True):
+            module.load_state_dict(state)
         self.best_state_ = None
 
 
@@ -118,13 +136,50 @@ class FusionNet(NeuralNet):
     its number, so that training in one go and epoch by epoch see the same random numbers.
     """
 
-    def start(self, seed, block_loss):
+    def start(self, seed, block_loss, weight_averaging=None):
         """Make the network, with weights drawn from ``seed``."""
-        self.seed, self.block_loss, self.n_epochs_ = seed, block_loss, 0
+        self.seed, self.block_loss, self.n_epochs_, self.n_steps_ = seed, block_loss, 0, 0
         device = torch.device(self.device)
         with own_random_numbers(device):
             seed_torch(device, seed)
-            return self.initialize()
+            self.initialize()
+        self.average_ = None
+        if weight_averaging is not None:
+            self.average_ = WeightAverage(self.module_, weight_averaging)
+        return self
+
+    def all_weights(self):
+        """List the network that is trained and, last, the one that predicts, if it is another."""
+        return [self.module_] + ([] if self.average_ is None else [self.average_.module])
+
+    def infer(self, x, **kwargs):
+        """Scores of a batch; those of the averaged weights unless the network is being trained."""
+        module = self.module_ if self.module_.training else self.all_weights()[-1]
+        return module(to_tensor(x, device=self.device), **kwargs)
+
+    def score(self, rows, n_scales=0):
+        """Scores of rows on the CPU, the mean over profiles read at some scales within 0.2%.
+
+        Parameters
+        ----------
+        rows : Rows
+        n_scales : int
+            The scales are spread evenly about 1; 0 or 1 reads them as they are.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_classes)
+            Logarithms of probabilities but for a constant of the row.
+        """
+        if n_scales < 2:
+            return self.forward(rows).numpy()
+        self._set_training(False)
+        out = []
+        with torch.no_grad():
+            for X, _ in self.get_iterator(rows):
+                copies = [self.infer(X, scale=1 + _SCALE * t) for t in np.linspace(-1, 1, n_scales)]
+                out.append(torch.stack(copies).mean(0).cpu())
+        return torch.cat(out).numpy()
 
     def get_dataset(self, X, y=None):
         """Pass `Rows` through."""
@@ -136,13 +191,63 @@ class FusionNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Weighted loss of a batch; in training plus ``block_loss`` times that of each block alone."""
+        target, weight = to_tensor(y_true, device=self.device)
         if not training:
-            return self.criterion_(y_pred, *y_true)
-        (scores, alone, present), (target, weight) = y_pred, y_true
-        loss = self.criterion_(scores, target, weight)
+            return self.criterion_(y_pred, target, weight)
+        scores, alone, present, *mix = y_pred
+        loss = self._mixed_loss(scores, target, weight, *mix)
         for i, block_scores in enumerate(alone):
-            loss = loss + self.block_loss * self.criterion_(block_scores, target, weight * present[:, i])
+            loss = loss + self.block_loss * self._mixed_loss(
+                block_scores, target, weight * present[:, i], *mix
+            )
         return loss
+
+    def _mixed_loss(self, scores, target, weight, share=None, partner=None):
+        """Loss for the target of each row and, by what it has of another row, for the other's."""
+        if share is None:
+            return self.criterion_(scores, target, weight)
+        own = self.criterion_(scores, target, weight * share)
+        return own + self.criterion_(scores, target[partner], weight[partner] * (1 - share))
+
+    def train_step(self, batch, **kwargs):
+        """Make one step and let the averaged weights follow."""
+        step = super().train_step(batch, **kwargs)
+        self.n_steps_ += 1
+        if self.average_ is not None:
+            self.average_.update(self.module_)
+        return step
+
+    def set_step(self, learning_rate, progress):
+        """Set the learning rate of the coming steps and the share of training that is done."""
+        self.module_.progress = progress
+        for group in self.optimizer_.param_groups:
+            group["lr"] = learning_rate
+
+    def learn(self, batches, at):
+        """Make a step with each of some batches of tensors, without waiting for the device in between.
+
+        Each step is seeded from ``seed`` and the number of steps before it, so that the numbers do not depend
+        on how a stream is cut into calls.
+
+        Parameters
+        ----------
+        batches : iterable of (X, target, weight)
+            Tensors of shapes (n, n_features), (n,) and (n,), best on the device of the network.
+        at : callable
+            From the number of steps done to the learning rate and the share of training that is done.
+
+        Returns
+        -------
+        tensor of shape (n_batches,)
+            Loss of each step.
+        """
+        device, losses = torch.device(self.device), []
+        for X, target, weight in batches:
+            self.set_step(*at(self.n_steps_))
+            with own_random_numbers(device):
+                seed_torch(device, self.seed, 0, self.n_steps_ + 1)
+                losses.append(self.train_step((X, (target, weight)))["loss"].detach())
+        return torch.stack(losses).cpu() if losses else torch.empty(0)
 
     def on_epoch_begin(self, net, **kwargs):
         """Seed the epoch."""
@@ -187,6 +292,8 @@ class FusionNet(NeuralNet):
         self.device = str(device)
         self.module_.to(device)
         self.criterion_.to(device)
+        if self.average_ is not None:
+            self.average_.module.to(device)
         for state in self.optimizer_.state.values():
             for name, value in state.items():
                 if isinstance(value, torch.Tensor) and value.ndim:
@@ -197,7 +304,7 @@ class FusionNet(NeuralNet):
         """Keep everything on the CPU, so that any machine can load it; the estimator moves it back."""
         if torch.device(self.device).type == "cpu":
             return self.__dict__.copy()
-        names = ("module_", "criterion_", "optimizer_")
+        names = ("module_", "criterion_", "optimizer_", "average_")
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.__dict__.update(copy.deepcopy({name: self.__dict__[name] for name in names}))
@@ -223,8 +330,13 @@ def make_net(model, blocks):
         module__hidden_size=model.hidden_size,
         module__embedding_size=model.embedding_size,
         module__n_filters=model.n_filters,
+        module__n_residual=model.n_residual,
+        module__precision=getattr(torch, model.precision),
         module__dropout=model.dropout,
-        module__modality_dropout=model.modality_dropout,
+        module__modality_dropout=dropout_range(
+            model.modality_dropout, [block.name for block in blocks], model.branches or ()
+        ),
+        module__mixup=float(model.mixup),
         module__augment=check_augment(model.augment),
         module__profile_vote=model.profile_vote and model.block_loss > 0,
         criterion=LevelsLoss,
