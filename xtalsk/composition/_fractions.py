@@ -132,7 +132,13 @@ class _ElementTransformer(CellTransformer):
         return np.where(np.isnan(cell.amounts), np.nan, check_composition(cell.amounts))
 
     def _features(self, cells):
-        fractions = np.stack(cells)
+        return self._from_measured(np.stack(cells))
+
+    def _batched(self, _):
+        """Make the function that turns atomic fractions, an array (n, 98), into features."""
+        return self._from_measured
+
+    def _from_measured(self, fractions):
         if not self._keeps_unmeasured:
             fractions = np.nan_to_num(fractions, nan=0.0)
         return self._from_fractions(fractions)

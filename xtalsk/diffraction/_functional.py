@@ -109,6 +109,25 @@ def bin_mean(q, intensity, edges):
     return torch.where(covered > 0.5 * edges.diff(), total / covered, torch.nan)
 
 
+def bin_operator(q, edges):
+    """Matrix that takes scans on one axis to what `bin_mean` makes of them.
+
+    Parameters
+    ----------
+    q : float64 Tensor of shape (m,)
+        Increasing.
+    edges : float64 Tensor of shape (n_bins + 1,)
+
+    Returns
+    -------
+    float64 Tensor of shape (m, n_bins)
+        NaN in the columns of bins of which less than half is covered.
+    """
+    rows = torch.arange(len(q), device=q.device).split(256)
+    units = (F.one_hot(some, len(q)).to(q) for some in rows)
+    return torch.cat([bin_mean(q.expand(len(unit), -1).contiguous(), unit, edges) for unit in units])
+
+
 def smooth_profiles(profiles, sigma):
     """Gaussian-weighted mean along the bins, ``sigma`` in bins; NaN is left out and stays."""
     seen = ~profiles.isnan()

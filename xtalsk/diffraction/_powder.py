@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from sklearn.utils import check_scalar
 
-from xtalsk.diffraction._functional import bin_edges, bin_mean, condition, smooth_profiles, two_theta_to_q
+from xtalsk.diffraction._functional import (
+    bin_edges,
+    bin_mean,
+    bin_operator,
+    condition,
+    smooth_profiles,
+    two_theta_to_q,
+)
 from xtalsk.diffraction._radial import axis_names, check_background, check_q_grid
 from xtalsk.io import Profile, read_profile
 from xtalsk.utils import CellTransformer, check_option
@@ -147,16 +154,25 @@ class PowderProfile(CellTransformer):
 
     def _features(self, cells):
         out = np.empty((len(cells), self.n_bins), dtype=np.float32)
-        width = check_background(self.background, self.q_range, self.n_bins, self.background_width)
-        per_bin = self.n_bins / (self.q_range[1] - self.q_range[0])
         for members in batches(cells):
             q = torch.from_numpy(np.stack([profile_q(cells[i]) for i in members]))
             intensity = np.stack([np.asarray(cells[i].intensity, dtype=np.float64) for i in members])
             profiles = bin_mean(q, torch.from_numpy(intensity), bin_edges(self.n_bins, self.q_range, q))
-            if self.smoothing:
-                profiles = smooth_profiles(profiles, self.smoothing * per_bin)
-            out[members] = condition(profiles, width, self.scale).numpy()
+            out[members] = self._from_binned(profiles).numpy()
         return out
+
+    def _from_binned(self, profiles):
+        """Finish a batch of scans that are on the grid already, a tensor of shape (n, n_bins)."""
+        if self.smoothing:
+            per_bin = self.n_bins / (self.q_range[1] - self.q_range[0])
+            profiles = smooth_profiles(profiles, self.smoothing * per_bin)
+        width = check_background(self.background, self.q_range, self.n_bins, self.background_width)
+        return condition(profiles, width, self.scale)
+
+    def _batched(self, q):
+        """Make the function that turns scans on one axis, a tensor (n, n_points), into features."""
+        binned = bin_operator(q, bin_edges(self.n_bins, self.q_range, q)).float()
+        return lambda intensity: self._from_binned(intensity.float() @ binned)
 
     def _feature_names(self):
         return axis_names("q", self.q_)

@@ -216,31 +216,46 @@ class RadialProfile(CellTransformer):
             Centres, ellipticities and valid pixels.
         """
         images = torch.from_numpy(np.stack([np.asarray(c.data, dtype=np.float32) for c in cells]))
+        carried = [c.center or (np.nan, np.nan) for c in cells]
+        return self._locate(images, torch.tensor(carried, dtype=torch.float32))
+
+    def _locate(self, images, carried):
+        """Images without NaN and their geometry; ``carried`` are the centres they came with, or NaN."""
         valid = ~images.isnan()
         if self.mask is not None:
-            valid &= ~torch.from_numpy(np.asarray(self.mask, dtype=bool))
+            valid &= ~torch.from_numpy(np.asarray(self.mask, dtype=bool)).to(images.device)
         images = images.nan_to_num(0.0)
-        h, w = images.shape[1:]
-        missing = (np.nan, np.nan)
-        given = {
-            "auto": [c.center or missing for c in cells],
-            "find": [missing] * len(cells),
-            "image": [((h - 1) / 2, (w - 1) / 2)] * len(cells),
-        }[self.center]
-        center = torch.tensor(given, dtype=torch.float32)
+        center = torch.full_like(carried, torch.nan) if self.center == "find" else carried
+        if self.center == "image":
+            h, w = images.shape[1:]
+            center = torch.tensor([(h - 1) / 2, (w - 1) / 2]).to(carried).expand_as(carried)
         return images, find_geometry(images, valid, center, self.ellipticity == "auto", self.max_offset)
 
     def _features(self, cells):
         out = np.empty((len(cells), self.n_bins), dtype=np.float32)
-        width = check_background(self.background, self.q_range, self.n_bins, self.background_width)
         for members in batches(cells):
             batch = [cells[i] for i in members]
             images, geometry = self.find_geometry(batch)
-            edges = bin_edges(self.n_bins, self.q_range, images)
             size = torch.tensor([c.pixel_size for c in batch])
-            profiles = radial_mean(images, geometry, size, edges)
-            out[members] = condition(profiles, width, self.scale).numpy()
+            out[members] = self._from_located(images, geometry, size).numpy()
         return out
+
+    def _from_located(self, images, geometry, pixel_size):
+        """Finish a batch of images of which the geometry is known; a tensor of shape (n, n_bins)."""
+        edges = bin_edges(self.n_bins, self.q_range, images)
+        profiles = radial_mean(images, geometry, pixel_size, edges)
+        width = check_background(self.background, self.q_range, self.n_bins, self.background_width)
+        return condition(profiles, width, self.scale)
+
+    def _batched(self, pixel_size):
+        """Make the function that turns images of one pixel size, a tensor (n, h, w), into features."""
+
+        def featurise(images):
+            carried = images.new_full((len(images), 2), torch.nan)
+            size = images.new_full((len(images),), pixel_size)
+            return self._from_located(*self._locate(images, carried), size)
+
+        return featurise
 
     def _feature_names(self):
         return axis_names("q", self.q_)

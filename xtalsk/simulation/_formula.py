@@ -103,6 +103,26 @@ def measured_formulas(
     >>> measured_formulas(CrystalSet.from_pymatgen([salt]), relative_error=0, absolute_error=0)
     ['Na50Cl50']
     """
+    rng = check_random_state(random_state)
+    fractions = atomic_fractions(crystals.formulas)
+    noisy = measured_fractions(
+        fractions if rows is None else fractions[rows],
+        rng,
+        relative_error=relative_error,
+        absolute_error=absolute_error,
+        detection_limit=detection_limit,
+        invisible=invisible,
+    )
+    return [_write(row) if row.any() else None for row in 100 * noisy]
+
+
+def measured_fractions(
+    fractions, rng, *, relative_error=0.1, absolute_error=0.005, detection_limit=0.01, invisible=("H",)
+):
+    """Atomic fractions (n, 98) as a measurement would give them, see `measured_formulas`.
+
+    A row in which no element was seen is all 0.
+    """
     for name, value in (
         ("relative_error", relative_error),
         ("absolute_error", absolute_error),
@@ -110,16 +130,14 @@ def measured_formulas(
     ):
         if not 0 <= value < 1:
             raise ValueError(f"{name} must be from 0 to below 1, got {value!r}")
-    rng = check_random_state(random_state)
-    fractions = atomic_fractions(crystals.formulas)
+    fractions = fractions.copy()
     fractions[:, [check_symbol(symbol) - 1 for symbol in invisible]] = 0
-    fractions = _normalise(fractions if rows is None else fractions[rows])
+    fractions = _normalise(fractions)
     noisy = fractions * np.exp(relative_error * rng.standard_normal(fractions.shape))
     noisy += absolute_error * rng.standard_normal(fractions.shape) * (fractions > 0)
     noisy = _normalise(noisy.clip(min=0))
     noisy[noisy < max(detection_limit, 5e-5)] = 0  # two decimals of a percent are written
-    percent = 100 * _normalise(noisy)
-    return [_write(row) if row.any() else None for row in percent]
+    return _normalise(noisy)
 
 
 def _normalise(fractions):

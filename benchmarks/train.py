@@ -1,0 +1,173 @@
+"""Train the published pipelines on simulated measurements.
+
+``python benchmarks/train.py --modality powder --chemistry --out benchmarks/models/powder_chemistry.joblib``
+trains on the GPU where there is one. It writes FILE.checkpoint every few minutes and goes on from there when
+it is run again with the same arguments. Beside the model stands a JSON file with the number of patterns, the
+time and the conditions. Measured patterns play no part in it; ``--watch FILE.npz`` prints how well a file of
+measured patterns (see bench_measured.py) is named whenever a checkpoint is written.
+
+Crystals are those of AMCSD, random ones with the same share of space groups and, with ``--materials-project
+FOLDER``, those of the Materials Project.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from _materials_project import load_materials_project
+from _training import FORMULAS, crystal_weights, make_blocks, powder_conditions, ring_conditions
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import xtalsk
+from xtalsk import CrystalSet, FusionClassifier, load_amcsd, make_random_crystals
+from xtalsk.metrics import level_scores
+from xtalsk.streaming import SpecimenStream, fit_stream
+
+SHARES = {"amcsd": 0.55, "materials_project": 0.27, "random": 0.18}
+"""How often a specimen is a crystal of each source."""
+
+MODEL = {
+    "hierarchy": "space_group",
+    "n_filters": 32,
+    "n_residual": 2,
+    "embedding_size": 192,
+    "hidden_size": 384,
+    "modality_dropout": 0.1,
+    "dropout": 0.1,
+    "label_smoothing": 0.05,
+    "batch_size": 256,
+    "learning_rate": 3e-3,
+    "weight_averaging": 0.999,
+    "precision": "bfloat16",
+    "augment": {
+        "noise": 0.02,
+        "background": 0.1,
+        "stretch": 0.02,
+        "jitter": 0.15,
+        "shift": 0.5,
+        "broaden": 1.0,
+        "impurity": 0.1,
+        "masks": 0.1,
+    },
+    "random_state": 0,
+}
+
+
+WATCHED = ("crystal_system_accuracy", "space_group_accuracy", "space_group_top5")
+
+
+def load_crystals(folder, cache, n_random):
+    """Crystals of all sources, how often each is drawn, and how many there are of each."""
+    sets = {"amcsd": load_amcsd()}
+    if folder is not None:
+        sets["materials_project"] = load_materials_project(folder, cache=cache)
+    if n_random:
+        numbers = np.random.default_rng(0).choice(sets["amcsd"].space_groups, n_random)
+        sets["random"] = make_random_crystals(np.sort(numbers), random_state=0, verbose=1)
+    weights = [SHARES[name] * w / w.sum() for name, w in ((n, crystal_weights(c)) for n, c in sets.items())]
+    counts = {name: len(crystals) for name, crystals in sets.items()}
+    return CrystalSet.concatenate(list(sets.values())), np.concatenate(weights), counts
+
+
+def make_stream(modality, chemistry, crystals, weights, options):
+    """Endless specimens of a modality."""
+    made, shares = powder_conditions() if modality == "powder" else ring_conditions()
+    return SpecimenStream(
+        crystals,
+        make_blocks(modality, chemistry),
+        conditions={modality: made},
+        shares={modality: shares},
+        weights=weights,
+        formula_params=FORMULAS,
+        missing={modality: 0.05, "formula": 0.35} if chemistry else None,
+        chunk_size=options.chunk_size,
+        device=options.device,
+        random_state=options.seed,
+        verbose=1,
+    )
+
+
+def watcher(path, features):
+    """Make a callback that prints the scores on measured powder patterns."""
+    if path is None:
+        return None
+    from bench_measured import measured_specimens
+
+    X, y = measured_specimens(path)
+    X["formula"] = None
+    table = features.transform(X)
+    start = time.perf_counter()
+
+    def watch(model, n_rendered):
+        scores = level_scores(y, model.predict_proba(table), model.classes_, hierarchy="space_group")
+        told = [f"{name} {scores[name]:.3f}" for name in WATCHED]
+        print(f"{n_rendered} specimens, {time.perf_counter() - start:.0f} s:", *told, flush=True)
+
+    return watch
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--modality", choices=("powder", "rings"), required=True)
+    parser.add_argument("--chemistry", action="store_true", help="composition too, which may be missing")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .joblib file")
+    parser.add_argument(
+        "--n-specimens", type=int, help="to render; by default 30 million on a GPU, else 600,000"
+    )
+    parser.add_argument("--n-uses", type=int, help="uses of each; by default 1 on a GPU, else 3 (rings 20)")
+    parser.add_argument("--chunk-size", type=int, default=2048)
+    parser.add_argument("--materials-project", metavar="FOLDER", help="with mp_a.csv.gz and so on")
+    parser.add_argument("--cache", metavar="NPZ", help="where the read Materials Project is kept")
+    parser.add_argument("--n-random", type=int, default=20_000, help="random crystals")
+    parser.add_argument(
+        "--watch", metavar="NPZ", help="measured powder patterns to look at, not to learn from"
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    on_gpu = options.device.startswith("cuda") or (options.device == "auto" and torch.cuda.is_available())
+    n_specimens = options.n_specimens or (30_000_000 if on_gpu else 600_000)
+    n_uses = options.n_uses or (1 if on_gpu else 3 if options.modality == "powder" else 20)
+
+    start = time.perf_counter()
+    crystals, weights, counts = load_crystals(options.materials_project, options.cache, options.n_random)
+    stream = make_stream(options.modality, options.chemistry, crystals, weights, options)
+    model = FusionClassifier(**MODEL, device=options.device)
+    model = fit_stream(
+        model,
+        stream,
+        n_specimens,
+        n_uses=n_uses,
+        checkpoint=f"{options.out}.checkpoint",
+        callback=watcher(options.watch if options.modality == "powder" else None, stream.features_),
+        verbose=1,
+    )
+    columns = FunctionTransformer(pd.DataFrame.reindex, kw_args={"columns": stream.columns_})
+    joblib.dump(make_pipeline(columns, stream.features_, model), options.out, compress=9)
+    made, shares = powder_conditions() if options.modality == "powder" else ring_conditions()
+    card = {
+        "pipeline": options.out.name,
+        "xtalsk": xtalsk.__version__,
+        "modality": options.modality,
+        "chemistry": options.chemistry,
+        "n_specimens": n_specimens,
+        "n_uses": n_uses,
+        "seconds_of_last_run": round(time.perf_counter() - start),
+        "device": str(stream.device),
+        "crystals": counts,
+        "source_shares": SHARES,
+        "model": {k: v for k, v in MODEL.items() if k != "random_state"},
+        "formula_params": FORMULAS,
+        "conditions": [{"share": s, "conditions": repr(c)} for s, c in zip(shares, made, strict=True)],
+    }
+    options.out.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Endless specimens: the same arithmetic as the transformers, repeatable chunks, training that resumes."""
+
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.pipeline import make_pipeline
+
+from xtalsk import (
+    BrokenEntryWarning,
+    DiffractionImage,
+    ElementFractions,
+    ElementPresence,
+    FusionClassifier,
+    PeakHistogram,
+    PowderConditions,
+    PowderProfile,
+    Profile,
+    RadialProfile,
+    RankedElements,
+    RingConditions,
+    load_amcsd,
+    make_features,
+)
+from xtalsk.streaming import SpecimenStream, fit_stream
+
+CONDITIONS = PowderConditions(two_theta=(10, 80, 0.05), peak_counts=1e3)
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    return load_amcsd()[:30]
+
+
+def make_stream(crystals, chemistry=True, **options):
+    blocks = {"diffraction": ("powder", PowderProfile(n_bins=128, q_range=(0.05, 0.85)))}
+    if chemistry:
+        blocks |= {"fractions": ("formula", ElementFractions()), "presence": ("formula", ElementPresence())}
+    options = {"conditions": {"powder": CONDITIONS}, "chunk_size": 64, "random_state": 0} | options
+    return SpecimenStream(crystals, make_features(**blocks), **options)
+
+
+def test_powder_features_are_those_of_the_transformer():
+    rng = np.random.default_rng(0)
+    axis = np.arange(10, 80, 0.05)
+    counts = rng.poisson(50 + 500 * np.exp(-(((axis - 30) / 0.2) ** 2)), size=(3, len(axis)))
+    powder = PowderProfile(n_bins=200, smoothing=0.002).fit([None])
+    cells = [Profile(c, two_theta=axis, wavelength=1.54) for c in counts]
+    q = torch.from_numpy(2 * np.sin(np.radians(axis / 2)) / 1.54)
+    made = powder._batched(q)(torch.from_numpy(counts).float()).numpy()
+    np.testing.assert_allclose(made, powder.transform(cells), atol=2e-3)
+    assert np.isnan(made).any()
+    assert not np.isnan(made).all()
+
+
+def test_ring_features_are_those_of_the_transformer():
+    y, x = np.mgrid[:64, :64]
+    q = np.hypot(y - 30.3, x - 32.6) * 0.03
+    images = np.random.default_rng(0).poisson(
+        [300 * np.exp(-(((q - r) / 0.04) ** 2)) + 20 for r in (0.3, 0.5)]
+    )
+    radial = RadialProfile(n_bins=64).fit([None])
+    cells = [DiffractionImage(image, pixel_size=0.03) for image in images]
+    made = radial._batched(0.03)(torch.from_numpy(images).float()).numpy()
+    np.testing.assert_allclose(made, radial.transform(cells), atol=1e-5)
+
+
+def test_chemistry_features_are_those_of_the_transformers(crystals):
+    exact = {"relative_error": 0.0, "absolute_error": 0.0, "detection_limit": 0.0, "invisible": ()}
+    features = make_features(fractions=("formula", ElementFractions()), ranked=("formula", RankedElements()))
+    X, y = SpecimenStream(crystals, features, formula_params=exact, chunk_size=40, random_state=1).chunk(0)
+    table = pd.DataFrame({"formula": crystals.formulas.astype(object)})
+    known = features.fit_transform(table).to_numpy()
+    for row, label in zip(X.numpy(), y, strict=True):
+        apart = np.nanmax(np.abs(known - row), axis=1)
+        assert apart.min() < 1e-3
+        assert crystals.space_groups[apart.argmin()] == label
+
+
+def test_chunks_repeat_and_differ(crystals):
+    stream = make_stream(crystals)
+    (X0, y0), (X1, y1) = stream.chunk(0), stream.chunk(1)
+    again, labels = make_stream(crystals).chunk(0)
+    assert torch.equal(X0.nan_to_num(-1), again.nan_to_num(-1))
+    assert (labels == y0).all()
+    assert not torch.equal(X0.nan_to_num(-1), X1.nan_to_num(-1))
+    assert (y0 != y1).any()
+
+
+def test_several_conditions_are_mixed(crystals):
+    short = PowderConditions(two_theta=(20, 60, 0.05), peak_counts=1e3)
+    options = {"conditions": {"powder": [CONDITIONS, short]}, "chunk_size": 1024}
+    stream = make_stream(crystals, chemistry=False, **options)
+    covered = (~stream.chunk(0)[0].isnan()).sum(1)
+    assert len(covered.unique()) == 2
+    stream = make_stream(crystals, chemistry=False, shares={"powder": [1, 0]}, **options)
+    assert (~stream.chunk(0)[0].isnan()).sum(1).unique() == covered.max()
+
+
+def test_weights_choose_crystals(crystals):
+    weights = np.zeros(len(crystals))
+    weights[[3, 7]] = 1, 3
+    stream = make_stream(crystals, weights=weights, chunk_size=512)
+    X, _ = stream.chunk(0)
+    iron = X[:, list(stream.feature_names_).index("presence__fe")]
+    formulas = crystals.formulas[[3, 7]]
+    assert set(np.unique(stream.chunk(0)[1])) == set(crystals.space_groups[[3, 7]])
+    assert iron.unique().numel() <= 2
+    assert len(set(formulas)) == 2
+
+
+def test_missing_never_takes_all(crystals):
+    stream = make_stream(crystals, missing={"powder": 0.5, "formula": 0.5}, chunk_size=512)
+    X, _ = stream.chunk(0)
+    is_profile = np.char.startswith(stream.feature_names_.astype(str), "diffraction")
+    there = np.stack([(~X[:, part].isnan()).any(1).numpy() for part in (is_profile, ~is_profile)])
+    assert there.any(0).all()
+    assert 0.2 < (~there[0]).mean() < 0.6
+    assert 0.2 < (~there[1]).mean() < 0.6
+
+
+def test_crystals_without_a_line_are_named(crystals):
+    narrow = PowderConditions(two_theta=(5, 14, 0.05), peak_counts=1e3)
+    with pytest.warns(BrokenEntryWarning, match="no line between"):
+        stream = make_stream(crystals, conditions={"powder": narrow})
+    assert 0 < len(stream.rows_) < len(crystals)
+    stream.chunk(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"conditions": {"powder": RingConditions()}}, "PowderConditions"),
+        ({"shares": {"powder": [1, 2]}}, "shares of powder"),
+        ({"weights": [1.0, 2.0]}, "one a crystal"),
+        ({"missing": {"rings": 0.5}}, "missing must give"),
+        ({"chunk_size": 0}, "chunk_size"),
+    ],
+)
+def test_bad_arguments(crystals, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_stream(crystals, **options)
+
+
+def test_unknown_columns_and_transformers(crystals):
+    with pytest.raises(ValueError, match="columns"):
+        SpecimenStream(crystals, make_features(a=("eds", ElementFractions())))
+    with pytest.raises(ValueError, match="'marks': PeakHistogram cannot"):
+        SpecimenStream(crystals, make_features(marks=("powder", PeakHistogram())))
+
+
+def make_model(**options):
+    sizes = {"hidden_size": 16, "embedding_size": 8, "n_filters": 4, "batch_size": 32}
+    return FusionClassifier(hierarchy="space_group", device="cpu", random_state=0, **sizes, **options)
+
+
+def test_training_resumes_where_it_was_left(crystals, tmp_path):
+    stream, model = make_stream(crystals), make_model(weight_averaging=0.9)
+    whole = fit_stream(model, stream, 64 * 6, n_uses=2)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(trained, n_rendered):
+        if n_rendered == 64 * 4:
+            raise Stopped
+
+    file = tmp_path / "state"
+    with pytest.raises(Stopped):
+        fit_stream(model, stream, 64 * 6, n_uses=2, checkpoint=file, checkpoint_every=2, callback=stop)
+    resumed = fit_stream(model, stream, 64 * 6, n_uses=2, checkpoint=file)
+    X, _ = stream.chunk(99)
+    table = pd.DataFrame(X.numpy(), columns=stream.feature_names_)
+    np.testing.assert_array_equal(whole.predict_proba(table), resumed.predict_proba(table))
+    with pytest.raises(ValueError, match="another training: n_uses differ"):
+        fit_stream(model, stream, 64 * 6, n_uses=3, checkpoint=file)
+
+
+def test_it_learns_and_makes_a_pipeline(crystals, tmp_path):
+    stream = make_stream(crystals, chunk_size=256)
+    model = fit_stream(make_model(), stream, 256 * 12, n_uses=2)
+    X, y = stream.chunk(1000)
+    table = pd.DataFrame(X.numpy(), columns=stream.feature_names_)
+    assert model.score(table, y) > 0.45 > 2 * np.bincount(y).max() / len(y)
+    joblib.dump(make_pipeline(stream.features_, model), tmp_path / "pipeline.joblib")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        specimens = pd.DataFrame({"powder": [None], "formula": ["SiO2"]})
+        assert joblib.load(tmp_path / "pipeline.joblib").predict(specimens).shape == (1,)
