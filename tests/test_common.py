@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from xtalsk.io import DiffractionImage, Profile, Spectrum
+from xtalsk.library import LibraryMatch
 from xtalsk.simulation import EDSConditions, EELSConditions, eds, eels
 from xtalsk.utils import BrokenCellWarning, CellTransformer
 from xtalsk.utils.discovery import all_estimators
@@ -36,6 +38,12 @@ ARGUMENTS = {
         "device": "cpu",
         "random_state": 0,
     },
+    "LibraryBlend": {
+        "classifier": DecisionTreeClassifier(random_state=0),
+        "library": LibraryMatch(baseline=None, power=1, smoothing=0, max_shift=0),
+    },
+    "LibraryMatch": {"baseline": None, "power": 1, "smoothing": 0, "max_shift": 0},
+    "LatticeFit": {"q_range": (0.05, 1.15)},
     "PeakHistogram": {},
     "PowderProfile": {"n_bins": 64},
     "RadialProfile": {"n_bins": 64},

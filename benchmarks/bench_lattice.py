@@ -1,0 +1,159 @@
+"""How well the crystal system of unseen minerals is told with and without figures of merit of lattices.
+
+Run ``python benchmarks/bench_lattice.py [--crystals N] [--conditions ideal harsh] [--modality powder]
+[--measured FOLDER]``. Trees learn from simulated patterns of part of AMCSD and name others; compounds and
+minerals are kept apart. They see the profile, the figures of `LatticeFit`, or both. With ideal patterns it is
+also said how often the volume of the best cell of the true type of lattice is the true one, and with
+``--measured`` (a folder as in bench_powders.py) the same of measured powders.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.pipeline import make_pipeline
+
+from xtalsk import LatticeFit, PowderProfile, RadialProfile, load_amcsd, make_specimens
+from xtalsk.crystals import CrystalSet
+from xtalsk.io import read_profile
+from xtalsk.symmetry import bravais_lattice, crystal_system
+
+TYPES = {
+    "cP": "cubic_p",
+    "cI": "cubic_i",
+    "cF": "cubic_f",
+    "tP": "tetragonal_p",
+    "tI": "tetragonal_i",
+    "hP": "hexagonal_p",
+    "hR": "hexagonal_r",
+    "oP": "orthorhombic_p",
+    "oS": "orthorhombic_c",
+    "oI": "orthorhombic_i",
+    "oF": "orthorhombic_f",
+    "mP": "monoclinic_p",
+    "mS": "monoclinic_c",
+}
+PROFILES = {"powder": PowderProfile, "rings": RadialProfile}
+
+
+def is_volume(found, true, lattice):
+    """Whether volumes agree to 1%; a rhombohedral cell may be given by its own axes."""
+    ratio = np.asarray(found) / true
+    return (abs(ratio - 1) < 0.01) | ((lattice == "hR") & (abs(ratio / 3 - 1) < 0.01))
+
+
+def accuracies(blocks, y, groups, n_splits, seed):
+    """Accuracy of the crystal system of unseen compounds for each block of features, (n_splits,)."""
+    out = {}
+    for name, X in blocks.items():
+        share = 0.2 if X.shape[1] < 300 else "sqrt"
+        model = make_pipeline(
+            SimpleImputer(strategy="constant", fill_value=0, keep_empty_features=True),
+            ExtraTreesClassifier(300, max_features=share, n_jobs=-1, random_state=seed),
+        )
+        splits = GroupShuffleSplit(n_splits, test_size=0.25, random_state=seed).split(X, y, groups)
+        out[name] = [model.fit(X[train], y[train]).score(X[test], y[test]) for train, test in splits]
+    return out
+
+
+def volumes(figures, crystals, largest):
+    """By lattice, how often the volume of the best cell of that type is the true one."""
+    lattice, true = bravais_lattice(crystals.space_groups), abs(np.linalg.det(crystals.lattices))
+    rows = []
+    for name, column in TYPES.items():
+        own = (lattice == name) & (true < largest)
+        if not own.any():
+            continue
+        found = np.exp(figures.loc[own, f"{column}_log_volume"].to_numpy(dtype=float))
+        best = figures.filter(like="log_m20")[own]
+        rows.append(
+            {
+                "lattice": name,
+                "n": own.sum(),
+                "volume within 1%": is_volume(found, true[own], name).mean(),
+                "M20 in the top 3": (best.rank(axis=1, ascending=False)[f"{column}_log_m20"] <= 3).mean(),
+            }
+        )
+    return pd.DataFrame(rows).set_index("lattice")
+
+
+def simulated(crystals, conditions, args):
+    """Make the blocks of features of simulated patterns, and time the figures."""
+    X, y, groups = make_specimens(crystals, args.modality, conditions=conditions, random_state=args.seed)
+    profile = PROFILES[args.modality]().set_output(transform="pandas").fit(X[args.modality])
+    profiles = profile.transform(X[args.modality])
+    lattice = LatticeFit(n_jobs=args.n_jobs).set_output(transform="pandas").fit(profiles)
+    lattice.transform(profiles[:32])
+    wall, cpu = time.perf_counter(), time.process_time()
+    figures = lattice.transform(profiles)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{conditions}: {len(X) / wall:.0f} patterns/s ({len(X) / cpu:.0f} per second of one core)")
+    both = np.hstack([profiles, figures])
+    return {"profile": profiles.to_numpy(), "lattice": figures.to_numpy(), "both": both}, figures, y, groups
+
+
+def measured(folder):
+    """Volumes of the cells found in measured patterns beside those of their structures."""
+    rows = []
+    lattice = make_pipeline(PowderProfile(), LatticeFit()).set_output(transform="pandas")
+    for path in sorted(Path(folder).iterdir()):
+        crystal = CrystalSet.from_cifs([str(next(path.glob("*.cif")))])
+        figures = lattice.fit_transform([read_profile(next(path.glob("*.csv")), wavelength=1.5418)])
+        name = bravais_lattice(int(crystal.space_groups[0]))
+        if name not in TYPES:
+            continue
+        found = figures.iloc[0]
+        volume = float(np.exp(found[f"{TYPES[name]}_log_volume"]))
+        true = float(abs(np.linalg.det(crystal.lattices[0])))
+        evidence = found.filter(like="_evidence")
+        rows.append(
+            {
+                "material": path.name,
+                "lattice": name,
+                "found / true": volume / true,
+                "explained": found[f"{TYPES[name]}_explained"],
+                "lines": found["lines"],
+                "best type": evidence.idxmax().removesuffix("_evidence"),
+            }
+        )
+    return pd.DataFrame(rows).set_index("material")
+
+
+def main():
+    """Print a table of each part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--crystals", type=int, default=2500)
+    parser.add_argument("--conditions", nargs="+", default=["ideal", "harsh"])
+    parser.add_argument("--modality", choices=PROFILES, default="powder")
+    parser.add_argument("--measured", metavar="FOLDER")
+    parser.add_argument("--largest", type=float, default=800, help="cell whose volume is looked at, Å³")
+    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--n-jobs", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.measured:
+        print(measured(args.measured).round(3).to_string())
+        return
+    crystals = load_amcsd()
+    chosen = np.random.RandomState(args.seed).permutation(len(crystals))[: args.crystals]
+    crystals = crystals[np.sort(chosen)]
+    table = {}
+    for conditions in args.conditions:
+        blocks, figures, y, groups = simulated(crystals, conditions, args)
+        if conditions == "ideal" and len(y) == len(crystals):
+            print(volumes(figures, crystals, args.largest).round(2).to_string())
+        for name, scores in accuracies(blocks, crystal_system(y), groups, args.splits, args.seed).items():
+            table[conditions, name] = {"accuracy": np.mean(scores), "deviation": np.std(scores)}
+            print(f"{conditions}, {name}: {np.mean(scores):.3f}", flush=True)
+    print(pd.DataFrame(table).T.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()

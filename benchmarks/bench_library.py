@@ -1,0 +1,134 @@
+"""Search-match against AMCSD, tried on measured patterns of minerals.
+
+Run ``python benchmarks/bench_library.py FILE`` with an ``.npz`` of measured patterns as in bench_measured.py.
+Plain cosine is the nearest pattern by the cosine of the square roots of intensities. The parameters of
+`LibraryMatch` were chosen on the even rows of 301 minerals of RRUFF. ``--simulated N`` matches N simulated
+harsh patterns besides, with and without chemistry, with their own entry in the library, without it, and
+without any entry of the compound.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import pandas as pd
+from bench_measured import measured_specimens
+
+from xtalsk import (
+    ElementFractions,
+    LibraryMatch,
+    PowderProfile,
+    load_amcsd,
+    make_features,
+    make_library,
+    make_specimens,
+)
+from xtalsk.metrics import level_probabilities, top_k_accuracy
+from xtalsk.symmetry import to_level
+
+FEATURES = {"diffraction": ("powder", PowderProfile(n_bins=1024, q_range=(0.1, 0.9)))}
+CHEMISTRY = {"chemistry": ("formula", ElementFractions())}
+PLAIN = {
+    "power": 1,
+    "baseline": None,
+    "smoothing": 0,
+    "max_stretch": 0,
+    "max_shift": 0,
+    "chemistry_weight": 0,
+    "n_best": 1,
+}
+
+
+def join_family(systems):
+    """Crystal families: trigonal and hexagonal are one."""
+    return np.where(np.isin(systems, ["trigonal", "hexagonal"]), "hexagonal", systems)
+
+
+def scores(model, X, y):
+    """Share of right answers in percent: space group, among five, crystal system, family."""
+    proba = model.predict_proba(X)
+    systems, names = level_probabilities(proba, model.classes_, "crystal_system")
+    truth = np.asarray(to_level(y, "crystal_system"))
+    families = join_family(names)
+    summed = {f: systems[:, families == f].sum(1) for f in np.unique(families)}
+    family = pd.DataFrame(summed).idxmax(axis=1).to_numpy()
+    return {
+        "space group": 100 * top_k_accuracy(y, proba, model.classes_),
+        "top 5": 100 * top_k_accuracy(y, proba, model.classes_, k=5),
+        "crystal system": 100 * np.mean(names[systems.argmax(1)] == truth),
+        "family": 100 * np.mean(family == join_family(truth)),
+    }
+
+
+def speed(model, X, n=1204):
+    X = pd.concat([X] * -(-n // len(X)))[:n]
+    start = time.perf_counter()
+    model.predict_proba(X)
+    return n / (time.perf_counter() - start)
+
+
+def measured(path, library, features):
+    """Print the table of measured patterns, and how often the answer is right by similarity."""
+    specimens, y = measured_specimens(path)
+    X = features.transform(specimens)
+    even = np.arange(len(y)) % 2 == 0
+    rows = {}
+    for name, params in (("plain cosine", PLAIN), ("LibraryMatch", {})):
+        model = LibraryMatch(**params).fit(*library)
+        for part, some in (("all", even | ~even), ("even", even), ("odd", ~even)):
+            rows[name, part] = scores(model, X[some], y[some])
+        rows[name, "all"]["patterns/s"] = speed(model, X)
+    print(f"{len(y)} measured patterns against {len(library[1])}")
+    print(pd.DataFrame(rows).T.round(1).fillna("").to_string())
+    right = pd.Series(model.predict(X) == y)
+    groups = right.groupby(
+        pd.cut(model.similarity(X), [0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 1]), observed=False
+    )
+    print("\nby similarity\n", (100 * groups.mean()).round(1).to_frame("space group").assign(n=groups.size()))
+
+
+def simulated(n, crystals):
+    """Print the table of simulated patterns with chemistry."""
+    features = make_features(**FEATURES, **CHEMISTRY)
+    X, y, entries = make_library(crystals, features, random_state=0)
+    specimens, _, groups = make_specimens(crystals, ("powder", "formula"), conditions="harsh", random_state=7)
+    specimens = specimens[specimens["formula"].notna()]
+    rows = np.sort(np.random.default_rng(0).choice(specimens.index, n, replace=False))
+    queries = features.transform(specimens.loc[rows])
+    table = {}
+    for known in ("entry known", "entry unknown", "compound unknown"):
+        for chosen in (["diffraction", "chemistry"], ["diffraction"], ["chemistry"]):
+            found = []
+            for k in range(4):
+                some = np.arange(n) % 4 == k
+                drop = (
+                    np.isin(groups, groups[rows[some]])
+                    if known == "compound unknown"
+                    else np.zeros(len(y), bool)
+                )
+                if known == "entry unknown":
+                    drop[rows[some]] = True
+                part = [c for c in X if c.split("__")[0] in chosen]
+                model = LibraryMatch().fit(X.loc[~drop, part], y[~drop], entries[~drop])
+                found.append(scores(model, queries.loc[some, part], y[rows[some]]))
+            table[known, " + ".join(chosen)] = pd.DataFrame(found).mean()
+    print(f"\n{n} simulated harsh patterns")
+    print(pd.DataFrame(table).T.round(1).to_string())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file")
+    parser.add_argument(
+        "--simulated", type=int, default=0, metavar="N", help="simulated patterns to match too"
+    )
+    options = parser.parse_args()
+    crystals = load_amcsd()
+    features = make_features(**FEATURES)
+    measured(options.file, make_library(crystals, features, random_state=0), features)
+    if options.simulated:
+        simulated(options.simulated, crystals)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Search-match and a classifier in one answer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.frozen import FrozenEstimator
+
+from xtalsk.library import LibraryBlend, LibraryMatch
+
+N_BINS = 128
+
+
+class Constant(ClassifierMixin, BaseEstimator):
+    """Answers 225 to everything."""
+
+    def fit(self, X, y, groups=None):
+        self.classes_ = np.array([2, 225])
+        self.groups_ = groups
+        return self
+
+    def predict_proba(self, X):
+        return np.tile([0.0, 1.0], (len(X), 1))
+
+
+def make_patterns(n, seed):
+    lines = np.random.default_rng(seed).uniform(8, N_BINS - 8, size=(n, 10, 1))
+    patterns = np.exp(-((np.arange(N_BINS) - lines) ** 2) / 3).sum(axis=1)
+    return pd.DataFrame(patterns, columns=[f"powder__q_{i:04}" for i in range(N_BINS)])
+
+
+@pytest.fixture(scope="module")
+def known():
+    return make_patterns(8, 0), np.array([2, 2, 14, 14, 62, 62, 167, 167])
+
+
+def test_what_is_known_is_named_by_the_library_and_the_rest_by_the_classifier(known):
+    X, y = known
+    blend = LibraryBlend(Constant(), midpoint=0.9).fit(X, y)
+    assert blend.classes_.tolist() == [2, 14, 62, 167, 225]
+    assert (blend.predict(X) == y).all()
+    unknown = make_patterns(8, 1)
+    assert (blend.predict(unknown) == 225).all()
+    assert (blend.weight(X) > 0.75).all()
+    assert (blend.weight(unknown) < 0.45).all()
+    assert_allclose(blend.predict_proba(pd.concat([X, unknown])).sum(1), 1)
+
+
+def test_the_answer_is_the_weighted_mean(known):
+    X, y = known
+    forest, library = ExtraTreesClassifier(random_state=0), LibraryMatch(sharpness=5)
+    blend = LibraryBlend(forest, library, midpoint=0.9, width=0.1, max_weight=0.6).fit(X, y)
+    mixed = 0.5 * X + 0.5 * X.iloc[::-1].to_numpy()
+    share = 0.6 / (1 + np.exp((0.9 - blend.library_.similarity(mixed)) / 0.1))
+    expected = share[:, None] * blend.library_.predict_proba(mixed)
+    expected += (1 - share[:, None]) * blend.classifier_.predict_proba(mixed)
+    assert_allclose(blend.predict_proba(mixed), expected, atol=1e-6)
+
+
+def test_frozen_parts_are_kept_and_candidates_have_names(known):
+    X, y = known
+    entries = pd.DataFrame({"id": [f"crystal {i}" for i in range(8)]})
+    library = LibraryMatch().fit(X, y, entries)
+    classifier = Constant().fit(X, y)
+    blend = LibraryBlend(FrozenEstimator(classifier), FrozenEstimator(library)).fit(X[:2], y[:2])
+    assert blend.library_.entries_ is library.entries_
+    assert blend.candidates(X[5:6], n=1)["id"].tolist() == ["crystal 5"]
+    assert blend.predict(X[5:6]).tolist() == [62]
+
+
+def test_rows_without_a_profile_are_left_to_the_classifier():
+    rng = np.random.default_rng(0)
+    X = make_patterns(6, 0)
+    elements = pd.DataFrame(
+        rng.dirichlet(np.ones(3), 6), columns=[f"chemistry__{e}" for e in ("o", "si", "fe")]
+    )
+    X = pd.concat([X, elements], axis=1)
+    blend = LibraryBlend(Constant()).fit(X, np.repeat([14, 62], 3))
+    X.loc[2, X.columns.str.startswith("powder")] = np.nan
+    assert blend.weight(X)[2] == 0
+    assert blend.predict(X).tolist() == [14, 14, 225, 62, 62, 62]
+
+
+def test_groups_reach_a_classifier_that_asks(known):
+    X, y = known
+    groups = np.arange(8)
+    assert LibraryBlend(Constant()).fit(X, y, groups=groups).classifier_.groups_ is groups
+    LibraryBlend(ExtraTreesClassifier(2)).fit(X, y, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"width": 0}, "width == 0"),
+        ({"max_weight": 1.5}, "max_weight == 1.5"),
+        ({"midpoint": "x"}, "midpoint"),
+    ],
+)
+def test_bad_parameters(known, params, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        LibraryBlend(Constant(), **params).fit(*known)
