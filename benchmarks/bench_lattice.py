@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 
 from xtalsk import LatticeFit, PowderProfile, RadialProfile, load_amcsd, make_specimens
 from xtalsk.crystals import CrystalSet
+from xtalsk.crystals._faults import find_faults
 from xtalsk.io import read_profile
 from xtalsk.symmetry import bravais_lattice, crystal_system
 
@@ -143,11 +144,11 @@ def main():
         return
     crystals = load_amcsd()
     chosen = np.random.RandomState(args.seed).permutation(len(crystals))[: args.crystals]
-    crystals = crystals[np.sort(chosen)]
+    crystals = crystals[np.setdiff1d(chosen, list(find_faults(crystals)))]
     table = {}
     for conditions in args.conditions:
         blocks, figures, y, groups = simulated(crystals, conditions, args)
-        if conditions == "ideal" and len(y) == len(crystals):
+        if conditions == "ideal":
             print(volumes(figures, crystals, args.largest).round(2).to_string())
         for name, scores in accuracies(blocks, crystal_system(y), groups, args.splits, args.seed).items():
             table[conditions, name] = {"accuracy": np.mean(scores), "deviation": np.std(scores)}

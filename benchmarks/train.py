@@ -20,17 +20,34 @@ import numpy as np
 import pandas as pd
 import torch
 from _materials_project import load_materials_project
-from _training import FORMULAS, crystal_weights, make_blocks, powder_conditions, ring_conditions
+from _training import (
+    FORMULAS,
+    SYSTEM_SHARES,
+    crystal_weights,
+    make_blocks,
+    powder_conditions,
+    random_space_groups,
+    ring_conditions,
+)
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import xtalsk
-from xtalsk import CrystalSet, FusionClassifier, load_amcsd, make_random_crystals
+from xtalsk import (
+    CrystalSet,
+    FusionClassifier,
+    LibraryBlend,
+    LibraryMatch,
+    load_amcsd,
+    make_library,
+    make_random_crystals,
+)
 from xtalsk.metrics import level_scores
 from xtalsk.streaming import SpecimenStream, fit_stream
 
-SHARES = {"amcsd": 0.55, "materials_project": 0.27, "random": 0.18}
-"""How often a specimen is a crystal of each source."""
+SHARES = {"amcsd": 0.44, "materials_project": 0.3, "random": 0.26}
+"""How often a specimen is a crystal of each source, before crystal systems are brought to their shares."""
 
 MODEL = {
     "hierarchy": "space_group",
@@ -68,11 +85,13 @@ def load_crystals(folder, cache, n_random):
     if folder is not None:
         sets["materials_project"] = load_materials_project(folder, cache=cache)
     if n_random:
-        numbers = np.random.default_rng(0).choice(sets["amcsd"].space_groups, n_random)
-        sets["random"] = make_random_crystals(np.sort(numbers), random_state=0, verbose=1)
-    weights = [SHARES[name] * w / w.sum() for name, w in ((n, crystal_weights(c)) for n, c in sets.items())]
+        known = list(sets.values())
+        numbers = random_space_groups(n_random, known, np.random.default_rng(0))
+        reference = CrystalSet.concatenate(known)
+        sets["random"] = make_random_crystals(numbers, reference=reference, random_state=0, verbose=1)
+    weights = crystal_weights(list(sets.values()), [SHARES[name] for name in sets])
     counts = {name: len(crystals) for name, crystals in sets.items()}
-    return CrystalSet.concatenate(list(sets.values())), np.concatenate(weights), counts
+    return CrystalSet.concatenate(list(sets.values())), weights, counts
 
 
 def make_stream(modality, chemistry, crystals, weights, options):
@@ -112,6 +131,15 @@ def watcher(path, features):
     return watch
 
 
+def with_library(model, stream):
+    """Pipeline for specimens: a column that a table lacks was not measured; AMCSD is the library."""
+    library = LibraryMatch().fit(*make_library(load_amcsd(), stream.features_, random_state=0))
+    parts = FrozenEstimator(model), FrozenEstimator(library)
+    columns = FunctionTransformer(pd.DataFrame.reindex, kw_args={"columns": stream.columns_})
+    some = pd.DataFrame(stream.chunk(0)[0][:1].cpu().numpy(), columns=stream.feature_names_)
+    return make_pipeline(columns, stream.features_, LibraryBlend(*parts).fit(some, model.classes_[:1]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modality", choices=("powder", "rings"), required=True)
@@ -148,8 +176,8 @@ def main():
         callback=watcher(options.watch if options.modality == "powder" else None, stream.features_),
         verbose=1,
     )
-    columns = FunctionTransformer(pd.DataFrame.reindex, kw_args={"columns": stream.columns_})
-    joblib.dump(make_pipeline(columns, stream.features_, model), options.out, compress=9)
+    model.net_.compact()
+    joblib.dump(with_library(model, stream), options.out, compress=9)
     made, shares = powder_conditions() if options.modality == "powder" else ring_conditions()
     card = {
         "pipeline": options.out.name,
@@ -162,6 +190,7 @@ def main():
         "device": str(stream.device),
         "crystals": counts,
         "source_shares": SHARES,
+        "system_shares": SYSTEM_SHARES,
         "model": {k: v for k, v in MODEL.items() if k != "random_state"},
         "formula_params": FORMULAS,
         "conditions": [{"share": s, "conditions": repr(c)} for s, c in zip(shares, made, strict=True)],

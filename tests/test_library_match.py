@@ -1,14 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from xtalsk import (
     ElementFractions,
     ElementPresence,
     LibraryMatch,
+    PowderConditions,
     PowderProfile,
     Profile,
     load_amcsd,
@@ -17,6 +20,7 @@ from xtalsk import (
     make_specimens,
 )
 from xtalsk.crystals import BrokenEntryWarning
+from xtalsk.crystals._faults import find_faults
 from xtalsk.library._chemistry import misfit
 from xtalsk.library._profiles import ProfileLibrary, pack, unpack
 
@@ -88,8 +92,6 @@ def test_cosine_is_the_cosine_over_common_bins():
 
 
 def test_packed_profiles_keep_gaps_and_shape():
-    import torch
-
     profiles = torch.from_numpy(make_patterns(5)).float()
     profiles[2, 10:20] = torch.nan
     packed = pack(profiles)
@@ -109,8 +111,6 @@ def test_a_stretched_pattern_needs_the_second_comparison():
 
 
 def test_elastic_shift_is_bounded_and_costs():
-    import torch
-
     values = torch.zeros(1, 128)
     values[0, 60] = 1
     library = torch.zeros(3, 128)
@@ -131,7 +131,7 @@ def test_chemistry_tells_equal_patterns_apart(transformer):
     proba = match.predict_proba(measured)
     assert (np.diag(proba) > 0.9).all()
     without = measured.copy()
-    without.filter(like="eds__").columns.map(lambda name: without.__setitem__(name, np.nan))
+    without.loc[:, without.columns.str.startswith("eds__")] = np.nan
     np.testing.assert_allclose(match.predict_proba(without), 1 / 3)
     indifferent = LibraryMatch(chemistry_weight=0).fit(X, [1, 2, 3])
     np.testing.assert_allclose(indifferent.predict_proba(measured), 1 / 3)
@@ -243,8 +243,6 @@ def test_a_library_of_minerals_knows_them_and_is_small(minerals, tmp_path):
 def test_the_library_leaves_broken_crystals_out_and_keeps_entries_in_step(minerals):
     _, features, _ = minerals
     crystals = load_amcsd()
-    from xtalsk.crystals._faults import find_faults
-
     broken = min(find_faults(crystals))
     some = crystals[np.array([broken - 1, broken, broken + 1])]
     with pytest.warns(BrokenEntryWarning):
@@ -268,10 +266,13 @@ def test_measured_minerals_of_the_library_are_named():
     axis = start + step * np.arange(int(count))
     cells = [Profile(i, two_theta=axis, wavelength=1.5406) for i in intensity]
     features = make_features(diffraction=("powder", PowderProfile(256, (0.1, 0.9))))
-    X, y, entries = make_library(load_amcsd()[::3], features, random_state=0)
+    coarse = replace(PowderConditions.ideal(), two_theta=(5, 90, 0.06))
+    X, y, entries = make_library(load_amcsd()[::4], features, conditions={"powder": coarse}, random_state=0)
     match = LibraryMatch().fit(X, y, entries)
     measured = features.transform(pd.DataFrame({"powder": pd.Series(cells, dtype=object)}))
     right, similarity = match.predict(measured) == truth, match.similarity(measured)
+    order = np.argsort(similarity)
+    unlike, alike = np.array_split(right[order], 2)
     assert right.mean() > 0.3
-    assert right[similarity > 0.85].mean() > 0.8
-    assert right[similarity > 0.85].mean() > right[similarity < 0.75].mean() + 0.3
+    assert alike.mean() > 0.6
+    assert alike.mean() > unlike.mean() + 0.3

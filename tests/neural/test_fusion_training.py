@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 
 import joblib
 import numpy as np
@@ -487,6 +488,16 @@ def test_networks_trained_with_masks_know_where_profiles_end(data):
     cut = X[X.notna().all(axis=1)].copy()
     cut.iloc[:, 36:N_BINS] = np.nan
     assert (model.predict(cut) == y[cut.index]).mean() > 0.7  # 0.56 without masks
+
+
+def test_a_compact_network_predicts_the_same_and_is_smaller(data):
+    model = small(max_epochs=2, weight_averaging=0.9).fit(*data)
+    before, size = model.predict_proba(data[0]), len(pickle.dumps(model))
+    model.net_.compact()
+    np.testing.assert_array_equal(model.predict_proba(data[0]), before)
+    assert len(pickle.dumps(model)) < 0.6 * size
+    again = revive(model).partial_fit(*data)
+    assert not np.array_equal(again.predict_proba(data[0]), before)
 
 
 def test_residual_blocks_and_precision_of_convolutions(data):

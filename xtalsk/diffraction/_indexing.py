@@ -12,8 +12,9 @@ follow are judged by all lines, the best are refined and judged again:
 - observed: share of the calculated lines that are observed;
 - log_volume: logarithm of the volume of the conventional cell in Å³.
 
-The first three systems are searched densely. Of orthorhombic lattices some 85% are among the candidates, of
-monoclinic ones 45% (ideal patterns of minerals); of rhombohedral ones the hexagonal cell is searched for.
+Cubic, tetragonal and hexagonal lattices are searched densely. Of orthorhombic cells some 90% are among the
+candidates, of monoclinic ones about half (ideal patterns of minerals); of rhombohedral lattices the hexagonal
+cell is searched for.
 Triclinic lattices are not.
 """
 

@@ -92,8 +92,8 @@ class LatticeFit(TransformerMixin, BaseEstimator):
     axis or a glide plane forbids the share that is observed, in the primitive cell; numbers and positions
     of lines. A row of NaN, not measured, gives a row of NaN.
 
-    The search is dense for one and two parameters and a choice for more: of minerals 85% to 90% of
-    orthorhombic and 45% of monoclinic cells are among what is tried. There is none for triclinic lattices.
+    The search is dense for one and two parameters and a choice for more: of minerals some 90% of
+    orthorhombic and half of monoclinic cells are among what is tried. There is none for triclinic lattices.
 
     References
     ----------

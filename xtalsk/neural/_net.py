@@ -300,6 +300,17 @@ class FusionNet(NeuralNet):
                     state[name] = value.to(device)
         return self
 
+    def compact(self):
+        """Keep what predictions need: the averaged weights where there are any, no state of the optimiser.
+
+        Training that goes on from there is training from these weights anew.
+        """
+        if self.average_ is not None:
+            self.module_.load_state_dict(self.average_.module.state_dict())
+            self.average_ = None
+        self.optimizer_.state.clear()
+        return self
+
     def __getstate__(self):
         """Keep everything on the CPU, so that any machine can load it; the estimator moves it back."""
         if torch.device(self.device).type == "cpu":

@@ -1,0 +1,219 @@
+"""Measured powder patterns that nothing is trained on, and how well models name them."""
+
+import re
+from pathlib import Path
+
+import joblib
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from _misses import Library, draw_misses, explain_misses
+from _protocols import choose, chosen_of, feature_blocks, make_peers, reducer
+from bench_measured import measured_specimens
+from sklearn.pipeline import make_pipeline
+
+from xtalsk import LibraryMatch, Profile, load_amcsd, make_library, make_specimens, read_profile
+from xtalsk.crystals import CrystalSet
+from xtalsk.metrics import level_probabilities, top_k_accuracy
+from xtalsk.symmetry import crystal_family, to_level
+
+WAVELENGTH = 1.5406
+SHORTEST = 15.0  # degrees: less is a window on one line, no pattern
+LEVELS = ("crystal_family", "crystal_system", "extinction_group", "space_group")
+# What the lines are of, where the file of the structure is that of another phase (see the README).
+CORRECTED = {"Tb2BaCoO5": (71, "Tb2BaCoO5"), "Mn2O3": (206, "Mn2O3"), "C": (194, "C")}
+LEFT_OUT = ("Ti-bcc",)  # a halo of an amorphous metal
+FOLDERS = {"Fm-3m": 225, "I4Imcm": 140, "P21a": 14, "P3m1": 164, "P61mmc": 194, "Pc": 7, "pm-3m": 221}
+
+
+def as_specimens(cells, formulas):
+    """Table of specimens of scans and formulas (None where unknown)."""
+    columns = {"powder": list(cells), "formula": list(formulas)}
+    return pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
+
+
+def minerals(folder):
+    """301 minerals (RRUFF): specimens, space groups and names."""
+    X, y = measured_specimens(folder / "minerals.npz")
+    return as_specimens(X["powder"], [None] * len(X)), y, [f"mineral {i}" for i in range(len(X))]
+
+
+def powders(folder):
+    """Powders with the file of their structure: specimens with formulas, space groups and names."""
+    cells, formulas, numbers, names = [], [], [], []
+    for path in sorted(p for p in (folder / "powders").iterdir() if p.is_dir()):
+        if path.name in LEFT_OUT:
+            continue
+        crystal = CrystalSet.from_cifs(sorted(path.glob("*.cif")))
+        label = int(crystal.space_groups[0]), crystal.formulas[0]
+        number, formula = CORRECTED.get(path.name, label)
+        scan = read_profile(next(path.glob("*.csv")), wavelength=WAVELENGTH)
+        for known, value in ((cells, scan), (formulas, formula), (numbers, number), (names, path.name)):
+            known.append(value)
+    return as_specimens(cells, formulas), np.array(numbers), names
+
+
+def read_film(path):
+    """Read a scan whose counts may run on from the angle (``14.168110228``) or be missing."""
+    text = re.sub(r"^(\s*\d+\.\d{4})(\d+)\s*$", r"\1 \2", path.read_text(), flags=re.MULTILINE)
+    lines = [line.split()[:2] for line in text.splitlines()]
+    two_theta, intensity = np.array([line for line in lines if len(line) == 2], dtype=float).T
+    return Profile(intensity, two_theta=two_theta, wavelength=WAVELENGTH)
+
+
+def films(folder):
+    """Textured films of halide perovskites: specimens, space groups by folder, and names."""
+    cells, numbers, names = [], [], []
+    for path in sorted((folder / "thin_films").glob("*/*.xy")):
+        if path.parent.name not in FOLDERS:
+            raise ValueError(f"{path.parent.name} is no known folder of films, expected {sorted(FOLDERS)}")
+        scan = read_film(path)
+        if np.ptp(scan.two_theta) < SHORTEST:
+            continue
+        cells.append(scan)
+        numbers.append(FOLDERS[path.parent.name])
+        names.append(f"{path.parent.name}/{path.stem}")
+    return as_specimens(cells, [None] * len(cells)), np.array(numbers), names
+
+
+SETS = {"minerals": minerals, "powders": powders, "films": films}
+
+
+def read_sets(folder):
+    """All sets of measured patterns by name; the powders once with and once without their formula."""
+    sets = {name: read(Path(folder)) for name, read in SETS.items()}
+    X, y, names = sets["powders"]
+    sets["powders with formula"] = (X, y, names)
+    sets["powders"] = (X.assign(formula=pd.Series([None] * len(X), dtype=object)), y, names)
+    return sets
+
+
+def measured_scores(y, proba, classes):
+    """Shares of patterns that are named right at each level, and in the first five space groups."""
+    scores = {}
+    for level in LEVELS:
+        summed, labels = level_probabilities(proba, classes, level)
+        scores[level] = top_k_accuracy(to_level(y, level), summed, labels)
+    scores["top 5"] = top_k_accuracy(y, proba, classes, k=5)
+    return scores
+
+
+def judge(name, model, sets):
+    """Scores of one model on all sets, and what it said of every pattern.
+
+    Parameters
+    ----------
+    name : str
+    model : fitted classifier of specimens
+    sets : dict
+        As from `read_sets`.
+
+    Returns
+    -------
+    scores, said : DataFrame
+    """
+    scores, said = [], []
+    for kind, (X, y, names) in sets.items():
+        proba, classes = model.predict_proba(X), model.classes_
+        best = classes[np.argsort(-proba, axis=1)[:, :5]]
+        families, labels = level_probabilities(proba, classes, "crystal_family")
+        scores.append({"model": name, "set": kind, "n": len(y), **measured_scores(y, proba, classes)})
+        said.append(
+            pd.DataFrame(
+                {
+                    "model": name,
+                    "set": kind,
+                    "name": names,
+                    "row": range(len(y)),
+                    "label": y,
+                    "predicted": best[:, 0],
+                    "top5": [" ".join(map(str, row)) for row in best],
+                    "in_top5": (best == y[:, None]).any(axis=1),
+                    "family_right": labels[families.argmax(axis=1)] == crystal_family(y),
+                    "probability": proba.max(axis=1),
+                }
+            )
+        )
+    return pd.DataFrame(scores), pd.concat(said, ignore_index=True)
+
+
+def train_peers(options):
+    """Search-match on ideal powders of minerals, and the published ways fitted on harsh ones."""
+    crystals, profile = choose(load_amcsd(), options.n), reducer("powder", options.n_jobs)
+    peers = make_peers(
+        "powder", profile, park_epochs=options.park_epochs, n_trees=options.n_trees, n_jobs=options.n_jobs
+    )
+    peers = chosen_of({"search-match": None, **peers}, options.only)
+    if "search-match" in peers:
+        del peers["search-match"]
+        features = feature_blocks("powder", profile)["match"]
+        X, y, entries = make_library(crystals, features, random_state=0, verbose=1)
+        yield "search-match", make_pipeline(features, LibraryMatch().fit(X, y, entries))
+    X, y, _ = make_specimens(
+        crystals, "powder", conditions="harsh", n_replicas=options.n_replicas, random_state=0, verbose=1
+    )
+    for name, model in peers.items():
+        yield name, model.fit(X, y)
+
+
+def models_of(options):
+    """Yield name and fitted model: those of the files, then the peers."""
+    for path in options.models:
+        yield path.stem, joblib.load(path)
+    if options.peers:
+        yield from train_peers(options)
+
+
+def report(scores, said):
+    """Print the scores, and the powders one by one."""
+    shown = scores.set_index(["set", "model"]).sort_index(level="set", sort_remaining=False)
+    print(shown.round(3).rename(columns=lambda c: c.replace("_", " ")).to_string())
+    single = said[said["set"].str.startswith("powders")]
+    for (kind, name), part in single.groupby(["set", "model"], sort=False):
+        families, listed = part["family_right"].sum(), part["in_top5"].sum()
+        print(f"{kind}, {name}: family right {families} of {len(part)}, space group in five {listed}")
+    powders = said[said["set"] == "powders with formula"]
+    if len(powders):
+        words = powders["predicted"].astype(str) + np.where(powders["in_top5"], " *", "")
+        wide = pd.crosstab([powders["name"], powders["label"]], powders["model"], words, aggfunc="first")
+        print("space groups named, with formula (* the right one is in the first five):")
+        print(wide.to_string())
+
+
+def run(options, results):
+    """Protocol b: score, explain the misses of one model and draw examples.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        ``folder``, ``models``, ``peers``, ``explain``, ``save`` and those of the peers.
+    results : Path
+        Where tables and figure are written with ``save``; else they go to ``work``.
+    """
+    if not options.models and not options.peers:
+        raise SystemExit("nothing to judge: give --models FILE... or --peers")
+    sets = read_sets(options.folder)
+    scores, said = [], []
+    for name, model in models_of(options):
+        part, words = judge(name, model, sets)
+        scores.append(part)
+        said.append(words)
+        print(part.round(3).to_string(index=False, header=len(scores) == 1), flush=True)
+    scores, said = pd.concat(scores, ignore_index=True), pd.concat(said, ignore_index=True)
+    report(scores, said)
+    chosen = options.explain or scores["model"][0]
+    if chosen not in set(said["model"]):
+        raise SystemExit(f"no model {chosen!r} to explain, only {list(scores['model'].unique())}")
+    explained = said[(said["model"] == chosen) & (said["set"] != "powders with formula")]
+    library = Library(load_amcsd())
+    misses = explain_misses(explained, sets, library)
+    print(f"why {chosen} misses the space group:")
+    print(pd.crosstab(misses["set"], misses["kind"]).to_string())
+    folder = results if options.save else options.work
+    folder.mkdir(parents=True, exist_ok=True)
+    scores.to_csv(folder / "measured.csv", index=False, float_format="%.5f")
+    said.to_csv(folder / "measured_patterns.csv", index=False, float_format="%.4f")
+    misses.to_csv(folder / "misses.csv", index=False, float_format="%.3f")
+    mpl.use("Agg")
+    draw_misses(misses, sets, library, folder / "misses.png")
+    print(f"tables and examples are in {folder}")

@@ -1,0 +1,351 @@
+"""What the protocols of `bench_accuracy` share: specimens reduced to features, models, folds that resume."""
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _peers import ParkNet, TenPeaks
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from tqdm import tqdm
+
+from xtalsk import (
+    CompositionStatistics,
+    ElementFractions,
+    ElementPresence,
+    FusionClassifier,
+    LibraryMatch,
+    PowderConditions,
+    PowderProfile,
+    RadialProfile,
+    RankedElements,
+    RingConditions,
+    compare,
+    compound_groups,
+    make_baseline,
+    make_features,
+    make_specimens,
+)
+from xtalsk.crystals._faults import find_faults
+from xtalsk.utils import CellTransformer
+
+SHOWN = ("crystal_system_accuracy", "space_group_accuracy", "space_group_top5", "extinction_group_accuracy")
+Q_RANGE = {"rings": (0.05, 1.25), "powder": (0.1, 0.9)}
+N_BINS = {"rings": 512, "powder": 1024}
+IDEAL = "ideal_"
+_CHUNK = 512  # crystals simulated at once: images are dropped as soon as they are profiles
+
+
+class Reduced(CellTransformer):
+    """Cells that are profiles already, as an earlier run of a stateless transformer left them.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Names of the features.
+    on_error : {"raise", "warn"}, default="raise"
+
+    Examples
+    --------
+    >>> cells = [np.arange(2.0), None]
+    >>> Reduced(("q_0000", "q_0001")).fit_transform(cells).tolist()
+    [[0.0, 1.0], [nan, nan]]
+    """
+
+    def __init__(self, names, *, on_error="raise"):
+        self.names = names
+        self.on_error = on_error
+
+    def _check_cell(self, cell):
+        if np.shape(cell) != (len(self.names),):
+            raise ValueError(f"expected {len(self.names)} features, got an array of shape {np.shape(cell)}")
+        return cell
+
+    def _features(self, cells):
+        return np.stack(cells).astype(np.float32)
+
+    def _feature_names(self):
+        return list(self.names)
+
+
+class OnIdeal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Model that learns ideal specimens, one of each crystal, and is asked about the others.
+
+    A search-match program knows calculated patterns and formulas of what it was given. Columns of specimens
+    named ``ideal_<column>`` take the place of ``<column>`` in `fit`.
+
+    Parameters
+    ----------
+    model : classifier of specimens
+    """
+
+    def __init__(self, model):
+        self.model = model
+
+    def fit(self, X, y):
+        """Learn the ideal columns of specimens."""
+        ideal = X[[name for name in X if name.startswith(IDEAL)]]
+        ideal = ideal.rename(columns=lambda name: name.removeprefix(IDEAL))
+        _, first = np.unique([id(cell) for cell in ideal.iloc[:, 0]], return_index=True)  # of each crystal
+        first = np.sort(first)
+        self.model_ = clone(self.model).fit(ideal.iloc[first], np.asarray(y)[first])
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict_proba(self, X):
+        """Probabilities of the labels of recorded specimens."""
+        return self.model_.predict_proba(X)
+
+    def predict(self, X):
+        """Most probable label of each recorded specimen."""
+        return self.model_.predict(X)
+
+
+def choose(crystals, n, seed=0):
+    """Part of a set, drawn at random, in order; all where ``n`` is None."""
+    if n is None or n >= len(crystals):
+        return crystals
+    return crystals[np.sort(np.random.RandomState(seed).choice(len(crystals), n, replace=False))]
+
+
+def reducer(modality, n_jobs=None):
+    """Make the transformer of images or scans to profiles."""
+    if modality == "powder":
+        return PowderProfile(N_BINS[modality], Q_RANGE[modality], n_jobs=n_jobs)
+    return RadialProfile(N_BINS[modality], Q_RANGE[modality], n_jobs=n_jobs)
+
+
+def harsh_conditions(modality, size=256, electrons=1e5):
+    """Harsh conditions of a modality; size and dose are those of images."""
+    if modality == "powder":
+        return PowderConditions.harsh()
+    return replace(RingConditions.harsh(), size=size, electrons=electrons)
+
+
+def ideal_of(conditions):
+    """Ideal conditions on the same camera or axis."""
+    ideal = type(conditions).ideal()
+    if isinstance(conditions, RingConditions):
+        return replace(ideal, size=conditions.size, q_max=conditions.q_max)
+    return replace(ideal, two_theta=conditions.two_theta)
+
+
+def reduced_specimens(crystals, modality, conditions, *, n_replicas=1, random_state=0, n_jobs=None):
+    """Simulate specimens in parts and keep their profiles and formulas only.
+
+    Parameters
+    ----------
+    crystals : CrystalSet
+        Without faults.
+    modality : {"rings", "powder"}
+    conditions : RingConditions or PowderConditions
+    n_replicas : int
+    random_state : int
+    n_jobs : int or None
+
+    Returns
+    -------
+    features : ndarray of float32, shape (n_crystals * n_replicas, n_bins)
+    formulas : ndarray of str
+        Measured with error.
+    """
+    profile = reducer(modality, n_jobs).fit([None])
+    features, formulas = [], []
+    for start in tqdm(range(0, len(crystals), _CHUNK), desc="specimens", unit="part"):
+        X, _, _ = make_specimens(
+            crystals[start : start + _CHUNK],
+            (modality, "formula"),
+            conditions={modality: conditions},
+            n_replicas=n_replicas,
+            random_state=random_state + start,
+        )
+        features.append(profile.transform(X[[modality]]))
+        formulas += list(X["formula"])
+    return np.concatenate(features), np.array(formulas, dtype=str)
+
+
+class Job:
+    """Specimens of one protocol in a folder of their own, with the folds finished so far.
+
+    Parameters
+    ----------
+    folder : Path
+        Where everything is kept; a second run with the same folder goes on where the first one ended.
+    modality : {"rings", "powder"}
+    """
+
+    def __init__(self, folder, modality):
+        self.folder, self.modality = Path(folder), modality
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def specimens(self, crystals, conditions, *, n_replicas, random_state, n_jobs=None):
+        """Read or make the specimens: X (profiles and formulas), y, groups, crystal of each row."""
+        faults = find_faults(crystals)
+        if faults:
+            print(f"{len(faults)} crystals that cannot be right are left out")
+            crystals = crystals[np.setdiff1d(np.arange(len(crystals)), list(faults))]
+        path = self.folder / "specimens.npz"
+        if not path.exists():
+            features, formulas = reduced_specimens(
+                crystals, self.modality, conditions, n_replicas=n_replicas, random_state=random_state,
+                n_jobs=n_jobs,
+            )  # fmt: skip
+            ideal, _ = reduced_specimens(crystals, self.modality, ideal_of(conditions), n_jobs=n_jobs)
+            arrays = {"features": features, "formulas": formulas, "ideal": ideal}
+            np.savez(path, ids=crystals.ids.astype(str), **arrays)
+        with np.load(path) as archive:
+            features, formulas, ideal, ids = (archive[k] for k in ("features", "formulas", "ideal", "ids"))
+        if ids.tolist() != crystals.ids.tolist():
+            raise ValueError(f"{path} was made of other crystals; remove it or name another folder")
+        rows = np.repeat(np.arange(len(crystals)), n_replicas)
+        columns = {self.modality: list(features), "formula": list(formulas)}
+        known = list(ideal)
+        columns |= {f"{IDEAL}{self.modality}": [known[row] for row in rows]}
+        columns |= {f"{IDEAL}formula": list(crystals.formulas[rows])}
+        X = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
+        return X, crystals.space_groups[rows].astype(int), compound_groups(crystals)[rows], rows
+
+    def run(self, models, X, y, groups, splits, *, verbose=1):
+        """Score models on folds with `compare`, each in a file of its own; finished ones are skipped.
+
+        Parameters
+        ----------
+        models : dict of str to classifier
+        X, y, groups
+            As from `specimens`.
+        splits : dict of int to (train rows, test rows)
+
+        Returns
+        -------
+        DataFrame
+            As from `compare`.
+        """
+        tables = []
+        for fold, split in splits.items():
+            for name, model in models.items():
+                path = self.folder / f"{re.sub('[^a-z0-9]+', '_', name.lower())}_fold{fold}.csv"
+                if not path.exists():
+                    start = time.perf_counter()
+                    table = compare(
+                        {name: model}, X, y, groups=groups, cv=[split], chemistry_only=True
+                    ).assign(fold=fold)
+                    table.to_csv(path, index=False, float_format="%.5f")
+                    if verbose:
+                        scores = ", ".join(
+                            f"{key.removesuffix('_accuracy')} {table[key][0]:.3f}" for key in SHOWN
+                        )
+                        print(
+                            f"fold {fold}, {name}: {scores} ({time.perf_counter() - start:.0f} s)", flush=True
+                        )
+                tables.append(pd.read_csv(path))
+        return pd.concat(tables).drop_duplicates(["model", "fold"]).reset_index(drop=True)
+
+
+def make_splits(y, groups, rows, *, n_folds=5, folds_run=None, random_split=False, only=None, seed=0):
+    """Folds by number: rows to train on, and rows to test on, one for each crystal.
+
+    Parameters
+    ----------
+    y, groups, rows : ndarray of shape (n_specimens,)
+        Labels, compounds and crystals of the specimens.
+    n_folds : int
+    folds_run : int or None
+        Keep the first folds only.
+    random_split : bool
+        Whether compounds may be on both sides, as in most publications; single crystals never are.
+    only : ndarray of bool or None
+        Test on these specimens only.
+    seed : int
+
+    Returns
+    -------
+    dict of int to (ndarray, ndarray)
+    """
+    cv = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    first = np.r_[True, rows[1:] != rows[:-1]]
+    tested = first if only is None else first & only
+    folds = enumerate(cv.split(np.zeros(len(y)), y, rows if random_split else groups))
+    splits = {fold: (train, test[tested[test]]) for fold, (train, test) in folds}
+    return {fold: split for fold, split in splits.items() if fold < (folds_run or n_folds)}
+
+
+def feature_blocks(modality, profile):
+    """Features of the fused network, of diffraction alone, of search-match and of the formula alone."""
+    seen, fractions = (modality, profile), ("formula", ElementFractions())
+    return {
+        "fused": make_features(
+            diffraction=seen,
+            fractions=fractions,
+            presence=("formula", ElementPresence()),
+            ranked=("formula", RankedElements()),
+        ),
+        "seen": make_features(diffraction=seen),
+        "match": make_features(diffraction=seen, fractions=fractions),
+        "statistics": make_features(statistics=("formula", CompositionStatistics())),
+    }
+
+
+def make_peers(modality, profile, *, park_epochs=None, n_trees=300, n_jobs=2):
+    """Make the published ways to read a profile, by name; see `_peers`."""
+    seen = feature_blocks(modality, profile)["seen"]
+    trees = make_baseline("extra_trees", n_estimators=n_trees, random_state=0, n_jobs=n_jobs)
+    # lines of ring images are wider than those of powders
+    peaks = TenPeaks(Q_RANGE[modality], width=0.004 if modality == "rings" else 0.0015)
+    chosen = {} if park_epochs is None else {"max_epochs": park_epochs}
+    return {
+        "extra trees on profiles": make_pipeline(seen, trees),
+        "extra trees on ten peaks (Suzuki)": make_pipeline(seen, peaks, trees),
+        "convolutional net (Park)": make_pipeline(seen, ParkNet(random_state=0, **chosen)),
+    }
+
+
+def make_models(modality, profile, *, epochs=None, **options):
+    """All models to compare, by name.
+
+    Parameters
+    ----------
+    modality : {"rings", "powder"}
+    profile : transformer
+        Of the column of this name to profiles.
+    epochs : int or None
+        Of the fused network; None is its default.
+    **options
+        Of `make_peers`.
+
+    Returns
+    -------
+    dict of str to classifier
+        Of specimens; `compare` adds those on one modality.
+    """
+    features = feature_blocks(modality, profile)
+    chosen = {} if epochs is None else {"max_epochs": epochs}
+    network = FusionClassifier(hierarchy="space_group", random_state=0, **chosen)
+    boosted = make_baseline("hist_gradient_boosting", random_state=0)
+    return {
+        "fusion": make_pipeline(features["fused"], network),
+        "search-match": OnIdeal(make_pipeline(features["match"], LibraryMatch())),
+        "boosted matminer": make_pipeline(features["statistics"], boosted),
+        **make_peers(modality, profile, **options),
+    }
+
+
+def chosen_of(models, only):
+    """Those models whose names begin with one of the words; all where there are none."""
+    kept = {k: m for k, m in models.items() if not only or any(k.startswith(word) for word in only)}
+    if not kept:
+        raise ValueError(f"--only {only} names no model of {list(models)}")
+    return kept
+
+
+def summarise(table, metrics=SHOWN):
+    """Means and standard deviations over the folds as text, the best space groups first."""
+    means = table.groupby("model")[list(metrics)].mean().sort_values("space_group_accuracy", ascending=False)
+    spread = table.groupby("model")[list(metrics)].std().loc[means.index]
+    shown = means.map("{:.3f}".format)
+    if spread.notna().all(axis=None):
+        shown = shown + " ± " + spread.map("{:.3f}".format)
+    return shown.rename(columns=lambda c: c.removesuffix("_accuracy").replace("_", " "))
