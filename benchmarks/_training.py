@@ -34,9 +34,9 @@ SYSTEM_SHARES = {
     "monoclinic": 0.32,
     "triclinic": 0.07,
 }
-"""Shares of the crystal systems among known minerals, after "The seven systems", The Petrograph (May 1999), with
-what is left of the whole split between the last two. The packaged part of AMCSD has 31% cubic, 12% monoclinic
-and 0.7% triclinic entries."""
+"""Shares of the crystal systems among known minerals, after "The seven systems", The Petrograph (May 1999),
+with what is left of the whole split between the last two. The packaged part of AMCSD has 31% cubic, 12%
+monoclinic and 0.7% triclinic entries."""
 
 
 def powder_conditions():
@@ -127,7 +127,7 @@ def crystal_weights(sets, shares):
 
 
 def random_space_groups(n, sets, rng):
-    """Space groups for random crystals: systems as in `SYSTEM_SHARES`, within them as often as in the sets."""
+    """Space groups for random crystals: systems as in `SYSTEM_SHARES`, in them as often as in the sets."""
     groups = np.concatenate([crystals.space_groups for crystals in sets])
     systems = crystal_system(groups)
     counts = rng.multinomial(n, list(SYSTEM_SHARES.values()))
