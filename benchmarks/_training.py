@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.stats import lognorm, loguniform, norm
+from sklearn.pipeline import make_pipeline
 
 from xtalsk import (
     ElementFractions,
     ElementPresence,
+    LatticeFit,
     PowderConditions,
     PowderProfile,
     RadialProfile,
@@ -83,9 +85,10 @@ def ring_conditions(size=128):
 def make_blocks(modality, chemistry):
     """Features of the published pipelines."""
     if modality == "powder":
-        blocks = {"diffraction": ("powder", PowderProfile(**POWDER_GRID))}
+        profile, lattice = PowderProfile(**POWDER_GRID), LatticeFit(POWDER_GRID["q_range"])
     else:
-        blocks = {"diffraction": ("rings", RadialProfile(n_bins=512))}
+        profile, lattice = RadialProfile(), LatticeFit()
+    blocks = {"diffraction": (modality, profile), "lattice": (modality, make_pipeline(profile, lattice))}
     if chemistry:
         blocks |= {
             "fractions": ("formula", ElementFractions()),

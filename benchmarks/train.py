@@ -146,9 +146,9 @@ def main():
     parser.add_argument("--chemistry", action="store_true", help="composition too, which may be missing")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .joblib file")
     parser.add_argument(
-        "--n-specimens", type=int, help="to render; by default 30 million on a GPU, else 600,000"
+        "--n-specimens", type=int, help="to render; by default 30 million on a GPU, else 200,000"
     )
-    parser.add_argument("--n-uses", type=int, help="uses of each; by default 1 on a GPU, else 3 (rings 20)")
+    parser.add_argument("--n-uses", type=int, help="uses of each; by default 1 on a GPU, else 10 (rings 20)")
     parser.add_argument("--chunk-size", type=int, default=2048)
     parser.add_argument("--materials-project", metavar="FOLDER", help="with mp_a.csv.gz and so on")
     parser.add_argument("--cache", metavar="NPZ", help="where the read Materials Project is kept")
@@ -160,8 +160,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     on_gpu = options.device.startswith("cuda") or (options.device == "auto" and torch.cuda.is_available())
-    n_specimens = options.n_specimens or (30_000_000 if on_gpu else 600_000)
-    n_uses = options.n_uses or (1 if on_gpu else 3 if options.modality == "powder" else 20)
+    n_specimens = options.n_specimens or (30_000_000 if on_gpu else 200_000)
+    n_uses = options.n_uses or (1 if on_gpu else 10 if options.modality == "powder" else 20)
 
     start = time.perf_counter()
     crystals, weights, counts = load_crystals(options.materials_project, options.cache, options.n_random)

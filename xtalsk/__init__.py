@@ -36,6 +36,7 @@ _PUBLIC = {
     "composition": ["CompositionStatistics", "ElementFractions", "ElementPresence", "RankedElements"],
     "neural": ["FusionClassifier"],
     "library": ["LibraryBlend", "LibraryMatch", "make_library"],
+    "streaming": ["SpecimenStream", "fit_stream"],
     "baselines": ["make_baseline"],
     "compose": ["make_features"],
     "metrics": ["make_level_scorers"],

@@ -180,6 +180,21 @@ class LatticeFit(TransformerMixin, BaseEstimator):
             out[part] = values
         return out
 
+    def _batched(self, _):
+        """Make the function that turns profiles, a tensor (n, n_bins), into figures of merit."""
+        low, step = self.q_range_[0], (self.q_range_[1] - self.q_range_[0]) / self.n_features_in_
+
+        def figures(profiles):
+            out = profiles.new_full((len(profiles), len(figure_names())), torch.nan)
+            rows = torch.nonzero(~profiles.isnan().all(1)).squeeze(1)
+            if len(rows):
+                out[rows] = lattice_figures(
+                    profiles[rows], low + step / 2, step, tolerance=self.tolerance
+                ).to(out)
+            return out
+
+        return figures
+
     def get_feature_names_out(self, input_features=None):
         """Names of the figures.
 
