@@ -18,6 +18,7 @@ from xtalsk import (
     ElementFractions,
     ElementPresence,
     FusionClassifier,
+    LatticeFit,
     LibraryMatch,
     PowderConditions,
     PowderProfile,
@@ -47,6 +48,8 @@ class Reduced(CellTransformer):
     ----------
     names : tuple of str
         Names of the features.
+    first : int, default=0
+        Where they begin in a cell.
     on_error : {"raise", "warn"}, default="raise"
 
     Examples
@@ -56,14 +59,16 @@ class Reduced(CellTransformer):
     [[0.0, 1.0], [nan, nan]]
     """
 
-    def __init__(self, names, *, on_error="raise"):
+    def __init__(self, names, *, first=0, on_error="raise"):
         self.names = names
+        self.first = first
         self.on_error = on_error
 
     def _check_cell(self, cell):
-        if np.shape(cell) != (len(self.names),):
-            raise ValueError(f"expected {len(self.names)} features, got an array of shape {np.shape(cell)}")
-        return cell
+        last = self.first + len(self.names)
+        if np.ndim(cell) != 1 or len(cell) < last:
+            raise ValueError(f"expected {last} features, got an array of shape {np.shape(cell)}")
+        return cell[self.first : last]
 
     def _features(self, cells):
         return np.stack(cells).astype(np.float32)
@@ -134,7 +139,9 @@ def ideal_of(conditions):
     return replace(ideal, two_theta=conditions.two_theta)
 
 
-def reduced_specimens(crystals, modality, conditions, *, n_replicas=1, random_state=0, n_jobs=None):
+def reduced_specimens(
+    crystals, modality, conditions, *, n_replicas=1, random_state=0, n_jobs=None, lattices=False
+):
     """Simulate specimens in parts and keep their profiles and formulas only.
 
     Parameters
@@ -146,14 +153,17 @@ def reduced_specimens(crystals, modality, conditions, *, n_replicas=1, random_st
     n_replicas : int
     random_state : int
     n_jobs : int or None
+    lattices : bool
+        Whether figures of merit of lattices follow each profile.
 
     Returns
     -------
-    features : ndarray of float32, shape (n_crystals * n_replicas, n_bins)
+    features : ndarray of float32, shape (n_crystals * n_replicas, n_bins) or (..., n_bins + n_figures)
     formulas : ndarray of str
         Measured with error.
     """
     profile = reducer(modality, n_jobs).fit([None])
+    figures = LatticeFit(Q_RANGE[modality], n_jobs=n_jobs).fit(np.full((1, N_BINS[modality]), np.nan))
     features, formulas = [], []
     for start in tqdm(range(0, len(crystals), _CHUNK), desc="specimens", unit="part"):
         X, _, _ = make_specimens(
@@ -163,7 +173,8 @@ def reduced_specimens(crystals, modality, conditions, *, n_replicas=1, random_st
             n_replicas=n_replicas,
             random_state=random_state + start,
         )
-        features.append(profile.transform(X[[modality]]))
+        profiles = profile.transform(X[[modality]])
+        features.append(np.hstack([profiles, figures.transform(profiles)]) if lattices else profiles)
         formulas += list(X["formula"])
     return np.concatenate(features), np.array(formulas, dtype=str)
 
@@ -192,7 +203,7 @@ class Job:
         if not path.exists():
             features, formulas = reduced_specimens(
                 crystals, self.modality, conditions, n_replicas=n_replicas, random_state=random_state,
-                n_jobs=n_jobs,
+                n_jobs=n_jobs, lattices=True,
             )  # fmt: skip
             ideal, _ = reduced_specimens(crystals, self.modality, ideal_of(conditions), n_jobs=n_jobs)
             arrays = {"features": features, "formulas": formulas, "ideal": ideal}
@@ -273,17 +284,20 @@ def make_splits(y, groups, rows, *, n_folds=5, folds_run=None, random_split=Fals
     return {fold: split for fold, split in splits.items() if fold < (folds_run or n_folds)}
 
 
-def feature_blocks(modality, profile):
+def feature_blocks(modality, profile, lattice=None):
     """Features of the fused network, of diffraction alone, of search-match and of the formula alone."""
     seen, fractions = (modality, profile), ("formula", ElementFractions())
+    lattices = {} if lattice is None else {"lattice": (modality, lattice)}
     return {
         "fused": make_features(
             diffraction=seen,
+            **lattices,
             fractions=fractions,
             presence=("formula", ElementPresence()),
             ranked=("formula", RankedElements()),
         ),
         "seen": make_features(diffraction=seen),
+        "lattices": make_features(**(lattices or {"diffraction": seen})),
         "match": make_features(diffraction=seen, fractions=fractions),
         "statistics": make_features(statistics=("formula", CompositionStatistics())),
     }
@@ -303,7 +317,7 @@ def make_peers(modality, profile, *, park_epochs=None, n_trees=300, n_jobs=2):
     }
 
 
-def make_models(modality, profile, *, epochs=None, **options):
+def make_models(modality, profile, lattice, *, epochs=None, **options):
     """All models to compare, by name.
 
     Parameters
@@ -311,6 +325,8 @@ def make_models(modality, profile, *, epochs=None, **options):
     modality : {"rings", "powder"}
     profile : transformer
         Of the column of this name to profiles.
+    lattice : transformer
+        Of this column to figures of merit of lattices.
     epochs : int or None
         Of the fused network; None is its default.
     **options
@@ -321,14 +337,19 @@ def make_models(modality, profile, *, epochs=None, **options):
     dict of str to classifier
         Of specimens; `compare` adds those on one modality.
     """
-    features = feature_blocks(modality, profile)
+    features = feature_blocks(modality, profile, lattice)
     chosen = {} if epochs is None else {"max_epochs": epochs}
-    network = FusionClassifier(hierarchy="space_group", random_state=0, **chosen)
+    network = FusionClassifier(
+        hierarchy="space_group", n_residual=2, weight_averaging=0.998, precision="bfloat16", random_state=0,
+        **chosen,
+    )  # fmt: skip
+    trees = make_baseline("extra_trees", random_state=0, n_jobs=2)
     boosted = make_baseline("hist_gradient_boosting", random_state=0)
     return {
         "fusion": make_pipeline(features["fused"], network),
         "search-match": OnIdeal(make_pipeline(features["match"], LibraryMatch())),
         "boosted matminer": make_pipeline(features["statistics"], boosted),
+        "extra trees on lattices": make_pipeline(features["lattices"], trees),
         **make_peers(modality, profile, **options),
     }
 

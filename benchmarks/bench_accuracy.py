@@ -44,6 +44,7 @@ from _protocols import (
 )
 
 from xtalsk import CrystalSet, load_amcsd, paired_test
+from xtalsk.diffraction._indexing import figure_names
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -78,11 +79,16 @@ def cross_validate(options, protocol, crystals, only=None):
     )  # fmt: skip
     split = "at random" if options.random_split else "by compound"
     print(f"{len(X)} specimens, {len(set(y))} space groups, {len(set(groups))} compounds; folds made {split}")
-    names = reducer(options.modality).fit([None]).get_feature_names_out()
+    names = tuple(reducer(options.modality).fit([None]).get_feature_names_out())
     models = make_models(
-        options.modality, Reduced(tuple(names)), epochs=options.epochs, park_epochs=options.park_epochs,
-        n_trees=options.n_trees, n_jobs=options.n_jobs,
-    )  # fmt: skip
+        options.modality,
+        Reduced(names),
+        Reduced(tuple(figure_names()), first=len(names)),
+        epochs=options.epochs,
+        park_epochs=options.park_epochs,
+        n_trees=options.n_trees,
+        n_jobs=options.n_jobs,
+    )
     models = chosen_of(models, options.only)
     table = job.run(models, X, y, None if options.random_split else groups, splits)
     print(summarise(table).to_string())
