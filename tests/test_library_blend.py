@@ -83,6 +83,20 @@ def test_rows_without_a_profile_are_left_to_the_classifier():
     assert blend.predict(X).tolist() == [14, 14, 225, 62, 62, 62]
 
 
+def test_rows_without_anything_get_the_prior_if_asked(known):
+    X, y = known
+    broken = X.copy()
+    broken.iloc[3] = np.nan
+    with pytest.raises(ValueError, match="row 3: every block is missing"):
+        LibraryBlend(Constant()).fit(X, y).predict_proba(broken)
+    blend = LibraryBlend(Constant(), all_missing="prior").fit(X, y)
+    proba = blend.predict_proba(broken)
+    assert_allclose(proba[3], [0.25, 0.25, 0.25, 0.25, 0])
+    assert_allclose(np.delete(proba, 3, 0), blend.predict_proba(X.drop(index=3)))
+    assert_allclose(blend.predict_proba(broken[3:4]), proba[3:4])
+    assert_allclose(blend.predict_proba(broken.to_numpy()), proba)
+
+
 def test_groups_reach_a_classifier_that_asks(known):
     X, y = known
     groups = np.arange(8)

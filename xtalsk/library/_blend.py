@@ -3,11 +3,13 @@
 from numbers import Real
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
 from xtalsk.library._match import LibraryMatch
+from xtalsk.utils import check_option
 
 
 class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -28,11 +30,16 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         The similarity at which the library gets half of ``max_weight``, and how steeply its share rises.
     max_weight : float, default=0.9
         Largest share of the library.
+    all_missing : {"raise", "prior"}, default="raise"
+        Whether a row of nothing but NaN is an error, as the parts have it, or gets ``class_prior_``, so that
+        a batch in which one file is broken comes to its end.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels of either.
+    class_prior_ : ndarray of shape (n_classes,)
+        Share of each class among the labels of `fit`.
     classifier_ : estimator
     library_ : LibraryMatch
     n_features_in_ : int
@@ -62,12 +69,15 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     (array([14]), array([0.9]))
     """
 
-    def __init__(self, classifier, library=None, *, midpoint=0.7, width=0.05, max_weight=0.9):
+    def __init__(
+        self, classifier, library=None, *, midpoint=0.7, width=0.05, max_weight=0.9, all_missing="raise"
+    ):
         self.classifier = classifier
         self.library = library
         self.midpoint = midpoint
         self.width = width
         self.max_weight = max_weight
+        self.all_missing = all_missing
 
     def fit(self, X, y, groups=None):
         """Fit the classifier, and take the rows as the library.
@@ -91,6 +101,7 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_scalar(self.midpoint, "midpoint", Real)
         check_scalar(self.width, "width", Real, min_val=0, include_boundaries="neither")
         check_scalar(self.max_weight, "max_weight", Real, min_val=0, max_val=1)
+        check_option("all_missing", self.all_missing, ("raise", "prior"))
         validate_data(self, X, y, skip_check_array=True)
         self.classifier_ = clone(self.classifier)
         params = (
@@ -99,6 +110,7 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.classifier_.fit(X, y, **params)
         self.library_ = clone(LibraryMatch() if self.library is None else self.library).fit(X, y)
         self.classes_ = np.union1d(self.classifier_.classes_, self.library_.classes_)
+        self.class_prior_ = (self.classes_ == np.asarray(y)[:, None]).mean(axis=0)
         return self
 
     def weight(self, X):
@@ -113,10 +125,7 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             0 for rows without a profile.
         """
-        check_is_fitted(self)
-        with np.errstate(over="ignore"):
-            share = 1 / (1 + np.exp((self.midpoint - self.library_.similarity(X)) / self.width))
-        return self.max_weight * np.nan_to_num(share.astype(float))
+        return self._answers(X)[1]
 
     def predict_proba(self, X):
         """Probability of each class.
@@ -129,12 +138,36 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
+
+        Raises
+        ------
+        ValueError
+            As either part raises, of a row without any value for example, unless ``all_missing="prior"``.
         """
-        weight = self.weight(X)[:, None]
+        return self._answers(X)[0]
+
+    def _answers(self, X):
+        """Probabilities of each row, and the share of the library in them."""
+        check_is_fitted(self)
+        if self.all_missing == "raise":
+            return self._blend(X)
+        there = ~pd.isna(np.asarray(X)).all(axis=1)
+        proba, weight = np.tile(self.class_prior_, (len(there), 1)), np.zeros(len(there))
+        if there.any():
+            proba[there], weight[there] = self._blend(X if there.all() else X[there])
+        return proba, weight
+
+    def _blend(self, X):
+        library = getattr(self.library_, "estimator", self.library_)  # a frozen one holds it
+        known, similarity = library._answer(X)
+        with np.errstate(over="ignore"):
+            share = 1 / (1 + np.exp((self.midpoint - similarity.astype(float)) / self.width))
+        weight = self.max_weight * np.nan_to_num(share)
         proba = np.zeros((len(weight), len(self.classes_)))
-        for part, share in ((self.library_, weight), (self.classifier_, 1 - weight)):
-            proba[:, np.searchsorted(self.classes_, part.classes_)] += share * part.predict_proba(X)
-        return proba
+        proba[:, np.searchsorted(self.classes_, self.library_.classes_)] = weight[:, None] * known
+        learnt = (1 - weight[:, None]) * self.classifier_.predict_proba(X)
+        proba[:, np.searchsorted(self.classes_, self.classifier_.classes_)] += learnt
+        return proba, weight
 
     def predict(self, X):
         """Most probable class.

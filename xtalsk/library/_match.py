@@ -185,10 +185,7 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         ValueError
             If X holds infinities, a row without profile and chemistry, or other columns than the library.
         """
-        best, weights, _ = self._match(X)
-        proba = np.zeros((len(best), len(self.classes_)))
-        np.add.at(proba, (np.arange(len(best))[:, None], self._labels[best]), weights)
-        return proba
+        return self._answer(X)[0]
 
     def predict(self, X):
         """Most probable class.
@@ -242,7 +239,14 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
             1 for the same pattern, NaN for rows without a profile. Where it is low, nothing in the library
             fits, whatever the probabilities are.
         """
-        return self._match(X)[2].max(axis=1)
+        return self._answer(X)[1]
+
+    def _answer(self, X):
+        """Probabilities and the best similarity of each row."""
+        best, weights, similarity = self._match(X)
+        proba = np.zeros((len(best), len(self.classes_)))
+        np.add.at(proba, (np.arange(len(best))[:, None], self._labels[best]), weights)
+        return proba, similarity.max(axis=1)
 
     def _check_params(self):
         for name in ("power", "sharpness"):
