@@ -20,8 +20,8 @@ from xtalsk import (
 )
 from xtalsk.symmetry import crystal_system
 
-POWDER_GRID = {"n_bins": 1024, "q_range": (0.06, 0.92)}
-"""Copper radiation from 5.3 to 90 degrees of 2θ."""
+POWDER_GRID = {"n_bins": 1024, "q_range": (0.06, 0.92), "wavelength": 1.5406}
+"""Copper radiation, which a scan without a wavelength is taken to be of, from 5.3 to 90 degrees of 2θ."""
 
 FORMULAS = [{}, {}, {"relative_error": 0.03, "absolute_error": 0.0, "detection_limit": 0.0, "invisible": ()}]
 """Two in three as an X-ray spectrum gives them, one as an analysis or a label gives them."""
@@ -83,17 +83,17 @@ def ring_conditions(size=128):
 
 
 def make_blocks(modality, chemistry):
-    """Features of the published pipelines."""
+    """Features of the published pipelines; a cell that cannot be read is warned of and was not measured."""
     if modality == "powder":
-        profile, lattice = PowderProfile(**POWDER_GRID), LatticeFit(POWDER_GRID["q_range"])
+        profile, lattice = PowderProfile(**POWDER_GRID, on_error="warn"), LatticeFit(POWDER_GRID["q_range"])
     else:
-        profile, lattice = RadialProfile(), LatticeFit()
+        profile, lattice = RadialProfile(on_error="warn"), LatticeFit()
     blocks = {"diffraction": (modality, profile), "lattice": (modality, make_pipeline(profile, lattice))}
     if chemistry:
         blocks |= {
-            "fractions": ("formula", ElementFractions()),
-            "presence": ("formula", ElementPresence()),
-            "ranked": ("formula", RankedElements()),
+            "fractions": ("formula", ElementFractions(on_error="warn")),
+            "presence": ("formula", ElementPresence(on_error="warn")),
+            "ranked": ("formula", RankedElements(on_error="warn")),
         }
     return make_features(**blocks)
 
@@ -125,7 +125,8 @@ def crystal_weights(sets, shares):
     systems = crystal_system(np.concatenate([crystals.space_groups for crystals in sets]))
     for system, share in SYSTEM_SHARES.items():
         members = systems == system
-        weights[members] *= share / weights[members].sum()
+        if members.any():
+            weights[members] *= share / weights[members].sum()
     return weights / weights.sum()
 
 

@@ -132,15 +132,18 @@ def watcher(path, features):
 
 
 def with_library(model, stream):
-    """Pipeline for specimens: a column that a table lacks was not measured; AMCSD is the library."""
+    """Pipeline for specimens, with AMCSD as the library.
+
+    A column that a table lacks was not measured, and a row of which nothing could be read gets the prior.
+    """
     library = LibraryMatch().fit(*make_library(load_amcsd(), stream.features_, random_state=0))
     parts = FrozenEstimator(model), FrozenEstimator(library)
+    blend = LibraryBlend(*parts, all_missing="prior").fit(*stream.sample(1))
     columns = FunctionTransformer(pd.DataFrame.reindex, kw_args={"columns": stream.columns_})
-    some = pd.DataFrame(stream.chunk(0)[0][:1].cpu().numpy(), columns=stream.feature_names_)
-    return make_pipeline(columns, stream.features_, LibraryBlend(*parts).fit(some, model.classes_[:1]))
+    return make_pipeline(columns, stream.features_, blend)
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modality", choices=("powder", "rings"), required=True)
     parser.add_argument("--chemistry", action="store_true", help="composition too, which may be missing")
@@ -158,7 +161,7 @@ def main():
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     on_gpu = options.device.startswith("cuda") or (options.device == "auto" and torch.cuda.is_available())
     n_specimens = options.n_specimens or (30_000_000 if on_gpu else 200_000)
     n_uses = options.n_uses or (1 if on_gpu else 10 if options.modality == "powder" else 20)

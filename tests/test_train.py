@@ -1,0 +1,63 @@
+"""The command that trains the published pipelines, on a handful of crystals."""
+
+import json
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+from xtalsk import PowderConditions, Profile, load_amcsd
+from xtalsk.utils import BrokenCellWarning
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def train(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import train
+
+    crystals = load_amcsd()[:40]
+    monkeypatch.setattr(train, "load_amcsd", lambda: crystals)
+    lab = PowderConditions(two_theta=(10, 80, 0.1), peak_counts=1e3)
+    monkeypatch.setattr(train, "powder_conditions", lambda: ([lab], [1.0]))
+    monkeypatch.setitem(train.MODEL, "hidden_size", 16)
+    monkeypatch.setitem(train.MODEL, "n_filters", 4)
+    yield train
+    for name in ("train", "_training", "_materials_project"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes:UserWarning")
+def test_a_pipeline_is_trained_and_answers_whatever_was_measured(train, tmp_path):
+    out = tmp_path / "powder.joblib"
+    arguments = ["--modality", "powder", "--chemistry", "--out", str(out), "--n-random", "0"]
+    arguments += ["--n-specimens", "128", "--n-uses", "2", "--chunk-size", "64", "--device", "cpu"]
+    train.main(arguments)
+    written = out.stat().st_mtime_ns
+    train.main(arguments)  # takes the finished training up, and ends at once
+    assert out.stat().st_mtime_ns > written
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["n_specimens"] == 128
+    assert card["crystals"] == {"amcsd": 40}
+    assert "PowderConditions(" in card["conditions"][0]["conditions"]
+
+    pipeline = joblib.load(out)
+    axis = np.arange(10, 80, 0.02)
+    scan = Profile(20 + 900 * np.exp(-(((axis - 28.5) / 0.1) ** 2)), two_theta=axis)
+    file = tmp_path / "scan.xy"
+    np.savetxt(file, np.column_stack([axis, scan.intensity]))
+    both = pd.DataFrame({"powder": [scan, str(file), None, None], "formula": ["NaCl", None, "PbS", None]})
+    proba = pipeline.predict_proba(both)
+    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-5)
+    alone = pipeline.predict_proba(both[["powder"]][:2])
+    np.testing.assert_allclose(alone[1], proba[1], atol=1e-5)
+    assert not np.allclose(alone[0], proba[0])
+    with pytest.warns(BrokenCellWarning, match="absent.xy"):
+        broken = pipeline.predict_proba(pd.DataFrame({"powder": [str(file), str(tmp_path / "absent.xy")]}))
+    np.testing.assert_allclose(broken[1], pipeline[-1].class_prior_)
+    best = pipeline[-1].candidates(pipeline[:-1].transform(both[2:3]), n=1)
+    assert best["formula"].tolist() == ["PbS"]
