@@ -160,7 +160,7 @@ def reduced_specimens(
     -------
     features : ndarray of float32, shape (n_crystals * n_replicas, n_bins) or (..., n_bins + n_figures)
     formulas : ndarray of str
-        Measured with error.
+        Measured with error; empty where no element was seen.
     """
     profile = reducer(modality, n_jobs).fit([None])
     figures = LatticeFit(Q_RANGE[modality], n_jobs=n_jobs).fit(np.full((1, N_BINS[modality]), np.nan))
@@ -175,8 +175,16 @@ def reduced_specimens(
         )
         profiles = profile.transform(X[[modality]])
         features.append(np.hstack([profiles, figures.transform(profiles)]) if lattices else profiles)
-        formulas += list(X["formula"])
+        formulas += [formula or "" for formula in X["formula"]]
     return np.concatenate(features), np.array(formulas, dtype=str)
+
+
+def without_faults(crystals):
+    """Leave out crystals that cannot be right, and say how many."""
+    faults = find_faults(crystals)
+    if faults:
+        print(f"{len(faults)} crystals that cannot be right are left out")
+    return crystals[np.setdiff1d(np.arange(len(crystals)), list(faults))]
 
 
 class Job:
@@ -195,10 +203,6 @@ class Job:
 
     def specimens(self, crystals, conditions, *, n_replicas, random_state, n_jobs=None):
         """Read or make the specimens: X (profiles and formulas), y, groups, crystal of each row."""
-        faults = find_faults(crystals)
-        if faults:
-            print(f"{len(faults)} crystals that cannot be right are left out")
-            crystals = crystals[np.setdiff1d(np.arange(len(crystals)), list(faults))]
         path = self.folder / "specimens.npz"
         if not path.exists():
             features, formulas = reduced_specimens(
@@ -213,7 +217,7 @@ class Job:
         if ids.tolist() != crystals.ids.tolist():
             raise ValueError(f"{path} was made of other crystals; remove it or name another folder")
         rows = np.repeat(np.arange(len(crystals)), n_replicas)
-        columns = {self.modality: list(features), "formula": list(formulas)}
+        columns = {self.modality: list(features), "formula": [formula or None for formula in formulas]}
         known = list(ideal)
         columns |= {f"{IDEAL}{self.modality}": [known[row] for row in rows]}
         columns |= {f"{IDEAL}formula": list(crystals.formulas[rows])}

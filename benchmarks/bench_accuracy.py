@@ -41,6 +41,7 @@ from _protocols import (
     make_splits,
     reducer,
     summarise,
+    without_faults,
 )
 
 from xtalsk import CrystalSet, load_amcsd, paired_test
@@ -67,6 +68,7 @@ def cross_validate(options, protocol, crystals, only=None):
     only : ndarray of str or None
         Test on the crystals of these ids only.
     """
+    crystals = without_faults(crystals)
     job = Job(folder_of(options, protocol, len(crystals)), options.modality)
     conditions = harsh_conditions(options.modality, options.size)
     X, y, groups, rows = job.specimens(

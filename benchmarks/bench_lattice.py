@@ -105,7 +105,7 @@ def measured(folder):
     lattice = make_pipeline(PowderProfile(), LatticeFit()).set_output(transform="pandas")
     for path in sorted(Path(folder).iterdir()):
         crystal = CrystalSet.from_cifs([str(next(path.glob("*.cif")))])
-        figures = lattice.fit_transform([read_profile(next(path.glob("*.csv")), wavelength=1.5418)])
+        figures = lattice.fit_transform([read_profile(next(path.glob("*.csv")), wavelength=1.5406)])
         name = bravais_lattice(int(crystal.space_groups[0]))
         if name not in TYPES:
             continue

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.frozen import FrozenEstimator
 
+from xtalsk import FusionClassifier
 from xtalsk.library import LibraryBlend, LibraryMatch
 
 N_BINS = 128
@@ -87,14 +88,25 @@ def test_rows_without_anything_get_the_prior_if_asked(known):
     X, y = known
     broken = X.copy()
     broken.iloc[3] = np.nan
+    network = FusionClassifier(max_epochs=1, hidden_size=8, device="cpu", random_state=0)
     with pytest.raises(ValueError, match="row 3: every block is missing"):
-        LibraryBlend(Constant()).fit(X, y).predict_proba(broken)
+        LibraryBlend(network).fit(X, y).predict_proba(broken)
     blend = LibraryBlend(Constant(), all_missing="prior").fit(X, y)
     proba = blend.predict_proba(broken)
     assert_allclose(proba[3], [0.25, 0.25, 0.25, 0.25, 0])
     assert_allclose(np.delete(proba, 3, 0), blend.predict_proba(X.drop(index=3)))
     assert_allclose(blend.predict_proba(broken[3:4]), proba[3:4])
-    assert_allclose(blend.predict_proba(broken.to_numpy()), proba)
+    with pytest.raises(ValueError, match="feature names"):
+        blend.predict_proba(broken.iloc[:, ::-1])
+
+
+def test_rows_that_only_the_classifier_can_answer(known):
+    X, y = known
+    X = pd.concat([X, pd.DataFrame(np.ones((8, 3)), columns=[f"eds__x{i}" for i in range(3)])], axis=1)
+    blend = LibraryBlend(Constant()).fit(X, y)
+    X.iloc[1, :N_BINS] = np.nan
+    assert blend.weight(X)[1] == 0
+    assert blend.predict(X).tolist() == [2, 225, *y[2:]]
 
 
 def test_groups_reach_a_classifier_that_asks(known):

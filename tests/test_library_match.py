@@ -117,7 +117,9 @@ def test_elastic_shift_is_bounded_and_costs():
     library[[0, 1, 2], [60, 61, 65]] = 1
     compare = ProfileLibrary(pack(library), 0)
     _, scale = compare.cosine(values.double(), torch.ones(1, 128, dtype=bool))
-    similarity = compare.elastic(values.double(), scale, torch.arange(3)[None], 0.0, 2.0)[0]
+    similarity = compare.elastic(
+        values.double(), torch.ones_like(values, dtype=torch.bool), scale, torch.arange(3)[None], 0.0, 2.0
+    )[0]
     assert similarity.tolist() == pytest.approx([1.0, 0.995, 0.0], abs=1e-6)
 
 
@@ -276,3 +278,17 @@ def test_measured_minerals_of_the_library_are_named():
     assert right.mean() > 0.3
     assert alike.mean() > 0.6
     assert alike.mean() > unlike.mean() + 0.3
+
+
+def test_similarity_is_at_most_one_however_little_was_measured():
+    rng = np.random.default_rng(0)
+    lines = rng.uniform(5, 1019, size=(60, 12, 1))
+    patterns = np.exp(-((np.arange(1024) - lines) ** 2) / 8).sum(axis=1).astype(np.float32)
+    X = pd.DataFrame(patterns, columns=[f"powder__q_{i:04}" for i in range(1024)])
+    match = LibraryMatch().fit(X, np.arange(60) % 6)
+    cut = X.copy()
+    cut.iloc[:, 250:] = np.nan
+    cut = cut[(cut.iloc[:, :250] > 0.5).any(axis=1)]
+    best = match.candidates(cut, n=1)
+    assert (best["similarity"] <= 1 + 1e-6).all()
+    assert (best["id"].to_numpy() == cut.index).mean() > 0.9

@@ -134,6 +134,8 @@ class SpecimenStream:
         Columns of the specimens that the features use.
     classes_ : ndarray of int
         Space groups that occur.
+    fingerprint_ : str
+        Hash of what decides which specimens come.
     rows_ : ndarray of int
         Crystals that are used. Faulty ones, and those without a line in the range of some conditions, are
         left out and named in a `BrokenEntryWarning`.
@@ -191,15 +193,28 @@ class SpecimenStream:
         )
         self.feature_names_ = self.features_.get_feature_names_out()
         self._functions = self._featurisers()
-        self._formula_params = (
-            [formula_params or {}] if isinstance(formula_params, Mapping | None) else (list(formula_params))
-        )
+        single = isinstance(formula_params, Mapping | None)
+        self._formula_params = [formula_params or {}] if single else list(formula_params)
         self._fractions = atomic_fractions(crystals.formulas) if "formula" in columns else None
+        if not self._formula_params:
+            raise ValueError("formula_params must hold at least one set of arguments")
+        for params in self._formula_params if "formula" in columns else ():
+            measured_fractions(self._fractions[:1], np.random.RandomState(0), **params)
         self._lines = self._reflections(crystals, verbose)
         self.rows_ = self._usable(crystals)
         self._space_groups = np.asarray(crystals.space_groups).astype(np.int64)
-        self.classes_ = np.unique(self._space_groups[self.rows_])
-        self._cumulative = _check_weights(weights, len(crystals))[self.rows_].cumsum()
+        weights = _check_weights(weights, len(crystals), self.rows_)
+        self.classes_ = np.unique(self._space_groups[self.rows_[weights > 0]])
+        self._cumulative = weights.cumsum()
+        settings = [[repr(i.conditions) for i in some] + [shares] for some, shares in self._settings.values()]
+        self.fingerprint_ = joblib.hash(
+            {
+                "seed": self._seed,
+                "blocks": [repr(self._blocks), list(self.feature_names_)],
+                "crystals": [crystals.ids, self._space_groups, self.rows_, self._cumulative],
+                "recorded": [settings, self._missing, self._formula_params, chunk_size],
+            }
+        )
 
     def chunk(self, k):
         """Make chunk ``k``.
@@ -315,6 +330,11 @@ class SpecimenStream:
 
 def _check_settings(columns, conditions, shares):
     """By column the instruments and how often each is drawn."""
+    named = set(shares) | (set(conditions) if isinstance(conditions, Mapping) else set())
+    if named - set(columns):
+        raise ValueError(
+            f"conditions and shares name {sorted(named - set(columns))}; features use {list(columns)}"
+        )
     settings = {}
     for column, instrument in _INSTRUMENTS.items():
         if column not in columns:
@@ -339,11 +359,14 @@ def _check_missing(missing, columns):
     return {column: float(missing.get(column, 0.0)) for column in columns}
 
 
-def _check_weights(weights, n):
+def _check_weights(weights, n, rows):
+    """Weights of the crystals that are used."""
     weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
-    if weights.shape != (n,) or not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise ValueError(f"weights must be {n} numbers, one a crystal, none below 0 and not all 0")
-    return weights
+    if weights.shape != (n,) or not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"weights must be {n} finite numbers, one a crystal, none below 0")
+    if not weights[rows].any():
+        raise ValueError("weights are 0 for all crystals that can be used")
+    return weights[rows]
 
 
 def _batched(block, transformer, source):
@@ -372,14 +395,15 @@ def fit_stream(
     Parameters
     ----------
     model : FusionClassifier
-        Not fitted; a copy is trained. Its ``schedule`` runs over the whole training, ``max_epochs`` is not
-        used.
+        Not fitted; a copy is trained. Its ``schedule`` runs over the whole training. ``max_epochs`` is not
+        used; ``sampling`` and ``early_stopping``, which need all the data at once, must be off.
     stream : SpecimenStream
     n_specimens : int
         To render, in whole chunks.
     n_uses : int
         How often each specimen is used, mixed with those of as many chunks, and disturbed by ``augment`` in
-        another way each time. 1 where rendering is quick compared to training.
+        another way each time; those of the last chunks are used less often. 1 where rendering is quick
+        compared to training.
     checkpoint : path or None
         File that keeps the state of the training. If it exists, training goes on from there.
     checkpoint_every : int
@@ -397,7 +421,7 @@ def fit_stream(
     Raises
     ------
     ValueError
-        If the checkpoint is of another training, or an argument is out of range.
+        If the checkpoint is of another training (model, stream or numbers), or an argument is out of range.
 
     Examples
     --------
@@ -411,9 +435,15 @@ def fit_stream(
     """
     check_scalar(n_specimens, "n_specimens", int, min_val=1)
     check_scalar(n_uses, "n_uses", int, min_val=1)
+    check_scalar(checkpoint_every, "checkpoint_every", int, min_val=1)
+    if model.early_stopping or model.sampling is not None:
+        raise ValueError("a stream needs early_stopping=False and sampling=None; SpecimenStream has weights")
     n_chunks = -(-n_specimens // stream.chunk_size)
-    plan = {"n_chunks": n_chunks, "n_uses": n_uses, "chunk_size": stream.chunk_size, "model": repr(model)}
+    plan = {"n_chunks": n_chunks, "n_uses": n_uses, "chunk_size": stream.chunk_size}
+    plan |= {"parameters of the model": _fingerprint(model), "stream": stream.fingerprint_}
     done, trained = _load(checkpoint, plan)
+    if done == n_chunks:
+        return trained
     if trained is None:
         trained = clone(model)._start_stream(*stream.sample(), stream.classes_)
     with ThreadPoolExecutor(1) as loader:
@@ -433,6 +463,14 @@ def fit_stream(
                 if callback is not None:
                     callback(trained, (k + 1) * stream.chunk_size)
     return trained
+
+
+def _fingerprint(model):
+    """Hash of what makes a model what it is; where it is trained and what it prints do not count."""
+    params = {k: v for k, v in model.get_params().items() if k not in ("device", "verbose")}
+    if not isinstance(params["random_state"], int | np.integer | None):
+        del params["random_state"]
+    return joblib.hash(params)
 
 
 def _load(checkpoint, plan):

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk.diffraction._indexing import figure_names, lattice_figures
 from xtalsk.diffraction._powder import PowderProfile
 from xtalsk.diffraction._radial import RadialProfile
+from xtalsk.utils import check_number
 
 _CHUNK = 32  # profiles at once: what stays in the cache of a processor core
 
@@ -141,7 +141,7 @@ class LatticeFit(TransformerMixin, BaseEstimator):
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
         if self.tolerance is not None:
-            check_scalar(self.tolerance, "tolerance", (int, float), min_val=0, include_boundaries="neither")
+            check_number(self.tolerance, "tolerance", min_val=0, include_boundaries="neither")
         if self.q_range is None:
             self.q_range_ = _infer_range(X.shape[1], getattr(self, "feature_names_in_", None))
             return self

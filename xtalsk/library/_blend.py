@@ -1,15 +1,13 @@
 """A classifier that learns and a library that remembers, each believed where it is better."""
 
-from numbers import Real
-
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils import check_scalar
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
 from xtalsk.library._match import LibraryMatch
-from xtalsk.utils import check_option
+from xtalsk.utils import check_number, check_option
 
 
 class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -31,8 +29,8 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     max_weight : float, default=0.9
         Largest share of the library.
     all_missing : {"raise", "prior"}, default="raise"
-        Whether a row of nothing but NaN is an error, as the parts have it, or gets ``class_prior_``, so that
-        a batch in which one file is broken comes to its end.
+        Whether a row of nothing but NaN is left to the classifier, which may raise as `FusionClassifier`
+        does, or gets ``class_prior_``, so that a batch in which one file is broken comes to its end.
 
     Attributes
     ----------
@@ -98,9 +96,9 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ValueError
             If a parameter is out of range, or as either part raises.
         """
-        check_scalar(self.midpoint, "midpoint", Real)
-        check_scalar(self.width, "width", Real, min_val=0, include_boundaries="neither")
-        check_scalar(self.max_weight, "max_weight", Real, min_val=0, max_val=1)
+        check_number(self.midpoint, "midpoint")
+        check_number(self.width, "width", min_val=0, include_boundaries="neither")
+        check_number(self.max_weight, "max_weight", min_val=0, max_val=1)
         check_option("all_missing", self.all_missing, ("raise", "prior"))
         validate_data(self, X, y, skip_check_array=True)
         self.classifier_ = clone(self.classifier)
@@ -142,31 +140,36 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            As either part raises, of a row without any value for example, unless ``all_missing="prior"``.
+            As the classifier raises, and if the columns are not those of training.
         """
         return self._answers(X)[0]
 
     def _answers(self, X):
         """Probabilities of each row, and the share of the library in them."""
         check_is_fitted(self)
+        validate_data(self, X, reset=False, skip_check_array=True)
         if self.all_missing == "raise":
             return self._blend(X)
-        there = ~pd.isna(np.asarray(X)).all(axis=1)
-        proba, weight = np.tile(self.class_prior_, (len(there), 1)), np.zeros(len(there))
-        if there.any():
-            proba[there], weight[there] = self._blend(X if there.all() else X[there])
+        there = np.flatnonzero(~pd.isna(np.asarray(X)).all(axis=1))
+        proba, weight = np.tile(self.class_prior_, (len(X), 1)), np.zeros(len(X))
+        if len(there):
+            proba[there], weight[there] = self._blend(_safe_indexing(X, there))
         return proba, weight
 
     def _blend(self, X):
+        learnt = self.classifier_.predict_proba(X)
+        known, similarity = np.zeros((len(learnt), len(self.library_.classes_))), np.zeros(len(learnt))
         library = getattr(self.library_, "estimator", self.library_)  # a frozen one holds it
-        known, similarity = library._answer(X)
+        rows = library.usable(X)
+        if len(rows):
+            known[rows], similarity[rows] = library._answer(_safe_indexing(X, rows))
         with np.errstate(over="ignore"):
-            share = 1 / (1 + np.exp((self.midpoint - similarity.astype(float)) / self.width))
-        weight = self.max_weight * np.nan_to_num(share)
+            share = 1 / (1 + np.exp((self.midpoint - similarity) / self.width))
+        weight = np.zeros(len(learnt))
+        weight[rows] = self.max_weight * np.where(np.isnan(similarity), 0, share)[rows]
         proba = np.zeros((len(weight), len(self.classes_)))
         proba[:, np.searchsorted(self.classes_, self.library_.classes_)] = weight[:, None] * known
-        learnt = (1 - weight[:, None]) * self.classifier_.predict_proba(X)
-        proba[:, np.searchsorted(self.classes_, self.classifier_.classes_)] += learnt
+        proba[:, np.searchsorted(self.classes_, self.classifier_.classes_)] += (1 - weight[:, None]) * learnt
         return proba, weight
 
     def predict(self, X):

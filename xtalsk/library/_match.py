@@ -1,6 +1,6 @@
 """Search-match as a scikit-learn classifier."""
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from xtalsk.library._chemistry import element_columns, misfit, visible
 from xtalsk.library._profiles import ProfileLibrary, emphasise, pack
 from xtalsk.neural._blocks import UNNAMED, block_presence, find_blocks, split_name
 from xtalsk.neural._checks import name_rows, to_float32
-from xtalsk.utils import check_option
+from xtalsk.utils import check_number, check_option
 
 _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 _OWN_COLUMNS = ("row", "rank", "label", "score", "similarity")
@@ -208,7 +208,7 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
         n : int
-            Entries to list for each row, at most ``n_best``.
+            Entries to list for each row; no more than ``n_best`` are compared.
 
         Returns
         -------
@@ -217,7 +217,7 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
             the columns of ``entries_``, the ``label``, the ``score`` (share of the weight) and the
             ``similarity`` of the profiles, NaN for rows without one.
         """
-        check_scalar(n, "n", Integral, min_val=1, max_val=self.n_best)
+        check_scalar(n, "n", Integral, min_val=1)
         best, weights, similarity = (table[:, :n] for table in self._match(X))
         rows, ranks = np.indices(best.shape)
         table = self.entries_.iloc[best.ravel()].reset_index(drop=True)
@@ -241,6 +241,22 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         """
         return self._answer(X)[1]
 
+    def usable(self, X):
+        """Which rows have something to compare.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of int
+            Rows with a value in a profile or in chemistry.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, **_ACCEPTED)
+        return np.flatnonzero(block_presence(X, self._used).any(axis=1))
+
     def _answer(self, X):
         """Probabilities and the best similarity of each row."""
         best, weights, similarity = self._match(X)
@@ -250,10 +266,10 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
 
     def _check_params(self):
         for name in ("power", "sharpness"):
-            check_scalar(getattr(self, name), name, Real, min_val=0, include_boundaries="neither")
+            check_number(getattr(self, name), name, min_val=0, include_boundaries="neither")
         for name in ("smoothing", "max_shift", "chemistry_weight"):
-            check_scalar(getattr(self, name), name, Real, min_val=0)
-        check_scalar(self.max_stretch, "max_stretch", Real, min_val=0, max_val=0.1)
+            check_number(getattr(self, name), name, min_val=0)
+        check_number(self.max_stretch, "max_stretch", min_val=0, max_val=0.1)
         check_scalar(self.n_best, "n_best", Integral, min_val=1)
         check_option("baseline", self.baseline, ("median", None))
 
@@ -307,15 +323,21 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
     def _match_some(self, X, profiles, chemistry):
         penalty = self._penalty(X, chemistry)
         sides = [self._side(X, block, library) for block, library in profiles]
-        share = torch.stack([seen for *_, seen in sides], 1) if sides else torch.zeros(len(X), 1)
+        share = (
+            torch.stack([measured.any(1) for _, measured, *_ in sides], 1)
+            if sides
+            else torch.zeros(len(X), 1)
+        )
         share = share / share.sum(1, keepdim=True).clamp_min(1)
         score = -penalty
-        for k, (_, cosine, _, _) in enumerate(sides):
+        for k, (_, _, cosine, _) in enumerate(sides):
             score = score + cosine * (self.sharpness * share[:, k, None])
         best = torch.topk(score, min(self.n_best, len(self._labels))).indices
         again = (
-            self._compare_again(library, values, cosine.gather(1, best), scale.gather(1, best), best)
-            for (_, library), (values, cosine, scale, _) in zip(profiles, sides, strict=True)
+            self._compare_again(
+                library, values, measured, cosine.gather(1, best), scale.gather(1, best), best
+            )
+            for (_, library), (values, measured, cosine, scale) in zip(profiles, sides, strict=True)
         )
         similarity = sum((share[:, k, None] * one for k, one in enumerate(again)), torch.zeros(best.shape))
         score = (self.sharpness * similarity - penalty.gather(1, best)).double()
@@ -341,12 +363,12 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         profiles = self._emphasise(X[:, block.columns]).to(library.values.dtype)
         measured = ~profiles.isnan()
         values = profiles.nan_to_num(0)
-        return values, *library.cosine(values, measured), measured.any(1)
+        return values, measured, *library.cosine(values, measured)
 
-    def _compare_again(self, library, values, cosine, scale, best):
+    def _compare_again(self, library, values, measured, cosine, scale, best):
         if self.max_shift + self.max_stretch * (values.shape[1] + library.first) < 1:
             return cosine
-        again = library.elastic(values, scale, best, self.max_stretch, self.max_shift)
+        again = library.elastic(values, measured, scale, best, self.max_stretch, self.max_shift)
         return torch.maximum(again, cosine)
 
     def __sklearn_tags__(self):

@@ -121,7 +121,7 @@ class ProfileLibrary:
         scale[~torch.isfinite(scale)] = 0
         return (values @ self.values.T).mul_(scale), scale
 
-    def elastic(self, values, scale, candidates, max_stretch, max_shift):
+    def elastic(self, values, measured, scale, candidates, max_stretch, max_shift):
         """Cosine after segments of each profile have moved to fit the candidate, less the cost of moving.
 
         Each segment of 64 bins moves by whole bins. Shifts cost similarity, and so do differences of the
@@ -131,6 +131,8 @@ class ProfileLibrary:
         ----------
         values : Tensor of shape (n, n_bins)
             0 where not measured.
+        measured : bool Tensor of shape (n, n_bins)
+            Library bins beside it do not count, as in ``scale``.
         scale : Tensor of shape (n, n_candidates)
             See `cosine`.
         candidates : int64 Tensor of shape (n, n_candidates)
@@ -142,6 +144,7 @@ class ProfileLibrary:
         Returns
         -------
         Tensor of shape (n, n_candidates)
+            At most 1: a line at the border of two segments may be met twice.
         """
         n_bins = values.shape[1]
         n_segments = -(-n_bins // _SEGMENT)
@@ -156,12 +159,16 @@ class ProfileLibrary:
         cost = torch.where(shifts.abs() <= reach[:, None], cost, torch.inf)
         moved = F.pad(values, (furthest, furthest + padding)).unfold(1, _SEGMENT + 2 * furthest, _SEGMENT)
         moved = moved.unfold(2, _SEGMENT, 1).transpose(2, 3)  # (n, segments, bins, shifts)
+        seen = F.pad(measured.to(values), (0, padding)).unflatten(1, (n_segments, _SEGMENT))
         scale = scale[..., None]
         best = None
         for k in range(n_segments):
-            gain = (self.segments[k][candidates] @ moved[:, k]).mul_(scale).sub_(cost[k])
+            theirs = self.segments[k][candidates]
+            if not seen[:, k].all():
+                theirs = theirs * seen[:, None, k]
+            gain = (theirs @ moved[:, k]).mul_(scale).sub_(cost[k])
             best = gain if best is None else gain.add_(_bend(best))
-        return best.amax(2)
+        return best.amax(2).clamp_max(1)
 
 
 def _bend(best):

@@ -10,7 +10,7 @@ from xtalsk.neural._augment import check_augment
 from xtalsk.neural._loss import check_hierarchy_weights
 from xtalsk.neural._mixing import check_modality_dropout
 from xtalsk.neural._net import SCHEDULES
-from xtalsk.utils import check_device, check_option
+from xtalsk.utils import check_device, check_number, check_option
 
 _COUNTS = ("hidden_size", "embedding_size", "n_filters", "max_epochs", "batch_size", "n_iter_no_change")
 PRECISIONS = ("float32", "bfloat16")
@@ -35,8 +35,8 @@ def check_params(model):
         ("weight_decay", np.inf, "left"),
         ("validation_fraction", 0.5, "right"),
     ):
-        value = getattr(model, name)
-        check_scalar(value, name, numbers.Real, min_val=0, max_val=high, include_boundaries=boundaries)
+        limits = {"min_val": 0, "max_val": high, "include_boundaries": boundaries}
+        check_number(getattr(model, name), name, **limits)
     if model.weight_averaging is not None:
         check_scalar(
             model.weight_averaging,

@@ -2,13 +2,14 @@
 
 from xtalsk.utils._cell_transformer import BrokenCellWarning, CellTransformer
 from xtalsk.utils._device import check_device
-from xtalsk.utils._validation import check_column, check_option, is_missing
+from xtalsk.utils._validation import check_column, check_number, check_option, is_missing
 
 __all__ = [
     "BrokenCellWarning",
     "CellTransformer",
     "check_column",
     "check_device",
+    "check_number",
     "check_option",
     "is_missing",
 ]

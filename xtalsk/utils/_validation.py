@@ -1,7 +1,10 @@
 """Checks at the boundary: options, and columns of specimens."""
 
+from numbers import Real
+
 import numpy as np
 import pandas as pd
+from sklearn.utils import check_scalar
 
 
 def is_missing(cell):
@@ -22,6 +25,14 @@ def check_option(name, value, options):
     """Raise ValueError unless ``value`` is one of ``options``."""
     if not any(value is o or (type(value) is type(o) and value == o) for o in options):
         raise ValueError(f"{name} must be one of {list(options)}, got {value!r}")
+    return value
+
+
+def check_number(value, name, **limits):
+    """Raise unless ``value`` is a finite real number within the limits of sklearn's ``check_scalar``."""
+    check_scalar(value, name, Real, **limits)
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
     return value
 
 
