@@ -8,7 +8,7 @@ Three protocols, each prints one table; ``--save`` writes every fold to ``benchm
     ``--random-split`` lets compounds stand on both sides, as most publications do.
 
 ``python benchmarks/bench_accuracy.py b FOLDER --models FILE... [--peers]``
-    Measured patterns, which nothing was trained on: FOLDER holds ``minerals.npz``, ``powders`` and
+    Measured patterns, which no weights were trained on: FOLDER holds ``minerals.npz``, ``powders`` and
     ``thin_films``. The files are fitted pipelines (joblib) that take columns ``powder`` and ``formula``.
     ``--peers`` trains the published ways on simulated minerals in the same run. Says why patterns are missed
     and draws examples (``misses.png``).

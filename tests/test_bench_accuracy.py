@@ -178,6 +178,7 @@ def test_measured_sets_are_complete(shared_data):
     sets = _measured.read_sets(shared_data / "xrd")
     assert {name: len(y) for name, (_, y, _) in sets.items()} == {
         "minerals": 301,
+        "minerals, odd rows": 150,
         "powders": 16,
         "films": 85,
         "powders with formula": 16,

@@ -34,7 +34,7 @@ __all__ = ["SpecimenStream", "fit_stream"]
 _PART = 256  # specimens recorded under one set of conditions
 _RENDERED = {"cpu": 32, "cuda": 256}  # patterns rendered at once
 _IMAGE_REACH = 0.7  # reflections reach into the corners of an image
-_SAMPLE_CHUNKS = 4  # from which the network learns how features are spread
+_SAMPLE = 2048  # specimens from which the network learns how features are spread
 
 
 class _Powder:
@@ -233,8 +233,9 @@ class SpecimenStream:
         parts = [self._part(rows[i : i + _PART], rng) for i in range(0, len(rows), _PART)]
         return torch.cat(parts), self._space_groups[rows]
 
-    def sample(self, n_chunks=_SAMPLE_CHUNKS):
-        """Make the first chunks as a table: DataFrame of features and ndarray of space groups."""
+    def sample(self, n_specimens=_SAMPLE):
+        """Make the first chunks, as many as it takes, as a table: DataFrame of features, and space groups."""
+        n_chunks = -(-n_specimens // self.chunk_size)
         X, y = zip(*(self.chunk(k) for k in range(n_chunks)), strict=True)
         return pd.DataFrame(torch.cat(X).cpu().numpy(), columns=self.feature_names_), np.concatenate(y)
 
