@@ -166,7 +166,7 @@ def main(arguments=None):
     n_specimens = options.n_specimens or (30_000_000 if on_gpu else 200_000)
     n_uses = options.n_uses or (1 if on_gpu else 10 if options.modality == "powder" else 20)
 
-    start = time.perf_counter()
+    checkpoint = f"{options.out}.checkpoint"
     crystals, weights, counts = load_crystals(options.materials_project, options.cache, options.n_random)
     stream = make_stream(options.modality, options.chemistry, crystals, weights, options)
     model = FusionClassifier(**MODEL, device=options.device)
@@ -175,7 +175,7 @@ def main(arguments=None):
         stream,
         n_specimens,
         n_uses=n_uses,
-        checkpoint=f"{options.out}.checkpoint",
+        checkpoint=checkpoint,
         callback=watcher(options.watch if options.modality == "powder" else None, stream.features_),
         verbose=1,
     )
@@ -189,7 +189,7 @@ def main(arguments=None):
         "chemistry": options.chemistry,
         "n_specimens": n_specimens,
         "n_uses": n_uses,
-        "seconds_of_last_run": round(time.perf_counter() - start),
+        "training_seconds": round(joblib.load(checkpoint)["seconds"]),
         "device": str(stream.device),
         "crystals": counts,
         "source_shares": SHARES,

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -406,7 +407,8 @@ def fit_stream(
         another way each time; those of the last chunks are used less often. 1 where rendering is quick
         compared to training.
     checkpoint : path or None
-        File that keeps the state of the training. If it exists, training goes on from there.
+        File that keeps the state of the training, a dict with the chunks ``"done"``, the model and the
+        ``"seconds"`` it took. If it exists, training goes on from there.
     checkpoint_every : int
         Chunks after which it is written.
     callback : callable or None
@@ -442,9 +444,10 @@ def fit_stream(
     n_chunks = -(-n_specimens // stream.chunk_size)
     plan = {"n_chunks": n_chunks, "n_uses": n_uses, "chunk_size": stream.chunk_size}
     plan |= {"parameters of the model": _fingerprint(model), "stream": stream.fingerprint_}
-    done, trained = _load(checkpoint, plan)
+    done, trained, seconds = _load(checkpoint, plan)
     if done == n_chunks:
         return trained
+    start = time.perf_counter() - seconds
     if trained is None:
         trained = clone(model)._start_stream(*stream.sample(), stream.classes_)
     with ThreadPoolExecutor(1) as loader:
@@ -460,7 +463,7 @@ def fit_stream(
             X, y = zip(*pool, strict=True)
             trained._learn(torch.cat(X), np.concatenate(y), rate, progress)
             if (k + 1) % checkpoint_every == 0 or k + 1 == n_chunks:
-                _save(checkpoint, plan, k + 1, trained)
+                _save(checkpoint, plan, k + 1, trained, time.perf_counter() - start)
                 if callback is not None:
                     callback(trained, (k + 1) * stream.chunk_size)
     return trained
@@ -475,22 +478,22 @@ def _fingerprint(model):
 
 
 def _load(checkpoint, plan):
-    """Chunks done and the model of a checkpoint, (0, None) without one."""
+    """Chunks done, the model and the time of a checkpoint, (0, None, 0) without one."""
     if checkpoint is None or not os.path.exists(checkpoint):
-        return 0, None
+        return 0, None, 0.0
     state = joblib.load(checkpoint)
     differ = [name for name, value in plan.items() if state["plan"].get(name) != value]
     if differ:
         raise ValueError(f"{checkpoint} is the checkpoint of another training: {', '.join(differ)} differ")
-    return state["done"], state["trained"]
+    return state["done"], state["trained"], state["seconds"]
 
 
-def _save(checkpoint, plan, done, trained):
+def _save(checkpoint, plan, done, trained, seconds):
     """Write a checkpoint whole or not at all."""
     if checkpoint is None:
         return
     folder = os.path.dirname(os.path.abspath(checkpoint))
     handle, path = tempfile.mkstemp(dir=folder, suffix=".part")
     os.close(handle)
-    joblib.dump({"plan": plan, "done": done, "trained": trained}, path)
+    joblib.dump({"plan": plan, "done": done, "trained": trained, "seconds": seconds}, path)
     os.replace(path, checkpoint)

@@ -24,7 +24,7 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         `sklearn.frozen.FrozenEstimator`, and so is a fitted library.
     library : LibraryMatch or None, default=None
         None takes one with default parameters.
-    midpoint, width : float, default=0.7 and 0.05
+    midpoint, width : float, default=0.65 and 0.05
         The similarity at which the library gets half of ``max_weight``, and how steeply its share rises.
     max_weight : float, default=0.9
         Largest share of the library.
@@ -68,7 +68,7 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, classifier, library=None, *, midpoint=0.7, width=0.05, max_weight=0.9, all_missing="raise"
+        self, classifier, library=None, *, midpoint=0.65, width=0.05, max_weight=0.9, all_missing="raise"
     ):
         self.classifier = classifier
         self.library = library
