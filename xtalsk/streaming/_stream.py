@@ -1,11 +1,7 @@
-"""Endless simulated specimens, rendered and turned into features on the training device."""
+"""Specimens without end, as features."""
 
-import os
-import tempfile
-import time
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -14,83 +10,16 @@ import torch
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, check_scalar
-from tqdm import tqdm
 
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
-from xtalsk.diffraction._functional import two_theta_to_q
-from xtalsk.neural._net import schedule_factor
-from xtalsk.simulation import PowderConditions, RingConditions, reflections
-from xtalsk.simulation._chunks import chunks, columns_on
-from xtalsk.simulation._conditions import check_conditions
+from xtalsk.simulation import reflections
 from xtalsk.simulation._formula import atomic_fractions, measured_fractions
-from xtalsk.simulation._powder import draw_powder, render_powder
-from xtalsk.simulation._powder_lines import width_nodes
-from xtalsk.simulation._profiles import make_generator
-from xtalsk.simulation._rings import draw_rings, render_rings
+from xtalsk.streaming._instruments import INSTRUMENTS, check_settings
 from xtalsk.utils import check_device
 
-__all__ = ["SpecimenStream", "fit_stream"]
-
 _PART = 256  # specimens recorded under one set of conditions
-_RENDERED = {"cpu": 32, "cuda": 256}  # patterns rendered at once
-_IMAGE_REACH = 0.7  # reflections reach into the corners of an image
 _SAMPLE = 2048  # specimens from which the network learns how features are spread
-
-
-class _Powder:
-    """Powder patterns of one set of conditions, from crystals to features."""
-
-    kind = PowderConditions
-
-    def __init__(self, conditions):
-        self.conditions = conditions
-
-    def lines(self):
-        return "xray", self.conditions.d_min(), self.conditions.wavelength
-
-    def reach(self):
-        return two_theta_to_q(self.conditions.axis()[[0, -1]], self.conditions.wavelength).tolist()
-
-    def source(self, device):
-        q = two_theta_to_q(self.conditions.axis(), self.conditions.wavelength)
-        return q.to(device)
-
-    def render(self, found, rows, rng):
-        conditions = self.conditions
-        drawn = draw_powder(conditions, found, rows, rng)
-        generator = make_generator(rng, found.q.device)
-        every = columns_on({name: drawn[name].to_numpy(dtype=float) for name in drawn}, found.q)
-        nodes = width_nodes(torch.from_numpy(conditions.axis()).to(found.q), every, conditions)
-        for some, part in chunks(rows, drawn, _RENDERED[found.q.device.type], "", 0):
-            yield render_powder(found, some, part, conditions, generator, nodes)
-
-
-class _Rings:
-    """Ring images of one set of conditions, from crystals to features."""
-
-    kind = RingConditions
-
-    def __init__(self, conditions):
-        self.conditions = conditions
-
-    def lines(self):
-        return "electron", _IMAGE_REACH / self.conditions.q_max, None
-
-    def reach(self):
-        return 0.0, self.conditions.q_max
-
-    def source(self, device):
-        return 2 * self.conditions.q_max / self.conditions.size
-
-    def render(self, found, rows, rng):
-        drawn = draw_rings(self.conditions, found, rows, rng)
-        generator = make_generator(rng, found.q.device)
-        for some, part in chunks(rows, drawn, _RENDERED[found.q.device.type] // 4, "", 0):
-            yield render_rings(found, some, part, self.conditions, generator)
-
-
-_INSTRUMENTS = {"powder": _Powder, "rings": _Rings}
 
 
 class SpecimenStream:
@@ -181,14 +110,14 @@ class SpecimenStream:
         self._seed = int(check_random_state(random_state).randint(2**31))
         self._blocks = list(features.transformers)
         columns = {column: None for _, transformer, column in self._blocks if transformer != "drop"}
-        unknown = [c for c in columns if c not in (*_INSTRUMENTS, "formula")]
+        unknown = [c for c in columns if c not in (*INSTRUMENTS, "formula")]
         if unknown:
             raise ValueError(
-                f"features use the columns {unknown}; a stream makes {[*_INSTRUMENTS, 'formula']}"
+                f"features use the columns {unknown}; a stream makes {[*INSTRUMENTS, 'formula']}"
             )
         self.columns_ = list(columns)
         self._missing = _check_missing(missing or {}, columns)
-        self._settings = _check_settings(columns, conditions, shares or {})
+        self._settings = check_settings(columns, conditions, shares or {})
         self.features_ = clone(features).fit(
             pd.DataFrame({c: pd.Series([None], dtype=object) for c in columns})
         )
@@ -330,29 +259,6 @@ class SpecimenStream:
         return usable
 
 
-def _check_settings(columns, conditions, shares):
-    """By column the instruments and how often each is drawn."""
-    named = set(shares) | (set(conditions) if isinstance(conditions, Mapping) else set())
-    if named - set(columns):
-        raise ValueError(
-            f"conditions and shares name {sorted(named - set(columns))}; features use {list(columns)}"
-        )
-    settings = {}
-    for column, instrument in _INSTRUMENTS.items():
-        if column not in columns:
-            continue
-        given = conditions.get(column, "harsh") if isinstance(conditions, Mapping) else conditions
-        given = given if isinstance(given, list | tuple) else [given]
-        made = [instrument(check_conditions(one, instrument.kind)) for one in given]
-        share = np.asarray(shares.get(column, np.ones(len(made))), dtype=float)
-        if share.shape != (len(made),) or not (share >= 0).all() or not share.sum() > 0:
-            raise ValueError(
-                f"shares of {column} must be {len(made)} numbers, none below 0, got {share.tolist()}"
-            )
-        settings[column] = made, share / share.sum()
-    return settings
-
-
 def _check_missing(missing, columns):
     """Probability of each column to be missing."""
     unknown = sorted(set(missing) - set(columns))
@@ -387,113 +293,3 @@ def _batched(block, transformer, source):
         return batch
 
     return featurise
-
-
-def fit_stream(
-    model, stream, n_specimens, *, n_uses=1, checkpoint=None, checkpoint_every=20, callback=None, verbose=0
-):
-    """Train a `FusionClassifier` on a stream, and take training up again where it was left.
-
-    Parameters
-    ----------
-    model : FusionClassifier
-        Not fitted; a copy is trained. Its ``schedule`` runs over the whole training. ``max_epochs`` is not
-        used; ``sampling`` and ``early_stopping``, which need all the data at once, must be off.
-    stream : SpecimenStream
-    n_specimens : int
-        To render, in whole chunks.
-    n_uses : int
-        How often each specimen is used, mixed with those of as many chunks, and disturbed by ``augment`` in
-        another way each time; those of the last chunks are used less often. 1 where rendering is quick
-        compared to training.
-    checkpoint : path or None
-        File that keeps the state of the training, a dict with the chunks ``"done"``, the model and the
-        ``"seconds"`` it took. If it exists, training goes on from there.
-    checkpoint_every : int
-        Chunks after which it is written.
-    callback : callable or None
-        Called as ``callback(model, n_rendered)`` whenever a checkpoint is due.
-    verbose : int
-        Above 0 shows progress.
-
-    Returns
-    -------
-    FusionClassifier
-        Fitted. With the ``features_`` of the stream it makes a pipeline for measured specimens.
-
-    Raises
-    ------
-    ValueError
-        If the checkpoint is of another training (model, stream or numbers), or an argument is out of range.
-
-    Examples
-    --------
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from xtalsk import FusionClassifier, PowderProfile, load_amcsd, make_features
-    >>> from xtalsk.streaming import SpecimenStream, fit_stream
-    >>> features = make_features(diffraction=("powder", PowderProfile(n_bins=128)))
-    >>> stream = SpecimenStream(load_amcsd()[:20], features, chunk_size=64, random_state=0)
-    >>> model = FusionClassifier(hierarchy="space_group", hidden_size=16, n_filters=4, random_state=0)
-    >>> pipeline = make_pipeline(stream.features_, fit_stream(model, stream, 256))
-    """
-    check_scalar(n_specimens, "n_specimens", int, min_val=1)
-    check_scalar(n_uses, "n_uses", int, min_val=1)
-    check_scalar(checkpoint_every, "checkpoint_every", int, min_val=1)
-    if model.early_stopping or model.sampling is not None:
-        raise ValueError("a stream needs early_stopping=False and sampling=None; SpecimenStream has weights")
-    n_chunks = -(-n_specimens // stream.chunk_size)
-    plan = {"n_chunks": n_chunks, "n_uses": n_uses, "chunk_size": stream.chunk_size}
-    plan |= {"parameters of the model": _fingerprint(model), "stream": stream.fingerprint_}
-    done, trained, seconds = _load(checkpoint, plan)
-    if done == n_chunks:
-        return trained
-    start = time.perf_counter() - seconds
-    if trained is None:
-        trained = clone(model)._start_stream(*stream.sample(), stream.classes_)
-    with ThreadPoolExecutor(1) as loader:
-        pool = [stream.chunk(k) for k in range(max(0, done - n_uses + 1), done)]
-        coming = loader.submit(stream.chunk, done) if done < n_chunks else None
-        for k in tqdm(
-            range(done, n_chunks), desc="chunks", disable=not verbose, initial=done, total=n_chunks
-        ):
-            pool = [*pool, coming.result()][-n_uses:]
-            coming = loader.submit(stream.chunk, k + 1) if k + 1 < n_chunks else None
-            progress = (k + 0.5) / n_chunks
-            rate = model.learning_rate * schedule_factor(model.schedule, progress)
-            X, y = zip(*pool, strict=True)
-            trained._learn(torch.cat(X), np.concatenate(y), rate, progress)
-            if (k + 1) % checkpoint_every == 0 or k + 1 == n_chunks:
-                _save(checkpoint, plan, k + 1, trained, time.perf_counter() - start)
-                if callback is not None:
-                    callback(trained, (k + 1) * stream.chunk_size)
-    return trained
-
-
-def _fingerprint(model):
-    """Hash of what makes a model what it is; where it is trained and what it prints do not count."""
-    params = {k: v for k, v in model.get_params().items() if k not in ("device", "verbose")}
-    if not isinstance(params["random_state"], int | np.integer | None):
-        del params["random_state"]
-    return joblib.hash(params)
-
-
-def _load(checkpoint, plan):
-    """Chunks done, the model and the time of a checkpoint, (0, None, 0) without one."""
-    if checkpoint is None or not os.path.exists(checkpoint):
-        return 0, None, 0.0
-    state = joblib.load(checkpoint)
-    differ = [name for name, value in plan.items() if state["plan"].get(name) != value]
-    if differ:
-        raise ValueError(f"{checkpoint} is the checkpoint of another training: {', '.join(differ)} differ")
-    return state["done"], state["trained"], state["seconds"]
-
-
-def _save(checkpoint, plan, done, trained, seconds):
-    """Write a checkpoint whole or not at all."""
-    if checkpoint is None:
-        return
-    folder = os.path.dirname(os.path.abspath(checkpoint))
-    handle, path = tempfile.mkstemp(dir=folder, suffix=".part")
-    os.close(handle)
-    joblib.dump({"plan": plan, "done": done, "trained": trained, "seconds": seconds}, path)
-    os.replace(path, checkpoint)
