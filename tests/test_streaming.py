@@ -15,6 +15,7 @@ from xtalsk import (
     ElementFractions,
     ElementPresence,
     FusionClassifier,
+    LatticeFit,
     PeakHistogram,
     PowderConditions,
     PowderProfile,
@@ -78,6 +79,21 @@ def test_chemistry_features_are_those_of_the_transformers(crystals):
         apart = np.nanmax(np.abs(known - row), axis=1)
         assert apart.min() < 1e-3
         assert crystals.space_groups[apart.argmin()] == label
+
+
+def test_pipelines_of_transformers_work_in_streams(crystals):
+    profile, lattice = PowderProfile(n_bins=256, q_range=(0.05, 0.85)), LatticeFit((0.05, 0.85))
+    features = make_features(
+        diffraction=("powder", profile), lattice=("powder", make_pipeline(profile, lattice))
+    )
+    stream = SpecimenStream(
+        crystals, features, conditions={"powder": CONDITIONS}, chunk_size=6, random_state=0
+    )
+    X, _ = stream.chunk(0)
+    X = X.numpy()
+    expected = LatticeFit((0.05, 0.85)).fit_transform(X[:, :256])
+    np.testing.assert_allclose(X[:, 256:], expected, atol=1e-3)
+    assert (expected != 0).any(axis=1).all()
 
 
 def test_chunks_repeat_and_differ(crystals):
