@@ -87,7 +87,7 @@ def make_blocks(modality, chemistry):
     if modality == "powder":
         profile, lattice = PowderProfile(**POWDER_GRID, on_error="warn"), LatticeFit(POWDER_GRID["q_range"])
     else:
-        profile, lattice = RadialProfile(on_error="warn"), LatticeFit()
+        profile, lattice = RadialProfile(on_error="warn", cache=True), LatticeFit()
     blocks = {"diffraction": (modality, profile), "lattice": (modality, make_pipeline(profile, lattice))}
     if chemistry:
         blocks |= {
