@@ -147,9 +147,9 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _answers(self, X):
         """Probabilities of each row, and the share of the library in them."""
         check_is_fitted(self)
-        validate_data(self, X, reset=False, skip_check_array=True)
         if self.all_missing == "raise":
             return self._blend(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
         there = np.flatnonzero(~pd.isna(np.asarray(X)).all(axis=1))
         proba, weight = np.tile(self.class_prior_, (len(X), 1)), np.zeros(len(X))
         if len(there):
@@ -162,7 +162,8 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         library = getattr(self.library_, "estimator", self.library_)  # a frozen one holds it
         rows = library.usable(X)
         if len(rows):
-            known[rows], similarity[rows] = library._answer(_safe_indexing(X, rows))
+            some = X if len(rows) == len(learnt) else _safe_indexing(X, rows)
+            known[rows], similarity[rows] = library._answer(some)
         with np.errstate(over="ignore"):
             share = 1 / (1 + np.exp((self.midpoint - similarity) / self.width))
         weight = np.zeros(len(learnt))
