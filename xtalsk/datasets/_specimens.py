@@ -29,6 +29,7 @@ from xtalsk.simulation import (
 )
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._formula import atomic_fractions
+from xtalsk.simulation._image import IMAGE_REACH
 from xtalsk.utils import check_option
 
 _KINDS = {
@@ -40,7 +41,6 @@ _KINDS = {
 }
 _SPECTRA = {"eds": eds_cells, "eels": eels_cells}
 MODALITIES = ("rings", "spots", "powder", "formula", *_SPECTRA)
-_IMAGE_REACH = 0.7  # reflections reach into the corners of an image
 
 
 def compound_groups(crystals, *, tolerance=0.02):
@@ -256,13 +256,13 @@ def _usable(crystals, groups, on_error):
 
 
 def _ring_cells(lines, rows, conditions, seed, verbose):
-    found = lines("electron", _IMAGE_REACH / conditions.q_max)
+    found = lines("electron", IMAGE_REACH / conditions.q_max)
     images = rings(found, rows, conditions, random_state=seed, verbose=verbose)
     return [DiffractionImage(image, pixel_size=2 * conditions.q_max / conditions.size) for image in images]
 
 
 def _spot_columns(lines, rows, conditions, n_zones, seed, verbose):
-    found = lines("electron", _IMAGE_REACH / conditions.q_max)
+    found = lines("electron", IMAGE_REACH / conditions.q_max)
     images = spots(found, rows, conditions, n_zones=n_zones, random_state=seed, verbose=verbose)
     pixel_size = 2 * conditions.q_max / conditions.size
     images = images.reshape(len(rows), n_zones, *images.shape[-2:])

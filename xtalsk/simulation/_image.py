@@ -8,6 +8,9 @@ from xtalsk.simulation._stamps import stamp
 _PIXELS_PER_PART = 16 * 128 * 128
 _PIXEL_WIDTH2 = 8 * np.log(2) / 12  # of the Gaussian whose variance is that of a pixel's width
 
+IMAGE_REACH = 0.7
+"""d_min times q_max: reflections go on into the corners of an image."""
+
 
 def check_reach(reflections, q_max):
     """Check that reflections are of electrons and fill an image."""

@@ -83,13 +83,19 @@ def powder(
     _check_reach(reflections, conditions)
     rng = check_random_state(random_state)
     drawn = draw_powder(conditions, reflections, rows, rng)
-    generator = make_generator(rng, reflections.q.device)
     counts = Counts(len(rows))
+    for batch in render_in_chunks(reflections, rows, drawn, conditions, rng, _PATTERNS_PER_CHUNK, verbose):
+        counts.add(batch)
+    return (counts.values, drawn) if return_conditions else counts.values
+
+
+def render_in_chunks(reflections, rows, drawn, conditions, rng, size, verbose=0):
+    """Yield the counts of ``size`` patterns after another, tensors of shape (n, n_points)."""
+    generator = make_generator(rng, reflections.q.device)
     every = columns_on({name: drawn[name].to_numpy(dtype=float) for name in drawn}, reflections.q)
     nodes = width_nodes(torch.from_numpy(conditions.axis()).to(reflections.q), every, conditions)
-    for some, part in chunks(rows, drawn, _PATTERNS_PER_CHUNK, "powder patterns", verbose):
-        counts.add(render_powder(reflections, some, part, conditions, generator, nodes))
-    return (counts.values, drawn) if return_conditions else counts.values
+    for some, part in chunks(rows, drawn, size, "powder patterns", verbose):
+        yield render_powder(reflections, some, part, conditions, generator, nodes)
 
 
 def _check_reach(reflections, conditions):

@@ -99,12 +99,18 @@ def rings(
     check_reach(reflections, conditions.q_max)
     rng = check_random_state(random_state)
     drawn = draw_rings(conditions, reflections, rows, rng)
-    generator = make_generator(rng, reflections.q.device)
-    chunk = max(1, _PIXELS_PER_CHUNK // conditions.size**2)
+    size = max(1, _PIXELS_PER_CHUNK // conditions.size**2)
     images = Counts(len(rows))
-    for some, part in chunks(rows, drawn, chunk, "ring images", verbose):
-        images.add(render_rings(reflections, some, part, conditions, generator))
+    for batch in render_in_chunks(reflections, rows, drawn, conditions, rng, size, verbose):
+        images.add(batch)
     return (images.values, drawn) if return_conditions else images.values
+
+
+def render_in_chunks(reflections, rows, drawn, conditions, rng, size, verbose=0):
+    """Yield the counts of ``size`` images after another, tensors of shape (n, n_pixels, n_pixels)."""
+    generator = make_generator(rng, reflections.q.device)
+    for some, part in chunks(rows, drawn, size, "ring images", verbose):
+        yield render_rings(reflections, some, part, conditions, generator)
 
 
 def draw_rings(conditions, reflections, rows, rng):

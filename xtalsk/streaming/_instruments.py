@@ -3,19 +3,13 @@
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from xtalsk.diffraction._functional import two_theta_to_q
-from xtalsk.simulation import PowderConditions, RingConditions
-from xtalsk.simulation._chunks import chunks, columns_on
+from xtalsk.simulation import PowderConditions, RingConditions, _powder, _rings
 from xtalsk.simulation._conditions import check_conditions
-from xtalsk.simulation._powder import draw_powder, render_powder
-from xtalsk.simulation._powder_lines import width_nodes
-from xtalsk.simulation._profiles import make_generator
-from xtalsk.simulation._rings import draw_rings, render_rings
+from xtalsk.simulation._image import IMAGE_REACH
 
 _RENDERED = {"cpu": 32, "cuda": 256}  # patterns rendered at once
-_IMAGE_REACH = 0.7  # reflections reach into the corners of an image
 
 
 class Powder:
@@ -37,13 +31,9 @@ class Powder:
         return q.to(device)
 
     def render(self, found, rows, rng):
-        conditions = self.conditions
-        drawn = draw_powder(conditions, found, rows, rng)
-        generator = make_generator(rng, found.q.device)
-        every = columns_on({name: drawn[name].to_numpy(dtype=float) for name in drawn}, found.q)
-        nodes = width_nodes(torch.from_numpy(conditions.axis()).to(found.q), every, conditions)
-        for some, part in chunks(rows, drawn, _RENDERED[found.q.device.type], "", 0):
-            yield render_powder(found, some, part, conditions, generator, nodes)
+        drawn = _powder.draw_powder(self.conditions, found, rows, rng)
+        size = _RENDERED[found.q.device.type]
+        return _powder.render_in_chunks(found, rows, drawn, self.conditions, rng, size)
 
 
 class Rings:
@@ -55,7 +45,7 @@ class Rings:
         self.conditions = conditions
 
     def lines(self):
-        return "electron", _IMAGE_REACH / self.conditions.q_max, None
+        return "electron", IMAGE_REACH / self.conditions.q_max, None
 
     def reach(self):
         return 0.0, self.conditions.q_max
@@ -64,10 +54,9 @@ class Rings:
         return 2 * self.conditions.q_max / self.conditions.size
 
     def render(self, found, rows, rng):
-        drawn = draw_rings(self.conditions, found, rows, rng)
-        generator = make_generator(rng, found.q.device)
-        for some, part in chunks(rows, drawn, _RENDERED[found.q.device.type] // 4, "", 0):
-            yield render_rings(found, some, part, self.conditions, generator)
+        drawn = _rings.draw_rings(self.conditions, found, rows, rng)
+        size = _RENDERED[found.q.device.type] // 4
+        return _rings.render_in_chunks(found, rows, drawn, self.conditions, rng, size)
 
 
 INSTRUMENTS = {"powder": Powder, "rings": Rings}
