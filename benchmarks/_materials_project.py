@@ -44,7 +44,7 @@ def load_materials_project(folder, names=NAMES, *, cache=None, symprec=SYMPREC, 
     Returns
     -------
     CrystalSet
-        With ``ids`` the material ids and ``groups`` the reduced formulas.
+        With ``ids`` the material ids and ``names`` the reduced formulas.
 
     Warns
     -----
@@ -75,7 +75,7 @@ def load_materials_project(folder, names=NAMES, *, cache=None, symprec=SYMPREC, 
         if verbose:
             print(f"{name}: {describe(read, table)}", flush=True)
     crystals = CrystalSet.concatenate(sets)
-    crystals = replace(crystals, groups=crystals.formulas)
+    crystals = replace(crystals, names=crystals.formulas)
     if cache is not None:
         crystals.save(cache)
     return crystals

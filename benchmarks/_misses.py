@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from xtalsk import PowderConditions, PowderProfile, Profile, powder, reflections
+from xtalsk import PowderConditions, PowderProfile, Profile, compute_reflections, simulate_powder
 from xtalsk.crystals._faults import find_faults
 from xtalsk.diffraction._peaks import locate_peaks
 
@@ -68,11 +68,13 @@ class Library:
     def __init__(self, crystals):
         self.crystals = crystals[np.setdiff1d(np.arange(len(crystals)), list(find_faults(crystals)))]
         conditions = replace(PowderConditions.ideal(), two_theta=(5.0, 90.0, 0.02), w=0.015)
-        lines = reflections(self.crystals, "xray", conditions.d_min(), wavelength=conditions.wavelength)
+        lines = compute_reflections(
+            self.crystals, "xray", conditions.d_min(), wavelength=conditions.wavelength
+        )
         axis, parts = conditions.axis(), []
         self.q = _SEEN.q_
         for rows in np.array_split(np.arange(len(lines)), max(1, len(lines) // 500)):
-            counts = powder(lines, rows, conditions, random_state=0)
+            counts = simulate_powder(lines, rows, conditions, random_state=0)
             cells = [Profile(c, two_theta=axis, wavelength=conditions.wavelength) for c in counts]
             parts.append(comparable(_SEEN.transform(cells)))
         self.profiles = torch.from_numpy(np.concatenate(parts))
@@ -251,7 +253,7 @@ def _panel(ax, miss, cell, library):
             ax.text(0.5, level + 0.4, note, transform=ax.get_yaxis_transform(), ha="center", color=colour)
             continue
         row = miss[key]
-        title = (names.groups[row] or names.formulas[row])[:28]
+        title = (names.names[row] or names.formulas[row])[:28]
         shown = np.where(seen, library.profiles[row].numpy(), 0)
         _curve(ax, library.q, shown, level, colour, f"{what} {number}: {title}, {miss[fit]:.2f}")
     _curve(ax, library.q, views[view], 1, "k", "measured")

@@ -18,7 +18,7 @@ from xtalsk import (
     ElementFractions,
     ElementPresence,
     FusionClassifier,
-    LatticeFit,
+    IndexingScores,
     LibraryMatch,
     PowderConditions,
     PowderProfile,
@@ -128,14 +128,14 @@ def harsh_conditions(modality, size=256, electrons=1e5):
     """Harsh conditions of a modality; size and dose are those of images."""
     if modality == "powder":
         return PowderConditions.harsh()
-    return replace(RingConditions.harsh(), size=size, electrons=electrons)
+    return replace(RingConditions.harsh(), image_size=size, electrons=electrons)
 
 
 def ideal_of(conditions):
     """Ideal conditions on the same camera or axis."""
     ideal = type(conditions).ideal()
     if isinstance(conditions, RingConditions):
-        return replace(ideal, size=conditions.size, q_max=conditions.q_max)
+        return replace(ideal, image_size=conditions.image_size, q_max=conditions.q_max)
     return replace(ideal, two_theta=conditions.two_theta)
 
 
@@ -163,7 +163,7 @@ def reduced_specimens(
         Measured with error; empty where no element was seen.
     """
     profile = reducer(modality, n_jobs).fit([None])
-    figures = LatticeFit(Q_RANGE[modality], n_jobs=n_jobs).fit(np.full((1, N_BINS[modality]), np.nan))
+    figures = IndexingScores(Q_RANGE[modality], n_jobs=n_jobs).fit(np.full((1, N_BINS[modality]), np.nan))
     features, formulas = [], []
     for start in tqdm(range(0, len(crystals), _CHUNK), desc="specimens", unit="part"):
         X, _, _ = make_specimens(

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from xtalsk import (
     ElementFractions,
     ElementPresence,
-    LatticeFit,
+    IndexingScores,
     PowderConditions,
     PowderProfile,
     RadialProfile,
@@ -57,7 +57,11 @@ def powder_conditions():
         hump_width=(6.0, 30.0),
         air=(0.0, 0.5),
     )
-    fine = replace(raw, size=loguniform(50, 800), texture=Sometimes(0.7, loguniform(0.2, 1.6), otherwise=1.0))
+    fine = replace(
+        raw,
+        crystallite_size=loguniform(50, 800),
+        march_parameter=Sometimes(0.7, loguniform(0.2, 1.6), otherwise=1.0),
+    )
     cobalt = {"wavelength": 1.788996, "ka2_wavelength": 1.792835}
     molybdenum = {"wavelength": 0.709317, "ka2_wavelength": 0.713607, "two_theta": (3.0, 42.0, 0.01)}
     mixture = [
@@ -77,17 +81,20 @@ def powder_conditions():
 
 def ring_conditions(size=128):
     """Conditions of ring images and how often each is drawn."""
-    harsh = replace(RingConditions.harsh(), size=size)
-    typical = replace(RingConditions.typical(), size=size, electrons=loguniform(1e4, 1e6))
+    harsh = replace(RingConditions.harsh(), image_size=size)
+    typical = replace(RingConditions.typical(), image_size=size, electrons=loguniform(1e4, 1e6))
     return [harsh, typical], [0.75, 0.25]
 
 
 def make_blocks(modality, chemistry):
     """Features of the published pipelines; a cell that cannot be read is warned of and was not measured."""
     if modality == "powder":
-        profile, lattice = PowderProfile(**POWDER_GRID, on_error="warn"), LatticeFit(POWDER_GRID["q_range"])
+        profile, lattice = (
+            PowderProfile(**POWDER_GRID, on_error="warn"),
+            IndexingScores(POWDER_GRID["q_range"]),
+        )
     else:
-        profile, lattice = RadialProfile(on_error="warn", cache=True), LatticeFit()
+        profile, lattice = RadialProfile(on_error="warn", cache=True), IndexingScores()
     blocks = {"diffraction": (modality, profile), "lattice": (modality, make_pipeline(profile, lattice))}
     if chemistry:
         blocks |= {
@@ -117,7 +124,7 @@ def crystal_weights(sets, shares):
     """
     weights = []
     for crystals, share in zip(sets, shares, strict=True):
-        names = np.where(crystals.groups.astype(str) == "", crystals.formulas, crystals.groups).astype(str)
+        names = np.where(crystals.names.astype(str) == "", crystals.formulas, crystals.names).astype(str)
         _, place, counts = np.unique(names, return_inverse=True, return_counts=True)
         weight = counts[place] ** -0.5
         weights.append(share * weight / weight.sum())

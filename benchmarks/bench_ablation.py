@@ -29,7 +29,7 @@ SETTINGS = {
     "as it is": {},
     "no disturbance": {"augment": None},
     **{f"without {name}": {"augment": {**PLAIN, name: 0.0}} for name in PLAIN},
-    "counting noise (dose 0.3)": {"augment": {**PLAIN, "dose": 0.3}},
+    "counting noise (dose 0.3)": {"augment": {**PLAIN, "shot_noise": 0.3}},
     "foreign phase (impurity 0.2)": {"augment": {**PLAIN, "impurity": 0.2}},
     "broaden 2": {"augment": {**PLAIN, "broaden": 2.0}},
     "peak dropout 0.1": {"augment": {**PLAIN, "peak_dropout": 0.1}},
@@ -42,7 +42,7 @@ SETTINGS = {
     "space group only": {"hierarchy_weights": {"space_group": 1.0}},
     "no channel dropout": {"modality_dropout": 0.0},
     "channel dropout 0.5 to 0": {"modality_dropout": (0.5, 0.0)},
-    "five scales in prediction": {"n_augment_predict": 5},
+    "five scales in prediction": {"n_test_time_scales": 5},
     "two residual blocks": {"n_residual": 2},
 }
 

@@ -45,7 +45,7 @@ from _protocols import (
 )
 
 from xtalsk import CrystalSet, load_amcsd, paired_test
-from xtalsk.diffraction._indexing import figure_names
+from xtalsk.diffraction.indexing._functional import figure_names
 
 RESULTS = Path(__file__).parent / "results"
 

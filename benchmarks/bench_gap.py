@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from xtalsk import PowderProfile, Profile, load_amcsd
 from xtalsk.crystals._faults import find_faults
-from xtalsk.simulation import PowderConditions, powder, reflections
+from xtalsk.simulation import PowderConditions, compute_reflections, simulate_powder
 
 WAVELENGTH = 1.5406
 EDGES = (5, 8, 12, 18, 25, 32, 40, 50, 60, 70, 80, 90)  # of regions of 2θ in degrees
@@ -33,8 +33,16 @@ WINDOW = 40  # points: what is narrower than a line and wide enough for statisti
 QUIET = 0.4  # share of the windows, those of the lowest mean, that is taken as free of lines
 TOGETHER = {
     "counts": ("peak_counts", "line_counts"),
-    "background": ("background", "air", "hump", "hump_position", "hump_width", "beam", "waviness"),
-    "width": ("u", "v", "w", "size", "microstrain"),
+    "background": (
+        "background",
+        "air",
+        "hump",
+        "hump_position",
+        "hump_width",
+        "low_angle_scatter",
+        "waviness",
+    ),
+    "width": ("u", "v", "w", "crystallite_size", "microstrain"),
     "shift": ("zero_shift", "displacement"),
 }
 """Fields that take their ideal value together; the others do so one at a time."""
@@ -62,7 +70,7 @@ def matched_crystals(space_groups, copies, rng):
 
 
 def simulated_patterns(lines, conditions, axis, seed):
-    return powder(lines, conditions=conditions, two_theta=axis, random_state=seed).astype(np.float32)
+    return simulate_powder(lines, conditions=conditions, two_theta=axis, random_state=seed).astype(np.float32)
 
 
 def what_a_network_sees(patterns, axis):
@@ -267,7 +275,7 @@ def main():
     patterns, space_groups = patterns[some], space_groups[some]
     crystals = matched_crystals(space_groups, args.copies, np.random.RandomState(0))
     reach = PowderConditions(two_theta=axis).d_min()
-    lines = reflections(crystals, "xray", d_min=reach, wavelength=WAVELENGTH)
+    lines = compute_reflections(crystals, "xray", d_min=reach, wavelength=WAVELENGTH)
     gauges = {view: Gauge(view, patterns, axis, space_groups) for view in VIEWS}
     harsh = PowderConditions.harsh()
     variants = {"harsh": harsh, "typical": PowderConditions.typical(), "ideal": PowderConditions.ideal()}

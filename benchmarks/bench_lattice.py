@@ -2,9 +2,9 @@
 
 Run ``python benchmarks/bench_lattice.py [--crystals N] [--conditions ideal harsh] [--modality powder]
 [--measured FOLDER]``. Trees learn from simulated patterns of part of AMCSD and name others; compounds and
-minerals are kept apart. They see the profile, the figures of `LatticeFit`, or both. With ideal patterns it is
-also said how often the volume of the best cell of the true type of lattice is the true one, and with
-``--measured`` (a folder as in bench_powders.py) the same of measured powders.
+minerals are kept apart. They see the profile, the figures of `IndexingScores`, or both. With ideal
+patterns it is also said how often the volume of the best cell of the true type of lattice is the true one,
+and with ``--measured`` (a folder as in bench_powders.py) the same of measured powders.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
 
-from xtalsk import LatticeFit, PowderProfile, RadialProfile, load_amcsd, make_specimens
+from xtalsk import IndexingScores, PowderProfile, RadialProfile, load_amcsd, make_specimens
 from xtalsk.crystals import CrystalSet
 from xtalsk.crystals._faults import find_faults
 from xtalsk.io import read_profile
@@ -89,7 +89,7 @@ def simulated(crystals, conditions, args):
     X, y, groups = make_specimens(crystals, args.modality, conditions=conditions, random_state=args.seed)
     profile = PROFILES[args.modality]().set_output(transform="pandas").fit(X[args.modality])
     profiles = profile.transform(X[args.modality])
-    lattice = LatticeFit(n_jobs=args.n_jobs).set_output(transform="pandas").fit(profiles)
+    lattice = IndexingScores(n_jobs=args.n_jobs).set_output(transform="pandas").fit(profiles)
     lattice.transform(profiles[:32])
     wall, cpu = time.perf_counter(), time.process_time()
     figures = lattice.transform(profiles)
@@ -102,7 +102,7 @@ def simulated(crystals, conditions, args):
 def measured(folder):
     """Volumes of the cells found in measured patterns beside those of their structures."""
     rows = []
-    lattice = make_pipeline(PowderProfile(), LatticeFit()).set_output(transform="pandas")
+    lattice = make_pipeline(PowderProfile(), IndexingScores()).set_output(transform="pandas")
     for path in sorted(Path(folder).iterdir()):
         crystal = CrystalSet.from_cifs([str(next(path.glob("*.cif")))])
         figures = lattice.fit_transform([read_profile(next(path.glob("*.csv")), wavelength=1.5406)])

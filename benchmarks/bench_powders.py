@@ -25,18 +25,23 @@ from scipy.signal import find_peaks
 from xtalsk import load_amcsd
 from xtalsk.crystals import BrokenEntryWarning, CrystalSet
 from xtalsk.io import read_profile
-from xtalsk.simulation import PowderConditions, Reflections, reflections
+from xtalsk.simulation import PowderConditions, Reflections, compute_reflections
 from xtalsk.simulation._chunks import columns_on
-from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains, strain_tensors
-from xtalsk.simulation._powder import draw_powder, line_profiles
-from xtalsk.simulation._powder_lines import line_widths, lorentz_polarisation, powder_lines
 from xtalsk.simulation._profiles import broaden, deposit, gather_lines
-from xtalsk.simulation._texture import LOW_INDEX_PLANES, PLANE_COLUMNS
+from xtalsk.simulation.powder._lines import line_widths, lorentz_polarisation, powder_lines
+from xtalsk.simulation.powder._simulate import draw_powder, line_profiles
+from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains, strain_tensors
+from xtalsk.simulation.reflections._texture import LOW_INDEX_PLANES, PLANE_COLUMNS
 
 WAVELENGTHS = PowderConditions.wavelength, PowderConditions.ka2_wavelength
 STEP, MARGIN = 0.01, 1.0  # degrees: of the calculated axis, and its overhang
 BACKGROUND_ORDER = 6
-WIDTHS = ("zero_shift", "w", "size", "microstrain")  # the optimiser sees the last three as logarithms
+WIDTHS = (
+    "zero_shift",
+    "w",
+    "crystallite_size",
+    "microstrain",
+)  # the optimiser sees the last three as logarithms
 LOWEST = np.array([-0.6, np.log(0.02), np.log(8), np.log(1e-5)])
 HIGHEST = np.array([0.6, np.log(3), np.log(2e4), np.log(0.05)])
 STEPS = np.array([0.003, 0.02, 0.05, 0.05])  # of the derivatives
@@ -50,7 +55,9 @@ class Model:
         self.conditions = replace(PowderConditions.ideal(), two_theta=(*ends, STEP), ka2=ka2)
         self.crystal, self.two_theta, self.ka2 = crystal, two_theta, ka2
         d_min = 0.95 * self.conditions.d_min()
-        self.lines = reflections(crystal, "xray", d_min, wavelength=WAVELENGTHS[0], dtype=torch.float64)
+        self.lines = compute_reflections(
+            crystal, "xray", d_min, wavelength=WAVELENGTHS[0], dtype=torch.float64
+        )
         rng = np.random.RandomState(0)
         ideal = draw_powder(self.conditions, self.lines, np.zeros(1, int), rng)
         self.ideal = {name: values.to_numpy(float) for name, values in ideal.items()}
@@ -110,7 +117,7 @@ def as_parameters(values, model, cell, plane, fade):
         strains = np.tensordot(model.strains.T, 0.01 * np.array(more[: len(model.strains)]), 1)
         found |= dict(zip(STRAIN_COLUMNS, strains, strict=True))
     if plane is not None:
-        found |= dict(zip(PLANE_COLUMNS, plane, strict=True)) | {"texture": np.exp(more[-1])}
+        found |= dict(zip(PLANE_COLUMNS, plane, strict=True)) | {"march_parameter": np.exp(more[-1])}
     if fade:
         found["b_shift"] = more[-1]
     return found
@@ -208,7 +215,7 @@ class Library:
         crystals = load_amcsd()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BrokenEntryWarning)
-            lines = reflections(crystals, "xray", 1.08, wavelength=WAVELENGTHS[0])
+            lines = compute_reflections(crystals, "xray", 1.08, wavelength=WAVELENGTHS[0])
         return cls(crystals, lines, np.arange(5, 90, 0.03))
 
     def patterns(self, rows, fwhm, ka2):
@@ -281,9 +288,12 @@ def examine(folder, library):
     row |= {f"{name}_{what}": getattr(f, what) for name, f in fits.items() for what in ("rwp", "cosine")}
     for name in ("cell", "broken"):
         row[f"{name}_axes"] = " ".join(f"{change:+.2f}" for change in fits[name].axes())
-    row["texture_plane"], row["texture_r"] = "{}{}{}".format(*plane), textures[plane].parameters["texture"]
+    row["texture_plane"], row["texture_r"] = (
+        "{}{}{}".format(*plane),
+        textures[plane].parameters["march_parameter"],
+    )
     row["fade_b"] = fits["fade"].parameters["b_shift"]
-    row["other_phase"] = f"{known.groups[other]} {known.formulas[other]}, {known.space_groups[other]}".strip()
+    row["other_phase"] = f"{known.names[other]} {known.formulas[other]}, {known.space_groups[other]}".strip()
     row["other_id"] = known.ids[other]
     row["extra_lines"] = " ".join(f"{angle:.2f}" for angle in extra_lines(cell, y)[:6])
     row["explanation"] = explain(row)

@@ -13,13 +13,20 @@ import numpy as np
 import torch
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
-from xtalsk import DiffractionImage, RadialProfile, RingConditions, load_amcsd, reflections, rings
+from xtalsk import (
+    DiffractionImage,
+    RadialProfile,
+    RingConditions,
+    compute_reflections,
+    load_amcsd,
+    simulate_rings,
+)
 
 
 def center_errors(lines, size, electrons, beam_stop):
     """Distance in pixels between the centre found and the true one, for each pattern."""
-    conditions = RingConditions(size=size, electrons=electrons, beam_stop=beam_stop)
-    images, truth = rings(lines, conditions=conditions, random_state=0, return_conditions=True)
+    conditions = RingConditions(image_size=size, electrons=electrons, beam_stop=beam_stop)
+    images, truth = simulate_rings(lines, conditions=conditions, random_state=0, return_conditions=True)
     cells = [DiffractionImage(image, pixel_size=2 / size) for image in images]
     batches = [cells[i : i + 4] for i in range(0, len(cells), 4)]
     found = torch.cat([RadialProfile().find_geometry(batch)[1].center for batch in batches])
@@ -43,7 +50,7 @@ def main():
     torch.set_num_threads(1)
     crystals = load_amcsd()
     chosen = np.random.default_rng(0).choice(len(crystals), options.n, replace=False)
-    lines = reflections(crystals[np.sort(chosen)], "electron", 0.7)
+    lines = compute_reflections(crystals[np.sort(chosen)], "electron", 0.7)
     print(f"{options.n} structures; error of the centre in pixels, median / 95%")
     print(f"{'size':>5} {'stop':>5} {'1e4':>15} {'1e5':>15} {'1e6':>15}")
     for size, stop in itertools.product((128, 256), (0.0, 1.0)):
@@ -52,7 +59,7 @@ def main():
         print(f"{size:>5} {'yes' if stop else 'no':>5} {cells}")
 
     size = 256
-    images = rings(lines, conditions=RingConditions(size=size), random_state=0)
+    images = simulate_rings(lines, conditions=RingConditions(image_size=size), random_state=0)
     cells = [DiffractionImage(image, pixel_size=2 / size) for image in images]
     integrator = AzimuthalIntegrator(
         dist=1.0, poni1=size / 2 * 1e-4, poni2=size / 2 * 1e-4, pixel1=1e-4, pixel2=1e-4, wavelength=1e-10

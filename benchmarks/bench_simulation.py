@@ -23,12 +23,12 @@ from xtalsk import (
     PowderConditions,
     RingConditions,
     SpotConditions,
+    compute_reflections,
     load_amcsd,
     make_random_crystals,
-    powder,
-    reflections,
-    rings,
-    spots,
+    simulate_powder,
+    simulate_rings,
+    simulate_spots,
 )
 
 MO_K_ALPHA = 0.7107
@@ -86,7 +86,7 @@ def time_structure_factors(repeats):
     two_theta = (0, 2 * np.degrees(np.arcsin(MO_K_ALPHA / (2 * D_MIN))))
     own = interleaved(
         {
-            "own": lambda: reflections(crystals, "xray", D_MIN, wavelength=MO_K_ALPHA),
+            "own": lambda: compute_reflections(crystals, "xray", D_MIN, wavelength=MO_K_ALPHA),
             "gemmi": lambda: [gemmi_structure_factors(small) for small in theirs],
         },
         repeats,
@@ -98,7 +98,7 @@ def time_structure_factors(repeats):
     single = [
         interleaved(
             {
-                "own": lambda i=i: reflections(crystals[i], "xray", D_MIN, wavelength=MO_K_ALPHA),
+                "own": lambda i=i: compute_reflections(crystals[i], "xray", D_MIN, wavelength=MO_K_ALPHA),
                 "gemmi": lambda i=i: gemmi_structure_factors(theirs[i]),
             },
             3,
@@ -124,7 +124,9 @@ def five_hundred_lines(radiation, n):
     d_min = {"xray": 0.78, "electron": 0.7}[radiation]
     large = np.flatnonzero((crystals.volumes > 700) & (crystals.volumes < 1500))
     chosen = crystals[large[:: len(large) // (4 * n)]]
-    lines = reflections(chosen, radiation, d_min, wavelength=1.540593 if radiation == "xray" else None)
+    lines = compute_reflections(
+        chosen, radiation, d_min, wavelength=1.540593 if radiation == "xray" else None
+    )
     rng = np.random.default_rng(0)
     keep, counts = [], []
     for i in range(len(lines)):
@@ -146,7 +148,7 @@ def direct_sum(axis, two_theta, weight, fwhm, eta):
 
 def without_counting(work):
     """Render expected electrons instead of counts."""
-    with mock.patch("xtalsk.simulation._rings.record", lambda rates, *_: rates):
+    with mock.patch("xtalsk.simulation.images._rings.record", lambda rates, *_: rates):
         return work()
 
 
@@ -156,26 +158,32 @@ def time_rendering(device, n, repeats):
     ring_lines = on_device(five_hundred_lines("electron", 64), device)
     rows = np.arange(n) % 64
     axis = (10.0, 10 + 4095 * 0.02, 0.02)
-    plain = replace(PowderConditions.ideal(), two_theta=axis, size=(300.0, 3000.0), background=50.0)
+    plain = replace(
+        PowderConditions.ideal(), two_theta=axis, crystallite_size=(300.0, 3000.0), background=50.0
+    )
     works = {
-        "powder, 4096 points, 500 lines, one pseudo-Voigt width": lambda: powder(powder_lines, rows, plain),
-        "powder, typical: changing widths, two wavelengths, background": lambda: powder(
+        "powder, 4096 points, 500 lines, one pseudo-Voigt width": lambda: simulate_powder(
+            powder_lines, rows, plain
+        ),
+        "powder, typical: changing widths, two wavelengths, background": lambda: simulate_powder(
             powder_lines, rows, replace(PowderConditions(), two_theta=axis)
         ),
-        "powder, harsh": lambda: powder(
+        "powder, harsh": lambda: simulate_powder(
             powder_lines, rows, replace(PowderConditions.harsh(), two_theta=axis)
         ),
     }
     for size in (128, 256):
-        works[f"rings {size}², typical: own centre and ellipse"] = lambda size=size: rings(
-            ring_lines, rows, RingConditions(size=size)
+        works[f"rings {size}², typical: own centre and ellipse"] = lambda size=size: simulate_rings(
+            ring_lines, rows, RingConditions(image_size=size)
         )
         works[f"rings {size}², the same before counting"] = lambda size=size: without_counting(
-            lambda: rings(ring_lines, rows, RingConditions(size=size))
+            lambda: simulate_rings(ring_lines, rows, RingConditions(image_size=size))
         )
-    works["rings 128², harsh"] = lambda: rings(ring_lines, rows, replace(RingConditions.harsh(), size=128))
-    hundred = SpotConditions(size=128, thickness=60.0)
-    works["spots 128², 60 Å thick"] = lambda: spots(ring_lines, rows, hundred)
+    works["rings 128², harsh"] = lambda: simulate_rings(
+        ring_lines, rows, replace(RingConditions.harsh(), image_size=128)
+    )
+    hundred = SpotConditions(image_size=128, thickness_angstrom=60.0)
+    works["spots 128², 60 Å thick"] = lambda: simulate_spots(ring_lines, rows, hundred)
     rng = np.random.default_rng(0)
     points, at = np.arange(4096) * 0.02 + 10, rng.uniform(10, 92, 500)
     peer = f"powder in NumPy: {len(at)} pseudo-Voigt functions at every point, no noise"
@@ -187,7 +195,7 @@ def time_rendering(device, n, repeats):
     print(f"\npatterns per second on {device}, counting noise included, {n} a call; ratio to NumPy's sum")
     for name, rate in rates.items():
         print(f"  {name:<64} {rate:9.0f} {rate / rates[peer]:7.1f}")
-    drawn = spots(ring_lines, rows, hundred, random_state=0, return_conditions=True)[1]
+    drawn = simulate_spots(ring_lines, rows, hundred, random_state=0, return_conditions=True)[1]
     print(f"  spots on the image: median {drawn['n_spots'].median():.0f}")
     return rates
 
@@ -213,7 +221,7 @@ def time_floor(device):
 def time_all():
     """All of AMCSD, X-rays to 0.7 Å."""
     crystals = load_amcsd()
-    taken = seconds(lambda: reflections(crystals, "xray", D_MIN, wavelength=MO_K_ALPHA))
+    taken = seconds(lambda: compute_reflections(crystals, "xray", D_MIN, wavelength=MO_K_ALPHA))
     print(f"\nall {len(crystals)} structures of AMCSD to {D_MIN} Å: {taken:.1f} s")
 
 
@@ -245,9 +253,9 @@ def time_random_crystals():
 def memory_of_rendering():
     """Growth of the peak memory beyond the result when four times as many images are rendered."""
     lines = five_hundred_lines("electron", 16)
-    rings(lines, np.arange(16), RingConditions(size=256))
+    simulate_rings(lines, np.arange(16), RingConditions(image_size=256))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    images = rings(lines, np.arange(1000) % 16, RingConditions(size=256))
+    images = simulate_rings(lines, np.arange(1000) % 16, RingConditions(image_size=256))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"1,000 ring images of 256²: {images.nbytes / 2**20:.0f} MiB of counts, "

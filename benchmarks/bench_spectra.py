@@ -43,15 +43,15 @@ from xtalsk import (
     RingConditions,
     Spectrum,
     compare,
-    eds,
-    eels,
     load_amcsd,
     make_baseline,
     make_features,
     make_specimens,
     read_spectrum,
+    simulate_eds,
+    simulate_eels,
 )
-from xtalsk.simulation._formula import atomic_fractions
+from xtalsk.simulation.spectra._formulas import atomic_fractions
 from xtalsk.utils._formula import SYMBOLS
 
 RESULTS = Path(__file__).parent / "results"
@@ -185,7 +185,7 @@ def titanate(folders):
     for folder in folders:
         for path in sorted(Path(folder).rglob("*.emd")) + sorted(Path(folder).rglob("*.dm3")):
             losses = path.suffix == ".dm3"
-            model = EELSComposition() if losses else EDSComposition(ignored=("C", "Cu"))
+            model = EELSComposition() if losses else EDSComposition(exclude=("C", "Cu"))
             found = model.fit_transform([read_spectrum(path)])[0]
             amounts = {s: round(float(f), 3) for s, f in zip(SYMBOLS, found, strict=True) if f > 0}
             print(path.name, amounts)
@@ -207,7 +207,7 @@ def simulated(n, doses, n_jobs):
     for kind, conditions in kinds.items():
         for dose in doses:
             recorded = replace(conditions, counts=dose)
-            counts = eds(formulas, conditions=recorded, random_state=0)
+            counts = simulate_eds(formulas, conditions=recorded, random_state=0)
             axis, beam = recorded.axis(), float(recorded.beam_energy)
             cells = [
                 Spectrum(c, axis, beam_energy=beam, takeoff_angle=recorded.takeoff_angle) for c in counts
@@ -278,7 +278,7 @@ def losses(n, doses, n_jobs):
     within = edges_within(axis[0], axis[-1])
     for dose in doses:
         recorded = replace(conditions, counts=dose)
-        counts, drawn = eels(formulas, conditions=recorded, random_state=0, return_conditions=True)
+        counts, drawn = simulate_eels(formulas, conditions=recorded, random_state=0, return_conditions=True)
         names = ["beam_energy", "convergence_angle", "collection_angle"]
         known = drawn[names].clip(lower=1e-3).to_dict("records")
         cells = [Spectrum(c, axis, **k) for c, k in zip(counts, known, strict=True)]
@@ -312,7 +312,7 @@ def job(n, n_folds, doses):
         X, y, groups = make_specimens(
             crystals,
             modalities=("rings", source),
-            conditions={"rings": RingConditions(size=128)},
+            conditions={"rings": RingConditions(image_size=128)},
             electrons=1e5,
             counts=dose,
             random_state=0,

@@ -53,7 +53,7 @@ if not options.full:
 X, y, groups = make_specimens(
     crystals,
     modalities=("rings", "formula"),
-    conditions={"rings": RingConditions(size=256 if options.full else 128)},
+    conditions={"rings": RingConditions(image_size=256 if options.full else 128)},
     electrons=1e5,
     random_state=0,
     verbose=1,
@@ -116,7 +116,7 @@ reach = image.pixel_size * len(image.data) / 2
 axes["image"].imshow(
     np.sqrt(image.data), cmap="magma", extent=[-reach, reach] * 2, vmax=np.quantile(image.data, 0.998) ** 0.5
 )
-axes["image"].set(title=f"{crystals.groups[shown]}: {X['formula'][shown]}", ylabel="q (1/Å)")
+axes["image"].set(title=f"{crystals.names[shown]}: {X['formula'][shown]}", ylabel="q (1/Å)")
 profile = RadialProfile(n_bins=512).fit(X["rings"])
 axes["profile"].plot(profile.q_, profile.transform(X["rings"][[shown]])[0], lw=0.9, color="#2171b5")
 axes["profile"].set(xlabel="q (1/Å)", ylabel="√ intensity", yticks=[], xlim=(0, 1.25))

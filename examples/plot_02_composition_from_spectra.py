@@ -33,7 +33,7 @@ from xtalsk.datasets import load_amcsd, make_specimens
 from xtalsk.inspection import ComparisonDisplay
 from xtalsk.io import Spectrum
 from xtalsk.model_selection import compare
-from xtalsk.simulation import EDSConditions, EELSConditions, eds, eels
+from xtalsk.simulation import EDSConditions, EELSConditions, simulate_eds, simulate_eels
 from xtalsk.spectra import EDSComposition, EELSComposition, SpectrumBins
 from xtalsk.symmetry import crystal_system
 
@@ -67,16 +67,16 @@ def xray_spectrum():
         known = {name: value / sum(certified.values()) for name, value in certified.items()}
         return str(glass), "Glass K412, measured at 20 kV", known
     conditions = EDSConditions(
-        beam_energy=15, takeoff_angle=35, thickness=np.inf, window=1, counts=2e6, copper=0, carbon=0.01
+        beam_energy=15, takeoff_angle=35, thickness_nm=np.inf, window=1, counts=2e6, copper=0, carbon=0.01
     )
     formula = "NaCa2Mg3Fe2TiAl3Si6O24"
-    counts = eds([formula], conditions=conditions, random_state=0)[0]
+    counts = simulate_eds([formula], conditions=conditions, random_state=0)[0]
     cell = Spectrum(counts, conditions.axis(), beam_energy=15, takeoff_angle=35)
     return cell, "Amphibole (kaersutite), simulated at 15 kV", fractions_of(formula)
 
 
 cell, title, known = xray_spectrum()
-fit = EDSComposition(ignored=("C",)).analyse(cell)  # the coat
+fit = EDSComposition(exclude=("C",)).analyse(cell)  # the coat
 fractions, deviations = fit.fractions, fit.deviations
 shown = [z for z in fit.elements if np.isnan(fractions[z - 1]) or fractions[z - 1] > 0]
 print(title, {SYMBOLS[z - 1].capitalize(): round(float(fractions[z - 1]), 3) for z in shown})
@@ -166,7 +166,7 @@ def loss_spectrum():
     conditions = EELSConditions(
         energy=(350, 1050, 0.5), beam_energy=200, convergence_angle=10, collection_angle=20, counts=1e8
     )
-    counts = eels(["LaFeO3"], conditions=conditions, random_state=0)[0]
+    counts = simulate_eels(["LaFeO3"], conditions=conditions, random_state=0)[0]
     cell = Spectrum(counts, conditions.axis(), beam_energy=200, convergence_angle=10, collection_angle=20)
     return cell, "LaFeO$_3$, simulated at 200 kV"
 
@@ -223,7 +223,7 @@ exact = {"relative_error": 0, "absolute_error": 0, "detection_limit": 0}
 X, y, groups = make_specimens(
     crystals[np.sort(part)], ("eds", "formula"), counts=1e5, formula_params=exact, random_state=0
 )
-composition = EDSComposition(ignored=("Cu", "C"), cache=True, n_jobs=2)
+composition = EDSComposition(exclude=("Cu", "C"), cache=True, n_jobs=2)
 presence = ("eds", make_pipeline(composition, ElementPresence()))
 ranked = ("eds", make_pipeline(composition, RankedElements()))
 features = {

@@ -26,10 +26,10 @@ from xtalsk.simulation import (
     RingConditions,
     Sometimes,
     SpotConditions,
-    powder,
-    reflections,
-    rings,
-    spots,
+    compute_reflections,
+    simulate_powder,
+    simulate_rings,
+    simulate_spots,
 )
 
 parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
@@ -37,7 +37,7 @@ parser.add_argument("--save", metavar="FILE", help="write the figure")
 options = parser.parse_args() if "__file__" in globals() else parser.parse_args([])
 
 mine = RingConditions(
-    size=128,
+    image_size=128,
     electrons=loguniform(1e3, 1e5),
     n_grains=Sometimes(0.5, (100, 2000), otherwise=np.inf),
 )
@@ -50,22 +50,22 @@ print(mine)
 # weights and broadens them. Rutile, three times under each preset:
 
 crystals = load_amcsd()
-rutile = crystals[np.flatnonzero((crystals.groups == "Rutile") & (crystals.formulas == "TiO2"))[:1]]
-electron = reflections(rutile, "electron", d_min=0.7)
-xray = reflections(rutile, "xray", d_min=1.08, wavelength=PowderConditions().wavelength)
+rutile = crystals[np.flatnonzero((crystals.names == "Rutile") & (crystals.formulas == "TiO2"))[:1]]
+electron = compute_reflections(rutile, "electron", d_min=0.7)
+xray = compute_reflections(rutile, "xray", d_min=1.08, wavelength=PowderConditions().wavelength)
 
 presets = ("ideal", "typical", "harsh")
 figure, axes = plt.subplots(4, 3, figsize=(9.5, 11), height_ratios=(1, 1, 0.42, 0.42), layout="constrained")
 for column, preset in enumerate(presets):
-    ring = rings(electron, [0], getattr(RingConditions, preset)(), random_state=column + 4)[0]
+    ring = simulate_rings(electron, [0], getattr(RingConditions, preset)(), random_state=column + 4)[0]
     aligned = replace(getattr(SpotConditions, preset)(), zone_axis=(0, 0, 1))
-    spot = spots(electron, [0], aligned, random_state=column)[0]
+    spot = simulate_spots(electron, [0], aligned, random_state=column)[0]
     for axis, image, name in zip(axes[:2, column], (ring, spot), ("rings", "spots along [001]"), strict=True):
         low, high = np.percentile(np.sqrt(image), [1, 99.7])
         axis.imshow(np.sqrt(image), cmap="gray_r", vmin=low, vmax=max(high, low + 1))
         axis.set(xticks=[], yticks=[], title=f"{name}, {preset}")
     conditions = replace(getattr(PowderConditions, preset)(), two_theta=(20, 80, 0.02))
-    patterns = powder(xray, [0, 0], conditions, random_state=column)
+    patterns = simulate_powder(xray, [0, 0], conditions, random_state=column)
     for axis, pattern in zip(axes[2:, column], patterns, strict=True):
         axis.plot(conditions.axis(), pattern, lw=0.7, color="black")
         axis.set(xlim=(20, 80), yticks=[])

@@ -9,7 +9,15 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from sklearn.pipeline import make_pipeline
 
-from xtalsk import PowderConditions, Profile, load_amcsd, make_baseline, make_features, powder, reflections
+from xtalsk import (
+    PowderConditions,
+    Profile,
+    compute_reflections,
+    load_amcsd,
+    make_baseline,
+    make_features,
+    simulate_powder,
+)
 from xtalsk.crystals import BrokenEntryWarning
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -49,7 +57,7 @@ def test_materials_project_tables_are_joined_and_cached(salts, tmp_path, capsys)
         crystals = load_materials_project(salts, ("mp_a", "mp_b"), cache=cache, verbose=1)
     assert crystals.ids.tolist() == ["mp-1", "mp-3"]  # the repeat and the broken one are not there
     assert crystals.space_groups.tolist() == [225, 221]
-    assert crystals.groups.tolist() == ["NaCl", "CsCl"]
+    assert crystals.names.tolist() == ["NaCl", "CsCl"]
     assert "100.00% with the space group of the table" in capsys.readouterr().out
     assert load_materials_project(salts / "nowhere", cache=cache).ids.tolist() == ["mp-1", "mp-3"]
 
@@ -221,10 +229,12 @@ def library():
 
 def scan_of(library, row, stretch=0.0):
     conditions = PowderConditions.ideal()
-    lines = reflections(library.crystals[row], "xray", conditions.d_min(), wavelength=conditions.wavelength)
+    lines = compute_reflections(
+        library.crystals[row], "xray", conditions.d_min(), wavelength=conditions.wavelength
+    )
     theta = np.radians(conditions.axis() / 2)
     moved = 2 * np.degrees(np.arcsin(np.sin(theta) * (1 - stretch)))
-    counts = powder(lines, [0], conditions, random_state=0)[0]
+    counts = simulate_powder(lines, [0], conditions, random_state=0)[0]
     return Profile(counts, two_theta=moved, wavelength=conditions.wavelength)
 
 

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from xtalsk.io import DiffractionImage, Profile, Spectrum
 from xtalsk.library import LibraryMatch
-from xtalsk.simulation import EDSConditions, EELSConditions, eds, eels
+from xtalsk.simulation import EDSConditions, EELSConditions, simulate_eds, simulate_eels
 from xtalsk.utils import BrokenCellWarning, CellTransformer
 from xtalsk.utils.discovery import all_estimators
 
@@ -43,7 +43,7 @@ ARGUMENTS = {
         "library": LibraryMatch(baseline=None, power=1, smoothing=0, max_shift=0),
     },
     "LibraryMatch": {"baseline": None, "power": 1, "smoothing": 0, "max_shift": 0},
-    "LatticeFit": {"q_range": (0.05, 1.15)},
+    "IndexingScores": {"q_range": (0.05, 1.15)},
     "PeakHistogram": {},
     "PowderProfile": {"n_bins": 64},
     "RadialProfile": {"n_bins": 64},
@@ -86,13 +86,13 @@ def make_spectrum(seed):
 
 def make_xrays(formula):
     conditions = EDSConditions(energy=(0, 9990, 10), counts=2e4, beam_energy=15, window=1.0, copper=0.0)
-    counts = eds([formula], conditions=conditions, random_state=0)[0]
+    counts = simulate_eds([formula], conditions=conditions, random_state=0)[0]
     return Spectrum(counts, conditions.axis(), beam_energy=15, takeoff_angle=35)
 
 
 def make_losses(formula):
     conditions = EELSConditions(energy=(300, 900, 1.0), jump_ratio=1.0, counts=1e9)
-    return Spectrum(eels([formula], conditions=conditions, random_state=0)[0], conditions.axis())
+    return Spectrum(simulate_eels([formula], conditions=conditions, random_state=0)[0], conditions.axis())
 
 
 COMPOSITIONS = ["SiO2", {"Ca": 1, "C": 1, "O": 3}, "Fe0.94O", None, "NaCl", float("nan"), "Ca(OH)2"]

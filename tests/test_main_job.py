@@ -37,7 +37,7 @@ def specimens():
         crystals[chosen],
         n_replicas=2,
         missing=0.15,
-        conditions={"rings": RingConditions(size=64)},
+        conditions={"rings": RingConditions(image_size=64)},
         random_state=0,
     )
 

@@ -15,7 +15,7 @@ from xtalsk import (
     ElementFractions,
     ElementPresence,
     FusionClassifier,
-    LatticeFit,
+    IndexingScores,
     PeakHistogram,
     PowderConditions,
     PowderProfile,
@@ -82,7 +82,7 @@ def test_chemistry_features_are_those_of_the_transformers(crystals):
 
 
 def test_pipelines_of_transformers_work_in_streams(crystals):
-    profile, lattice = PowderProfile(n_bins=256, q_range=(0.05, 0.85)), LatticeFit((0.05, 0.85))
+    profile, lattice = PowderProfile(n_bins=256, q_range=(0.05, 0.85)), IndexingScores((0.05, 0.85))
     features = make_features(
         diffraction=("powder", profile), lattice=("powder", make_pipeline(profile, lattice))
     )
@@ -91,7 +91,7 @@ def test_pipelines_of_transformers_work_in_streams(crystals):
     )
     X, _ = stream.chunk(0)
     X = X.numpy()
-    expected = LatticeFit((0.05, 0.85)).fit_transform(X[:, :256])
+    expected = IndexingScores((0.05, 0.85)).fit_transform(X[:, :256])
     np.testing.assert_allclose(X[:, 256:], expected, atol=1e-3)
     assert (expected != 0).any(axis=1).all()
 

@@ -40,7 +40,7 @@ def structures():
 
 @pytest.fixture
 def crystals(structures):
-    return CrystalSet.from_pymatgen(structures, ids=["r", "a", "s"], groups=["rutile", "", "odd"])
+    return CrystalSet.from_pymatgen(structures, ids=["r", "a", "s"], names=["rutile", "", "odd"])
 
 
 def test_from_and_to_pymatgen(crystals, structures):
@@ -92,7 +92,7 @@ def test_concatenate_and_save(crystals, tmp_path):
     joined.save(tmp_path / "crystals.npz")
     for restored in (CrystalSet.load(tmp_path / "crystals.npz"), pickle.loads(pickle.dumps(joined))):
         assert restored.ids.tolist() == ["s", "r", "a"]
-        assert restored.groups.tolist() == ["odd", "rutile", ""]
+        assert restored.names.tolist() == ["odd", "rutile", ""]
         np.testing.assert_array_equal(restored.frac_coords, joined.frac_coords)
         assert len(restored.rotation_sets[restored.rotation_index[1]]) == 16
     with pytest.raises(ValueError, match="at least one"):
@@ -132,7 +132,7 @@ def test_unphysical_crystals_are_named(change, message):
         "rotation_index": [0],
         "formulas": ["CsCl"],
         "ids": ["x"],
-        "groups": [""],
+        "names": [""],
     }
     CrystalSet(**salt)
     with pytest.raises(ValueError, match=message):

@@ -44,7 +44,7 @@ def test_details_are_kept(amcsd):
     assert len(np.unique(crystal_of_site[amcsd.occupancies < 1])) == 2959 - 4
     spinel = amcsd[amcsd.ids == "19271"]
     assert spinel.to_pymatgen(0).composition.almost_equals(8 * Composition("Al1.609MgFe0.391O4"), atol=0.01)
-    ice = np.isin(amcsd.groups, "Ice") & [Composition(f).get("D", 0) > 0 for f in amcsd.formulas]
+    ice = np.isin(amcsd.names, "Ice") & [Composition(f).get("D", 0) > 0 for f in amcsd.formulas]
     assert ice.any()
     assert all(1 in c.atomic_numbers for c in (amcsd[i] for i in np.flatnonzero(ice)))
 

@@ -9,7 +9,7 @@ from xtalsk.datasets._spectra import densities
 from xtalsk.io import DiffractionImage, Profile, Spectrum
 from xtalsk.simulation import EDSConditions, EELSConditions, PowderConditions, RingConditions, SpotConditions
 
-SMALL = RingConditions(size=64)
+SMALL = RingConditions(image_size=64)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_columns_do_not_depend_on_one_another(crystals):
 
 
 def test_missing_modalities(crystals):
-    tiny = RingConditions(size=32)
+    tiny = RingConditions(image_size=32)
     X, _, _ = make_specimens(
         crystals, n_replicas=40, missing=0.6, random_state=0, conditions={"rings": tiny}, electrons=100
     )
@@ -61,13 +61,13 @@ def test_groups_join_formula_and_name(crystals):
     six = replace(
         load_amcsd()[:6],
         formulas=["CaCO3", "C Ca O3", "CaCO3", "MgCO3", "NaCl", "KCl"],
-        groups=["Calcite", "Aragonite", "", "Calcite", "", ""],
+        names=["Calcite", "Aragonite", "", "Calcite", "", ""],
     )
     groups = compound_groups(six)
     assert len(set(groups[:4])) == 1
     assert len(set(groups)) == 3
     series = replace(
-        six, formulas=[f"La{2 - x}Ca{x}CuO4" for x in (0.02, 0.1, 0.18, 0.26, 0.34, 1.0)], groups=[""] * 6
+        six, formulas=[f"La{2 - x}Ca{x}CuO4" for x in (0.02, 0.1, 0.18, 0.26, 0.34, 1.0)], names=[""] * 6
     )
     assert compound_groups(series).tolist() == [0, 0, 0, 0, 0, 1]
     assert len(set(compound_groups(series, tolerance=1e-6))) == 6
@@ -97,7 +97,7 @@ def test_arguments(crystals, arguments, message):
 
 
 def test_several_zones_are_columns_of_their_own(crystals):
-    conditions = {"spots": SpotConditions(size=64)}
+    conditions = {"spots": SpotConditions(image_size=64)}
     X, _, _ = make_specimens(crystals, "spots", n_zones=2, conditions=conditions, random_state=0)
     assert list(X) == ["spots_1", "spots_2"]
     assert (X["spots_1"][0].data != X["spots_2"][0].data).any()
@@ -111,7 +111,7 @@ def test_several_zones_are_columns_of_their_own(crystals):
 def test_conditions_are_kept_in_words(crystals):
     X, _, _ = make_specimens(crystals[:2], conditions={"rings": SMALL}, electrons=(1e3, 1e4))
     assert "electrons=(1000.0, 10000.0)" in X.attrs["conditions"]["rings"]
-    assert "size=64" in X.attrs["conditions"]["rings"]
+    assert "image_size=64" in X.attrs["conditions"]["rings"]
 
 
 def test_crystals_that_cannot_be_right_are_left_out_and_named(crystals):
@@ -205,7 +205,7 @@ def test_densities():
     assert 0.04 < found.min() < 0.1  # solid hydrogen
     assert 22 < found.max() < 23  # osmium
     for name, low, high in (("Corundum", 3.95, 4.05), ("Quartz", 2.6, 2.75), ("Pyrite", 4.95, 5.05)):
-        assert low < np.median(found[crystals.groups == name]) < high
+        assert low < np.median(found[crystals.names == name]) < high
     half = replace(crystals[:3], occupancies=crystals[:3].occupancies / 2)
     np.testing.assert_allclose(densities(half), found[:3] / 2)
 
@@ -213,9 +213,9 @@ def test_densities():
 def test_thin_specimens_have_the_density_of_their_crystal(crystals):
     """The same crystal with a shrunk cell absorbs more of its soft X-rays."""
     oxide = load_amcsd()
-    oxide = oxide[np.flatnonzero(oxide.groups == "Hematite")[:1]]
+    oxide = oxide[np.flatnonzero(oxide.names == "Hematite")[:1]]
     dense = replace(oxide, lattices=oxide.lattices * 0.6)
-    conditions = {"eds": replace(EDSConditions.ideal(), thickness=300.0)}
+    conditions = {"eds": replace(EDSConditions.ideal(), thickness_nm=300.0)}
     soft = []
     for crystal in (oxide, dense):
         X, _, _ = make_specimens(crystal, "eds", conditions=conditions, random_state=0)

@@ -10,7 +10,7 @@ from xtalsk.crystals import CrystalSet
 from xtalsk.diffraction import RadialProfile, locate_peaks
 from xtalsk.diffraction._geometry import find_geometry
 from xtalsk.io import read_image
-from xtalsk.simulation import RingConditions, reflections, rings
+from xtalsk.simulation import RingConditions, compute_reflections, simulate_rings
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def test_simulated_centers_are_found(beam_stop):
     rutile = Structure.from_spacegroup(
         "P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]
     )
-    table = reflections(CrystalSet.from_pymatgen([gold, rutile]), "electron", d_min=0.7)
-    images, conditions = rings(
+    table = compute_reflections(CrystalSet.from_pymatgen([gold, rutile]), "electron", d_min=0.7)
+    images, conditions = simulate_rings(
         table,
         [0, 1] * 6,
-        RingConditions(size=128, beam_stop=beam_stop, off_center=0.1),
+        RingConditions(image_size=128, beam_stop=beam_stop, off_center=0.1),
         random_state=0,
         return_conditions=True,
     )

@@ -56,14 +56,14 @@ def test_counting_noise_grows_with_the_intensity():
 def test_counting_noise_is_log_uniform_by_row_and_of_one_width_after_the_root():
     x = torch.full((N, N_BINS), 3.0)
     x[:, ::2] = 30.0
-    noisy = disturbed(x, torch.ones_like(x, dtype=torch.bool), dose=0.02)[0]
+    noisy = disturbed(x, torch.ones_like(x, dtype=torch.bool), shot_noise=0.02)[0]
     width = (noisy - x)[:, ::2].std(1)
     amount = width / x[0].square().mean().sqrt() * 2
     assert amount.max() < 0.02 * 2
     decades = torch.log10(amount / 0.02)
     assert decades.median() == pytest.approx(-1, abs=0.12)
     assert decades.quantile(0.1) == pytest.approx(-1.8, abs=0.15)
-    zero = disturbed(torch.zeros_like(x) - 1, torch.ones_like(x, dtype=torch.bool), dose=0.02)[0]
+    zero = disturbed(torch.zeros_like(x) - 1, torch.ones_like(x, dtype=torch.bool), shot_noise=0.02)[0]
     assert torch.isfinite(zero).all()
     assert zero.min() >= 0
 
@@ -187,7 +187,14 @@ def test_hidden_bins_do_not_matter_to_the_branch(monkeypatch):
 
 
 def test_disturbing_stays_finite_with_gaps_and_empty_rows():
-    everything = {"dose": 0.5, "peak_dropout": 0.5, "impurity": 0.5, "masks": 0.5, "shift": 2, "broaden": 3}
+    everything = {
+        "shot_noise": 0.5,
+        "peak_dropout": 0.5,
+        "impurity": 0.5,
+        "masks": 0.5,
+        "shift": 2,
+        "broaden": 3,
+    }
     x, measured = lines(50, 150, n=64)
     measured = torch.rand(64, N_BINS) < 0.5
     measured[0] = False
@@ -205,8 +212,8 @@ def test_amounts_that_make_no_sense():
     for name, amount in {"peak_dropout": 1.1, "impurity": 0.95, "masks": 1.0}.items():
         with pytest.raises(ValueError, match=f"augment: {name} must be at most"):
             check_augment({name: amount})
-    with pytest.raises(ValueError, match="augment: dose must be a non-negative number"):
-        check_augment({"dose": -0.1})
+    with pytest.raises(ValueError, match="augment: shot_noise must be a non-negative number"):
+        check_augment({"shot_noise": -0.1})
     strength = check_augment(1.0)
     assert {name for name, amount in strength.items() if amount} == {
         "noise", "background", "stretch", "jitter"

@@ -22,7 +22,14 @@ from xtalsk.neural._net import FusionNet, schedule_factor
 
 SPACE_GROUPS = np.array([2, 14, 62, 225])
 N_BINS = 64
-AMOUNTS = {"dose": 0.1, "peak_dropout": 0.1, "impurity": 0.2, "masks": 0.2, "shift": 1.0, "broaden": 1.0}
+AMOUNTS = {
+    "shot_noise": 0.1,
+    "peak_dropout": 0.1,
+    "impurity": 0.2,
+    "masks": 0.2,
+    "shift": 1.0,
+    "broaden": 1.0,
+}
 EVERYTHING = {
     "hierarchy": "space_group",
     "augment": {**AMOUNTS, "noise": 0.05, "stretch": 0.02},
@@ -305,7 +312,7 @@ def test_modality_dropout_by_block(data):
 def test_prediction_averages_over_scales(fitted, data):
     X = data[0]
     plain = fitted.predict_proba(X)
-    several = revive(fitted).set_params(n_augment_predict=3)
+    several = revive(fitted).set_params(n_test_time_scales=3)
     proba = several.predict_proba(X)
     profiles = torch.from_numpy(X.to_numpy()[:, :N_BINS])
     logs = []
@@ -319,9 +326,9 @@ def test_prediction_averages_over_scales(fitted, data):
     assert np.abs(proba - plain).max() > 1e-5
     np.testing.assert_array_equal(several.predict_proba(X), proba)
     np.testing.assert_allclose(several.predict_proba(X[::-1])[::-1], proba, atol=1e-6)
-    np.testing.assert_array_equal(several.set_params(n_augment_predict=1).predict_proba(X), plain)
-    with pytest.raises(ValueError, match="n_augment_predict == -1"):
-        several.set_params(n_augment_predict=-1).predict_proba(X)
+    np.testing.assert_array_equal(several.set_params(n_test_time_scales=1).predict_proba(X), plain)
+    with pytest.raises(ValueError, match="n_test_time_scales == -1"):
+        several.set_params(n_test_time_scales=-1).predict_proba(X)
 
 
 # streams and checkpoints
@@ -517,7 +524,7 @@ def test_residual_blocks_and_precision_of_convolutions(data):
     [
         {"augment": [None, AMOUNTS]},
         {"mixup": [0.0, 0.3], "sampling": [None, "balanced"]},
-        {"weight_averaging": [None, 0.9], "n_augment_predict": [0, 3]},
+        {"weight_averaging": [None, 0.9], "n_test_time_scales": [0, 3]},
         {"modality_dropout": [0.2, (0.4, 0.0), {"formula": 0.5}]},
         {"n_residual": [0, 2], "precision": ["float32", "bfloat16"]},
     ],
@@ -539,7 +546,7 @@ def test_grid_search_over_training(data, grid):
         ({"weight_averaging": 1.0}, "weight_averaging == 1.0, must be < 1"),
         ({"n_residual": -1}, "n_residual == -1, must be >= 0"),
         ({"precision": "float16"}, "precision must be one of"),
-        ({"n_augment_predict": -1}, "n_augment_predict == -1, must be >= 0"),
+        ({"n_test_time_scales": -1}, "n_test_time_scales == -1, must be >= 0"),
         ({"modality_dropout": 1.0}, "modality_dropout must be a probability"),
         ({"modality_dropout": (0.1, 0.2, 0.3)}, "modality_dropout must be a probability"),
         ({"modality_dropout": {"rings": -1}}, "modality_dropout of block 'rings' must be a probability"),

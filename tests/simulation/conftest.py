@@ -4,7 +4,7 @@ from pymatgen.core import Lattice, Structure
 
 from xtalsk.crystals import CrystalSet
 from xtalsk.datasets import load_amcsd
-from xtalsk.simulation import reflections
+from xtalsk.simulation import compute_reflections
 
 WAVELENGTH = 1.540593
 
@@ -30,12 +30,12 @@ def gold():
 
 @pytest.fixture(scope="session")
 def gold_electron(gold):
-    return reflections(gold, "electron", 0.7)
+    return compute_reflections(gold, "electron", 0.7)
 
 
 @pytest.fixture(scope="session")
 def gold_xray(gold):
-    return reflections(gold, "xray", 1.05, wavelength=WAVELENGTH)
+    return compute_reflections(gold, "xray", 1.05, wavelength=WAVELENGTH)
 
 
 @pytest.fixture(scope="session")

@@ -27,17 +27,20 @@ KINDS = [Detector, EDSConditions, EELSConditions, PowderConditions, RingConditio
 
 def test_values_and_distributions():
     conditions = RingConditions(
-        electrons=loguniform(1e3, 1e5), eta=0.3, ring_width=(0.01, 0.02), texture=Sometimes(0.3, 0.5, 1.0)
+        electrons=loguniform(1e3, 1e5),
+        eta=0.3,
+        ring_width=(0.01, 0.02),
+        march_parameter=Sometimes(0.3, 0.5, 1.0),
     )
     drawn = conditions.draw(4000, random_state=0)
     assert (drawn.eta == 0.3).all()
     assert drawn.ring_width.between(0.01, 0.02).all()
     assert abs(drawn.ring_width.mean() - 0.015) < 2e-4
     assert abs(np.log10(drawn.electrons).mean() - 4) < 0.05
-    assert set(drawn.texture) == {0.5, 1.0}
-    assert abs((drawn.texture == 0.5).mean() - 0.3) < 0.03
+    assert set(drawn.march_parameter) == {0.5, 1.0}
+    assert abs((drawn.march_parameter == 0.5).mean() - 0.3) < 0.03
     assert "blur" in drawn  # of the detector
-    assert not {"size", "q_max"} & set(drawn)
+    assert not {"image_size", "q_max"} & set(drawn)
     again = conditions.draw(4000, random_state=0)
     assert drawn.equals(again)
 
@@ -73,7 +76,7 @@ def test_presets_say_how_they_were_made(kind, preset):
         (lambda: PowderConditions(wavelength=0), "wavelength must be a positive"),
         (lambda: SpotConditions(zone_axis="up"), "zone_axis must be"),
         (lambda: SpotConditions(zone_axis=(0, 0, 0)), "zone_axis must be"),
-        (lambda: SpotConditions(thickness=0), "thickness must be at least"),
+        (lambda: SpotConditions(thickness_angstrom=0), "thickness_angstrom must be at least"),
         (lambda: electron_wavelength(-1), "beam_energy must be"),
         (lambda: camera_pixel_size(200, 0, 55), "camera_length must be"),
     ],

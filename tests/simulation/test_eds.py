@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from xtalsk.simulation import EDSConditions, eds
+from xtalsk.physics._xray_detector import efficiency, escape_share, line_tail, line_width
+from xtalsk.physics._xray_lines import xray_lines
+from xtalsk.physics._xray_yields import line_tables
+from xtalsk.simulation import EDSConditions, simulate_eds
 from xtalsk.simulation._chunks import columns_on
-from xtalsk.simulation._eds import draw_eds, expected_counts
-from xtalsk.simulation._formula import atomic_fractions
 from xtalsk.simulation._profiles import make_generator
-from xtalsk.simulation._xray_detector import efficiency, escape_share, line_tail, line_width
-from xtalsk.simulation._xray_lines import xray_lines
-from xtalsk.simulation._xray_yield import line_tables
+from xtalsk.simulation.spectra._eds import draw_eds, expected_counts
+from xtalsk.simulation.spectra._formulas import atomic_fractions
 from xtalsk.utils._formula import SYMBOLS
 
-CLEAN = {"beam_energy": 20.0, "thickness": np.inf, "continuum": 1e-6, "tail": 0.0}
+CLEAN = {"beam_energy": 20.0, "thickness_nm": np.inf, "continuum": 1e-6, "tail": 0.0}
 
 
 def column(*values):
@@ -27,7 +27,9 @@ def ideal(**fields):
 
 def spectrum(composition, counts=1e7, **fields):
     conditions = ideal(counts=counts, **fields)
-    return conditions.axis(), eds([composition], conditions=conditions, random_state=0)[0].astype(float)
+    return conditions.axis(), simulate_eds([composition], conditions=conditions, random_state=0)[0].astype(
+        float
+    )
 
 
 def mean_energy(axis, counts, low, high):
@@ -81,7 +83,9 @@ def test_escape_peaks_are_drawn():
 
 def test_counts_are_drawn_counts():
     conditions = EDSConditions(counts=(2e3, 5e4))
-    counts, drawn = eds(["SrTiO3"], [0] * 150, conditions=conditions, random_state=0, return_conditions=True)
+    counts, drawn = simulate_eds(
+        ["SrTiO3"], [0] * 150, conditions=conditions, random_state=0, return_conditions=True
+    )
     deviation = (counts.sum(1) - drawn.counts) / np.sqrt(drawn.counts)
     assert abs(deviation.mean()) < 0.3
     assert 0.8 < deviation.std() < 1.2
@@ -90,14 +94,14 @@ def test_counts_are_drawn_counts():
 
 
 def test_random_state():
-    made = [eds(["Fe2O3", "NaCl"], random_state=seed) for seed in (0, 0, 1)]
+    made = [simulate_eds(["Fe2O3", "NaCl"], random_state=seed) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(made[0], made[1])
     assert (made[0] != made[2]).any()
 
 
 def test_rows_repeat():
     hard = ideal().axis() > 1000
-    counts = eds(["Fe", "Si"], [1, 0, 1], ideal(**CLEAN), random_state=0)
+    counts = simulate_eds(["Fe", "Si"], [1, 0, 1], ideal(**CLEAN), random_state=0)
     strongest = [ideal().axis()[hard][c[hard].argmax()] for c in counts]
     assert strongest == pytest.approx([1740, 6404, 1740], abs=15)
     assert (counts[0] != counts[2]).any()
@@ -115,7 +119,8 @@ def test_pile_up_is_at_the_sum_of_energies():
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [({"offset": 40.0}, -40), ({"gain": 0.01}, -63.4), ({"gain": -0.01}, 64.6)]
+    ("error", "expected"),
+    [({"energy_shift": 40.0}, -40), ({"dispersion_error": 0.01}, -63.4), ({"dispersion_error": -0.01}, 64.6)],
 )
 def test_errors_of_the_axis_move_lines(error, expected):
     right = mean_energy(*spectrum("Fe", **CLEAN), 6100, 6700)
@@ -151,7 +156,7 @@ def test_stray_lines(stray, specimen, low, high):
 
 def test_windows_weaken_soft_lines():
     def share(window):
-        axis, counts = spectrum("SiO2", thickness=30.0, window=window)
+        axis, counts = spectrum("SiO2", thickness_nm=30.0, window=window)
         soft = counts[(axis > 400) & (axis < 650)].sum()
         return soft / counts[(axis > 1600) & (axis < 1950)].sum()
 
@@ -160,7 +165,7 @@ def test_windows_weaken_soft_lines():
 
 def test_the_grid_of_a_window_lets_hard_lines_through():
     def share(window):
-        axis, counts = spectrum("Mo", thickness=30.0, window=window)
+        axis, counts = spectrum("Mo", thickness_nm=30.0, window=window)
         hard = counts[(axis > 17000) & (axis < 18000)].sum()
         return hard / counts[(axis > 2150) & (axis < 2600)].sum()
 
@@ -172,10 +177,10 @@ def test_the_grid_of_a_window_lets_hard_lines_through():
 def test_specimens_without_lines():
     """Hydrogen to beryllium have no lines in range: their spectra are continuum only."""
     for conditions in ("ideal", "harsh", EDSConditions.scanning()):
-        counts = eds(["Li", "H2", "BeH"], conditions=conditions, random_state=0)
+        counts = simulate_eds(["Li", "H2", "BeH"], conditions=conditions, random_state=0)
         assert (counts.sum(1) > 0).all()
     conditions = ideal(counts=1e6)
-    counts = eds(["Li"], conditions=conditions, random_state=0)[0].astype(float)
+    counts = simulate_eds(["Li"], conditions=conditions, random_state=0)[0].astype(float)
     counts = counts[50:1900]
     rough = np.abs(np.diff(counts, 2)) / np.sqrt(6 * counts[1:-1].clip(1))
     assert rough.max() < 6
@@ -210,10 +215,10 @@ def test_yield_errors_are_those_of_elements():
 
 def test_density_matters_in_films():
     """In a dense film more soft X-rays are absorbed."""
-    conditions = ideal(thickness=300.0, counts=1e6)
+    conditions = ideal(thickness_nm=300.0, counts=1e6)
     axis = conditions.axis()
-    counts = eds(["Fe2O3"], [0, 0], conditions, density=[1.0], random_state=0)
-    dense = eds(["Fe2O3"], [0, 0], conditions, density=8.0, random_state=0)
+    counts = simulate_eds(["Fe2O3"], [0, 0], conditions, density=[1.0], random_state=0)
+    dense = simulate_eds(["Fe2O3"], [0, 0], conditions, density=8.0, random_state=0)
     soft = (axis > 450) & (axis < 600)
     assert dense[:, soft].sum() < 0.9 * counts[:, soft].sum()
 
@@ -221,14 +226,14 @@ def test_density_matters_in_films():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: eds("Fe"), "compositions must be a list"),
-        (lambda: eds([]), "at least one composition"),
-        (lambda: eds(["Xx"]), "unknown element 'Xx'"),
-        (lambda: eds(np.zeros((1, 98))), "not all zero"),
-        (lambda: eds(["Fe"], [1]), "rows must be from 0 to 0"),
-        (lambda: eds(["Fe"], density=0), "density must be positive"),
-        (lambda: eds(["Fe"], density=np.nan), "density must be positive"),
-        (lambda: eds(["Fe"], conditions="good"), "conditions must be a EDSConditions or one of"),
+        (lambda: simulate_eds("Fe"), "compositions must be a list"),
+        (lambda: simulate_eds([]), "at least one composition"),
+        (lambda: simulate_eds(["Xx"]), "unknown element 'Xx'"),
+        (lambda: simulate_eds(np.zeros((1, 98))), "not all zero"),
+        (lambda: simulate_eds(["Fe"], [1]), "rows must be from 0 to 0"),
+        (lambda: simulate_eds(["Fe"], density=0), "density must be positive"),
+        (lambda: simulate_eds(["Fe"], density=np.nan), "density must be positive"),
+        (lambda: simulate_eds(["Fe"], conditions="good"), "conditions must be a EDSConditions or one of"),
         (lambda: EDSConditions(counts=0), "counts must be above 0"),
         (lambda: EDSConditions(resolution=90), "resolution must be from 110 to 300"),
         (lambda: EDSConditions(beam_energy=2000), "beam_energy must be from 1 to 1000"),

@@ -8,13 +8,13 @@ import torch
 import xraylib
 
 from xtalsk.crystals import CrystalSet
-from xtalsk.simulation import EELSConditions, eels
-from xtalsk.simulation._eels import render_eels
-from xtalsk.simulation._eels_core import core_losses, oscillations
-from xtalsk.simulation._eels_cross_sections import aperture_share, cross_sections, effective_energy
-from xtalsk.simulation._eels_edges import ABOVE, edge_table, white_line_area
-from xtalsk.simulation._eels_gos import k_shell, l_shell, optical_strength
-from xtalsk.simulation._eels_recording import transfer
+from xtalsk.physics._eels_cross_sections import aperture_share, cross_sections, effective_energy
+from xtalsk.physics._eels_edges import ABOVE, edge_table, white_line_area
+from xtalsk.physics._eels_gos import k_shell, l_shell, optical_strength
+from xtalsk.simulation import EELSConditions, simulate_eels
+from xtalsk.simulation.spectra._core_losses import core_losses, oscillations
+from xtalsk.simulation.spectra._eels import render_eels
+from xtalsk.simulation.spectra._eels_recording import transfer
 from xtalsk.utils._formula import SYMBOLS, parse_formula
 
 IDEAL = EELSConditions.ideal()
@@ -149,7 +149,7 @@ def test_fine_structure_dies_out():
 
 
 def test_plural_scattering_keeps_electrons_and_moves_them():
-    column = as_columns(drawn(thickness=0.8, plasmon_energy=20.0, plasmon_width=3.0, resolution=0.5))
+    column = as_columns(drawn(relative_thickness=0.8, plasmon_energy=20.0, plasmon_width=3.0, resolution=0.5))
     response = torch.fft.irfft(transfer(4096, 0.5, column), n=4096)[0].numpy()
     assert response.sum() == pytest.approx(1, abs=1e-6)
     zero_loss = response[:10].sum() + response[-10:].sum()
@@ -158,26 +158,26 @@ def test_plural_scattering_keeps_electrons_and_moves_them():
 
 
 def test_spectra_are_the_same_again_and_independent_of_their_number():
-    again = [eels(["Fe2O3", "SiO2"], random_state=4) for _ in range(2)]
+    again = [simulate_eels(["Fe2O3", "SiO2"], random_state=4) for _ in range(2)]
     np.testing.assert_array_equal(*again)
-    assert (eels(["Fe2O3", "SiO2"], random_state=5) != again[0]).any()
-    counts, table = eels(["Fe2O3"], rows=[0, 0, 0], random_state=0, return_conditions=True)
+    assert (simulate_eels(["Fe2O3", "SiO2"], random_state=5) != again[0]).any()
+    counts, table = simulate_eels(["Fe2O3"], rows=[0, 0, 0], random_state=0, return_conditions=True)
     assert len(counts) == len(table) == 3
     assert (counts[0] != counts[1]).any()
 
 
 def test_forms_of_compositions_are_equal(rutile):
     conditions = replace(IDEAL, energy=(400, 700, 1.0))
-    expected = eels(["TiO2"], conditions=conditions, random_state=0)
+    expected = simulate_eels(["TiO2"], conditions=conditions, random_state=0)
     fractions = parse_formula("TiO2")[None]
     for same in (fractions, np.repeat(fractions, 1, axis=0) * 3, rutile):
         assert isinstance(same, CrystalSet | np.ndarray)
-        np.testing.assert_array_equal(eels(same, conditions=conditions, random_state=0), expected)
+        np.testing.assert_array_equal(simulate_eels(same, conditions=conditions, random_state=0), expected)
 
 
 @pytest.mark.parametrize("preset", ["ideal", "typical", "harsh"])
 def test_presets_give_counts(preset):
-    counts = eels(["CaCO3", "Au", "H2", "BN"], conditions=preset, random_state=0)
+    counts = simulate_eels(["CaCO3", "Au", "H2", "BN"], conditions=preset, random_state=0)
     assert counts.shape == (4, 2048)
     assert counts.dtype.kind == "u"
     assert (counts.sum(1) > 0).all()
@@ -185,14 +185,19 @@ def test_presets_give_counts(preset):
 
 def test_counts_and_gain_set_the_dose():
     conditions = replace(IDEAL, energy=(400, 700, 1.0), counts=1e6, gain=5.0)
-    counts = eels(["NiO"], conditions=conditions, random_state=0)[0]
+    counts = simulate_eels(["NiO"], conditions=conditions, random_state=0)[0]
     assert counts.sum() == pytest.approx(5e6, rel=0.01)
 
 
 def test_an_edge_is_as_high_as_its_jump_ratio():
-    conditions = replace(IDEAL, energy=(450, 650, 1.0), jump_ratio=0.5, thickness=0.0)
-    axis, counts = conditions.axis(), eels(["MgO"], conditions=conditions, random_state=0)[0].astype(float)
-    tail = eels(["Mg"], conditions=replace(conditions, jump_ratio=1e6), random_state=0)[0].astype(float)
+    conditions = replace(IDEAL, energy=(450, 650, 1.0), jump_ratio=0.5, relative_thickness=0.0)
+    axis, counts = (
+        conditions.axis(),
+        simulate_eels(["MgO"], conditions=conditions, random_state=0)[0].astype(float),
+    )
+    tail = simulate_eels(["Mg"], conditions=replace(conditions, jump_ratio=1e6), random_state=0)[0].astype(
+        float
+    )
     assert tail.argmax() < 5  # no edge of magnesium in the window
     before = (axis > 500) & (axis < 525)
     power = np.polyfit(np.log(axis[before]), np.log(counts[before]), 1)
@@ -203,7 +208,7 @@ def test_an_edge_is_as_high_as_its_jump_ratio():
 def test_errors_of_the_axis_move_edges():
     def onset(**changes):
         conditions = replace(IDEAL, energy=(480, 620, 0.5), **changes)
-        counts = eels(["MgO"], conditions=conditions, random_state=0)[0].astype(float)
+        counts = simulate_eels(["MgO"], conditions=conditions, random_state=0)[0].astype(float)
         return conditions.axis()[np.diff(counts).argmax()]
 
     assert onset() == pytest.approx(532, abs=1)
@@ -212,8 +217,8 @@ def test_errors_of_the_axis_move_edges():
 
 
 def test_the_zero_loss_peak_is_there_from_below_zero():
-    conditions = replace(IDEAL, energy=(-20, 300, 0.5), thickness=0.5)
-    counts = eels(["SiC"], conditions=conditions, random_state=0)[0].astype(float)
+    conditions = replace(IDEAL, energy=(-20, 300, 0.5), relative_thickness=0.5)
+    counts = simulate_eels(["SiC"], conditions=conditions, random_state=0)[0].astype(float)
     axis = conditions.axis()
     assert axis[counts.argmax()] == pytest.approx(0, abs=0.5)
     plasmon = (axis > 10) & (axis < 30)
@@ -224,9 +229,9 @@ def test_blur_correlates_the_noise():
     conditions = replace(
         IDEAL, energy=(400, 1400, 1.0), counts=1e6, spread=1.5, jump_ratio=1e-6, exponent=0.0
     )
-    noise = np.diff(eels(["H"], conditions=conditions, random_state=0)[0].astype(float))
+    noise = np.diff(simulate_eels(["H"], conditions=conditions, random_state=0)[0].astype(float))
     plain = replace(conditions, spread=0.0)
-    rough = np.diff(eels(["H"], conditions=plain, random_state=0)[0].astype(float))
+    rough = np.diff(simulate_eels(["H"], conditions=plain, random_state=0)[0].astype(float))
     assert noise.std() < 0.4 * rough.std()
     assert rough.std() == pytest.approx(np.sqrt(2 * 1e6 / 1001), rel=0.1)
 
@@ -262,13 +267,13 @@ def test_single_precision_does():
 )
 def test_wrong_compositions(wrong, message):
     with pytest.raises(ValueError, match=message):
-        eels(wrong)
+        simulate_eels(wrong)
 
 
 @pytest.mark.parametrize("rows", [[], [1], [-1], [0.5], [[0]]])
 def test_wrong_rows(rows):
     with pytest.raises(ValueError, match="rows"):
-        eels(["MgO"], rows=rows)
+        simulate_eels(["MgO"], rows=rows)
 
 
 @pytest.mark.parametrize(
@@ -282,11 +287,11 @@ def test_wrong_rows(rows):
         ("jump_ratio", 0),
         ("counts", 0),
         ("fine_structure", 2),
-        ("thickness", (1, 9)),
+        ("relative_thickness", (1, 9)),
     ],
 )
 def test_wrong_conditions(field, value):
     with pytest.raises(ValueError, match=field):
         EELSConditions(**{field: value})
     with pytest.raises(ValueError, match="conditions must be"):
-        eels(["MgO"], conditions="best")
+        simulate_eels(["MgO"], conditions="best")

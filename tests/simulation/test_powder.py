@@ -8,11 +8,11 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from xtalsk.crystals import CrystalSet
-from xtalsk.simulation import PowderConditions, powder, reflections
-from xtalsk.simulation._lattice import STRAIN_COLUMNS, draw_strains, strained_q
-from xtalsk.simulation._powder_lines import line_widths, lorentz_polarisation
+from xtalsk.simulation import PowderConditions, compute_reflections, simulate_powder
 from xtalsk.simulation._profiles import broaden, gather_lines
-from xtalsk.simulation._texture import march
+from xtalsk.simulation.powder._lines import line_widths, lorentz_polarisation
+from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains, strained_q
+from xtalsk.simulation.reflections._texture import march
 
 WAVELENGTH = 1.540593
 IDEAL = PowderConditions.ideal()
@@ -60,15 +60,15 @@ def test_tails_lean_to_low_angles():
 def test_pattern_is_the_sum_of_its_lines(rutile):
     """Against a direct sum in double precision: changing widths, both wavelengths, 1% of the strongest."""
     conditions = replace(
-        IDEAL, two_theta=(20, 120, 0.02), ka2=0.5, u=0.02, v=-0.004, w=0.006, size=500.0, microstrain=1e-3,
-        peak_counts=1e8,
+        IDEAL, two_theta=(20, 120, 0.02), ka2=0.5, u=0.02, v=-0.004, w=0.006, crystallite_size=500.0,
+        microstrain=1e-3, peak_counts=1e8,
     )  # fmt: skip
-    r = reflections(rutile, "xray", conditions.d_min(), wavelength=WAVELENGTH)
-    counts = powder(r, None, conditions, random_state=0)[0] / 1e8
+    r = compute_reflections(rutile, "xray", conditions.d_min(), wavelength=WAVELENGTH)
+    counts = simulate_powder(r, None, conditions, random_state=0)[0] / 1e8
     axis = conditions.axis()
     column = {
         name: torch.tensor([float(getattr(conditions, name))]).double()
-        for name in ("u", "v", "w", "size", "microstrain")
+        for name in ("u", "v", "w", "crystallite_size", "microstrain")
     }
     total = 0
     for wavelength, share in ((1.540593, 1.0), (1.544427, 0.5)):
@@ -86,7 +86,8 @@ def test_pattern_is_the_sum_of_its_lines(rutile):
 def direct_profile(conditions, two_theta):
     """Profile of one line of weight 1 by a direct convolution on a fine axis, peak height 1 without tail."""
     column = {
-        n: torch.tensor([float(getattr(conditions, n))]) for n in ("u", "v", "w", "size", "microstrain")
+        n: torch.tensor([float(getattr(conditions, n))])
+        for n in ("u", "v", "w", "crystallite_size", "microstrain")
     }
     fwhm, eta = (float(v) for v in line_widths(torch.tensor([two_theta]), column, WAVELENGTH))
     step = 0.002
@@ -100,14 +101,20 @@ def direct_profile(conditions, two_theta):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_tails_and_widths_are_right_at_every_angle(dtype):
     """Single lines from 8 to 89.5 degrees, against a direct convolution, to 3% of their height."""
-    from xtalsk.simulation._powder import line_profiles
+    from xtalsk.simulation.powder._simulate import line_profiles
 
     conditions = PowderConditions(
-        two_theta=(5.0, 90.0, 0.01), asymmetry=0.01, u=0.01, v=-0.002, w=0.003, size=1500.0, microstrain=5e-4
+        two_theta=(5.0, 90.0, 0.01),
+        asymmetry=0.01,
+        u=0.01,
+        v=-0.002,
+        w=0.003,
+        crystallite_size=1500.0,
+        microstrain=5e-4,
     )
     angles_ = torch.tensor([8.0, 15.0, 30.0, 60.0, 82.0, 88.0, 89.5], dtype=dtype)
     n = len(angles_)
-    names = ("u", "v", "w", "size", "microstrain", "asymmetry")
+    names = ("u", "v", "w", "crystallite_size", "microstrain", "asymmetry")
     column = {name: torch.full((n,), float(getattr(conditions, name)), dtype=dtype) for name in names}
     lines = torch.arange(n), angles_, torch.ones(n, dtype=dtype)
     axis = torch.from_numpy(conditions.axis()).to(dtype)
@@ -124,35 +131,37 @@ def test_single_precision_is_that_of_double(rutile, preset):
     """Expected counts, drawn alike, differ by less than 1e-3 of the strongest."""
     from unittest import mock
 
-    from xtalsk.simulation import _powder
+    from xtalsk.simulation.powder import _simulate as _powder
 
     conditions = replace(
         getattr(PowderConditions, preset)(), line_scatter=0.0, background_removed=0.0, full_scale=0.0
     )
     found = []
     for dtype in (torch.float32, torch.float64):
-        r = reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH, dtype=dtype)
+        r = compute_reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH, dtype=dtype)
         with mock.patch.object(
             _powder, "poisson", lambda rates, _: 1e6 * rates / rates.amax(1, keepdim=True)
         ):
-            found.append(powder(r, np.zeros(8, int), conditions, random_state=0).astype(float))
+            found.append(simulate_powder(r, np.zeros(8, int), conditions, random_state=0).astype(float))
     np.testing.assert_allclose(found[0], found[1], atol=1e3)
 
 
 def test_a_pattern_does_not_depend_on_the_chunk(rutile, monkeypatch):
-    from xtalsk.simulation import _powder
+    from xtalsk.simulation.powder import _simulate as _powder
 
-    r = reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH)
+    r = compute_reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH)
     monkeypatch.setattr(_powder, "poisson", lambda rates, _: 1e5 * rates / rates.amax(1, keepdim=True))
     conditions = replace(PowderConditions(), line_scatter=0.0)
-    together = powder(r, np.zeros(8, int), conditions, random_state=0)
+    together = simulate_powder(r, np.zeros(8, int), conditions, random_state=0)
     monkeypatch.setattr(_powder, "_PATTERNS_PER_CHUNK", 3)
-    np.testing.assert_allclose(together, powder(r, np.zeros(8, int), conditions, random_state=0), atol=2)
+    np.testing.assert_allclose(
+        together, simulate_powder(r, np.zeros(8, int), conditions, random_state=0), atol=2
+    )
 
 
 def test_lines_stand_at_their_angles(gold_xray):
     conditions = replace(IDEAL, two_theta=(30, 90, 0.01), zero_shift=0.2)
-    counts = powder(gold_xray, None, conditions, random_state=0)[0]
+    counts = simulate_powder(gold_xray, None, conditions, random_state=0)[0]
     assert abs(counts.max() / 1e6 - 1) < 0.01
     for angle in angles(GOLD_Q) + 0.2:
         assert abs(peak(counts, conditions.axis(), angle) - angle) < 0.004
@@ -160,7 +169,7 @@ def test_lines_stand_at_their_angles(gold_xray):
 
 def test_displaced_sample(gold_xray):
     conditions = replace(IDEAL, two_theta=(30, 90, 0.01), displacement=0.2, radius=200.0)
-    counts = powder(gold_xray, None, conditions, random_state=0)[0]
+    counts = simulate_powder(gold_xray, None, conditions, random_state=0)[0]
     for angle in angles(GOLD_Q):
         shift = -np.degrees(2 * 0.2 * np.cos(np.radians(angle / 2)) / 200)
         assert abs(peak(counts, conditions.axis(), angle + shift) - angle - shift) < 0.004
@@ -168,7 +177,7 @@ def test_displaced_sample(gold_xray):
 
 def test_doublet(gold_xray):
     conditions = replace(IDEAL, two_theta=(80, 85, 0.005), ka2=0.5, w=0.0016)
-    counts = powder(gold_xray, None, conditions, random_state=0)[0].astype(float)
+    counts = simulate_powder(gold_xray, None, conditions, random_state=0)[0].astype(float)
     first, second = angles(GOLD_Q[4]), angles(GOLD_Q[4], 1.544427)
     heights = [counts[np.abs(conditions.axis() - at).argmin()] for at in (first, second)]
     assert heights[1] / heights[0] == pytest.approx(0.5, abs=0.03)
@@ -190,7 +199,7 @@ def test_widths_in_their_limits():
     two_theta = torch.tensor([20.0, 60.0, 120.0], dtype=torch.float64)
 
     def widths(**fields):
-        fields = {"u": 0.0, "v": 0.0, "w": 0.0, "size": np.inf, "microstrain": 0.0} | fields
+        fields = {"u": 0.0, "v": 0.0, "w": 0.0, "crystallite_size": np.inf, "microstrain": 0.0} | fields
         column = {name: torch.tensor([value], dtype=torch.float64) for name, value in fields.items()}
         fwhm, eta = line_widths(two_theta, column, WAVELENGTH)
         return fwhm[0].numpy(), eta[0].numpy()
@@ -201,7 +210,7 @@ def test_widths_in_their_limits():
     np.testing.assert_allclose(eta, 0, atol=1e-9)
     fwhm, _ = widths(u=0.02, v=-0.01, w=0.008)
     np.testing.assert_allclose(fwhm**2, 0.02 * tangent**2 - 0.01 * tangent + 0.008)
-    fwhm, eta = widths(size=200.0)
+    fwhm, eta = widths(crystallite_size=200.0)
     np.testing.assert_allclose(fwhm, np.degrees(0.9 * WAVELENGTH / 200 / cosine), rtol=1e-3)
     np.testing.assert_allclose(eta, 1, atol=1e-3)
     fwhm, _ = widths(microstrain=0.003)
@@ -220,8 +229,8 @@ def test_march_function_in_its_limits():
 
 def test_texture_of_plates(rutile):
     """Each line changes by the mean of the March function over the members of its family."""
-    r = reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
-    from xtalsk.simulation._texture import march_factors
+    r = compute_reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
+    from xtalsk.simulation.reflections._texture import march_factors
 
     rows, planes = np.array([0]), np.array([[0, 0, 1]])
     pattern, lines = gather_lines(r, rows)
@@ -256,7 +265,7 @@ def test_texture_of_plates(rutile):
 def test_strain_keeps_the_symmetry(symbol, lattice, free):
     """Strains of a crystal span as many dimensions as its metric has, and lines do not split."""
     primitive = Structure(lattice, ["W"], [[0, 0, 0]])
-    r = reflections(CrystalSet.from_pymatgen([primitive]), "xray", 1.0)
+    r = compute_reflections(CrystalSet.from_pymatgen([primitive]), "xray", 1.0)
     rows = np.zeros(50, int)
     strains = draw_strains(r, rows, np.full(50, 0.01), np.random.RandomState(0))
     assert np.linalg.matrix_rank(strains, tol=1e-8) == free
@@ -269,8 +278,8 @@ def test_strain_keeps_the_symmetry(symbol, lattice, free):
 
 
 def test_strained_lines_are_those_of_the_strained_cell(rutile):
-    r = reflections(rutile, "xray", 1.0)
-    _, drawn = powder(r, None, replace(IDEAL, strain=0.01, two_theta=(20, 90, 0.02)), random_state=0,
+    r = compute_reflections(rutile, "xray", 1.0)
+    _, drawn = simulate_powder(r, None, replace(IDEAL, strain=0.01, two_theta=(20, 90, 0.02)), random_state=0,
                       return_conditions=True)  # fmt: skip
     strain = drawn[list(STRAIN_COLUMNS)].to_numpy()
     assert np.abs(strain).max() > 1e-3
@@ -284,10 +293,12 @@ def test_strained_lines_are_those_of_the_strained_cell(rutile):
 
 def test_background_and_counts_are_what_was_asked_for(gold_xray):
     conditions = PowderConditions(
-        two_theta=(20, 60, 0.02), background=(400, 600), peak_counts=1000, size=np.inf, microstrain=0, air=0,
-        hump=0, waviness=0,
+        two_theta=(20, 60, 0.02), background=(400, 600), peak_counts=1000, crystallite_size=np.inf,
+        microstrain=0, air=0, hump=0, waviness=0,
     )  # fmt: skip
-    counts, drawn = powder(gold_xray, np.zeros(40, int), conditions, random_state=1, return_conditions=True)
+    counts, drawn = simulate_powder(
+        gold_xray, np.zeros(40, int), conditions, random_state=1, return_conditions=True
+    )
     assert drawn.background.between(400, 600).all()
     flat = counts[:, :300].astype(float)  # 20 to 26 degrees hold no line
     steps = np.diff(flat, axis=1)
@@ -297,10 +308,13 @@ def test_background_and_counts_are_what_was_asked_for(gold_xray):
 
 def test_second_phase_adds_its_lines(gold, rutile):
     both = CrystalSet.concatenate([gold, rutile])
-    r = reflections(both, "xray", 1.05, wavelength=WAVELENGTH)
+    r = compute_reflections(both, "xray", 1.05, wavelength=WAVELENGTH)
     conditions = replace(IDEAL, two_theta=(20, 60, 0.02), impurity=0.2)
-    counts, drawn = powder(r, [0] * 20, conditions, random_state=0, return_conditions=True)
-    axis, clean = conditions.axis(), powder(r, [0], replace(conditions, impurity=0), random_state=0)[0]
+    counts, drawn = simulate_powder(r, [0] * 20, conditions, random_state=0, return_conditions=True)
+    axis, clean = (
+        conditions.axis(),
+        simulate_powder(r, [0], replace(conditions, impurity=0), random_state=0)[0],
+    )
     strongest = np.abs(axis - 27.4) < 0.3  # 110 of rutile
     for row, guest in enumerate(drawn.impurity_row):
         height = counts[row][strongest].max() / counts[row].max()
@@ -313,8 +327,8 @@ def test_published_patterns_have_no_background(gold_xray):
     conditions = replace(
         PowderConditions.harsh(), background=300.0, peak_counts=5000.0, impurity=0.0, two_theta=(20, 90, 0.01)
     )
-    counts = powder(gold_xray, np.zeros(5, int), conditions, random_state=0)
-    raw = powder(
+    counts = simulate_powder(gold_xray, np.zeros(5, int), conditions, random_state=0)
+    raw = simulate_powder(
         gold_xray, np.zeros(5, int), replace(conditions, background_removed=0.0, full_scale=0.0),
         random_state=0,
     )  # fmt: skip
@@ -335,21 +349,23 @@ def test_published_patterns_have_no_background(gold_xray):
 )
 def test_powder_arguments(gold_xray, arguments, message):
     with pytest.raises(ValueError, match=message):
-        powder(gold_xray, **arguments)
+        simulate_powder(gold_xray, **arguments)
 
 
 def test_exposure_time_sets_the_counts_of_all_lines(gold_xray):
     conditions = replace(IDEAL, two_theta=(30, 90, 0.02), line_counts=50_000.0)
-    counts = powder(gold_xray, np.zeros(5, int), conditions, random_state=0)
+    counts = simulate_powder(gold_xray, np.zeros(5, int), conditions, random_state=0)
     np.testing.assert_allclose(counts.sum(1), 50_000, rtol=0.02)
 
 
 def test_zoned_crystals_split_lines(rutile):
     """The widths of lines grow, their areas stay."""
-    r = reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
+    r = compute_reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
     plain = replace(IDEAL, two_theta=(25, 79, 0.01), w=0.0025)
-    one = powder(r, None, plain, random_state=3)[0].astype(float)
-    zoned, drawn = powder(r, None, replace(plain, zoning=0.01), random_state=3, return_conditions=True)
+    one = simulate_powder(r, None, plain, random_state=3)[0].astype(float)
+    zoned, drawn = simulate_powder(
+        r, None, replace(plain, zoning=0.01), random_state=3, return_conditions=True
+    )
     two = zoned[0].astype(float)
     strains = drawn[[f"zone_{name}" for name in STRAIN_COLUMNS]].to_numpy()
     assert np.abs(strains).max() > 1e-3
@@ -364,15 +380,17 @@ def test_zoned_crystals_split_lines(rutile):
 def test_low_angle_scattering_is_left_by_the_removal(gold_xray):
     harsh = replace(PowderConditions.harsh(), two_theta=(5, 90, 0.01), background=100.0, impurity=0.0)
     sums = []
-    for beam in (0.0, 3.0):
-        counts = powder(gold_xray, np.zeros(10, int), replace(harsh, beam=beam), random_state=0)
+    for scatter in (0.0, 3.0):
+        counts = simulate_powder(
+            gold_xray, np.zeros(10, int), replace(harsh, low_angle_scatter=scatter), random_state=0
+        )
         sums.append(counts[:, 50:200].mean())  # 5.5 to 7 degrees
     assert sums[1] > 1.2 * sums[0]
 
 
 def test_grains_lie_on_the_plane_of_the_widest_spacing(rutile):
-    from xtalsk.simulation._texture import draw_grain_planes
+    from xtalsk.simulation.reflections._texture import draw_grain_planes
 
-    r = reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
+    r = compute_reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
     planes = draw_grain_planes(r, np.zeros(400, int), np.random.RandomState(0))
     assert 0.45 < (planes == [1, 1, 0]).all(1).mean() < 0.7  # 110 of rutile, its cleavage

@@ -12,9 +12,9 @@ from pymatgen.core import Lattice, Structure
 
 from xtalsk.crystals import BrokenEntryWarning, CrystalSet
 from xtalsk.crystals._labels import element_of_label
-from xtalsk.simulation import RingConditions, reflections, rings, spots, vary_sites
-from xtalsk.simulation._form_factors import form_factors
-from xtalsk.simulation._reflections import DEFAULT_U_ISO
+from xtalsk.physics._form_factors import form_factors
+from xtalsk.simulation import RingConditions, compute_reflections, simulate_rings, simulate_spots, vary_sites
+from xtalsk.simulation.reflections._compute import DEFAULT_U_ISO
 
 CU_K_ALPHA = 1.5406
 
@@ -96,7 +96,7 @@ def test_lines_and_intensities_are_those_of_gemmi(sixty, amcsd, database, radiat
     special = amcsd[np.isin(amcsd.ids, ["9475", "7694", "19271", "9162", "11540", "10531"])]
     assert len(special) == 6
     crystals = CrystalSet.concatenate([sixty, special])
-    r = reflections(crystals, radiation, d_min=1.5)
+    r = compute_reflections(crystals, radiation, d_min=1.5)
     compared = 0
     for i, name in enumerate(crystals.ids):
         small = gemmi_structure(database(name))
@@ -121,7 +121,9 @@ def test_lines_are_those_of_pymatgen(sixty):
         if 50 in crystal.atomic_numbers:
             continue
         pattern = calculator.get_pattern(crystal.to_pymatgen(0), scaled=True, two_theta_range=(0, 90))
-        at_rest = reflections(crystal, "xray", d_min=CU_K_ALPHA / 2 / np.sin(np.pi / 4), default_u_iso=0.0)
+        at_rest = compute_reflections(
+            crystal, "xray", d_min=CU_K_ALPHA / 2 / np.sin(np.pi / 4), default_u_iso=0.0
+        )
         if np.isfinite(crystal.u_iso).any():
             continue
         q, strength = own_lines(at_rest, 0)
@@ -141,7 +143,7 @@ def test_anomalous_scattering_is_that_of_a_direct_sum():
     """Zincblende has no centre: the mean over Friedel mates differs from either."""
     sphalerite = Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3])
     crystals = CrystalSet.from_pymatgen([sphalerite])
-    r = reflections(crystals, "xray", d_min=1.0, wavelength=CU_K_ALPHA, default_u_iso=0.0)
+    r = compute_reflections(crystals, "xray", d_min=1.0, wavelength=CU_K_ALPHA, default_u_iso=0.0)
     energy = 12398.419843 / CU_K_ALPHA
     for hkl, q, value in zip(r.hkl.numpy(), r.q.numpy(), r.intensity.numpy(), strict=True):
         squares = []
@@ -169,9 +171,9 @@ def test_form_factors_are_those_of_gemmi(radiation):
 
 
 def test_each_crystal_is_computed_alike_in_any_company(sixty):
-    together = reflections(sixty, "electron", d_min=1.2, dtype=torch.float64)
+    together = compute_reflections(sixty, "electron", d_min=1.2, dtype=torch.float64)
     for i in (0, 20, 49):
-        alone = reflections(sixty[i], "electron", d_min=1.2, dtype=torch.float64)
+        alone = compute_reflections(sixty[i], "electron", d_min=1.2, dtype=torch.float64)
         rows = slice(together.offsets[i], together.offsets[i + 1])
         np.testing.assert_array_equal(alone.hkl, together.hkl[rows])
         np.testing.assert_allclose(alone.intensity, together.intensity[rows], rtol=1e-9, atol=1e-9)
@@ -180,7 +182,7 @@ def test_each_crystal_is_computed_alike_in_any_company(sixty):
 def test_multiplicities_fill_the_sphere(sixty):
     """Families of a lattice without absences number all its points."""
     lone = Structure.from_spacegroup("P6/mmm", Lattice.hexagonal(3.1, 3.4), ["W"], [[0, 0, 0]])
-    r = reflections(CrystalSet.from_pymatgen([lone]), "xray", d_min=0.7)
+    r = compute_reflections(CrystalSet.from_pymatgen([lone]), "xray", d_min=0.7)
     reciprocal = lone.lattice.reciprocal_lattice_crystallographic
     points = reciprocal.get_points_in_sphere([[0, 0, 0]], [0, 0, 0], 1 / 0.7)
     assert int(r.multiplicity.sum()) == len(points) - 1
@@ -190,7 +192,7 @@ def test_multiplicities_fill_the_sphere(sixty):
 def test_single_precision_is_that_of_a_direct_sum(sixty, radiation):
     """Sixty structures: atom by atom in double precision, to 1e-4 of the strongest line."""
     wavelength = CU_K_ALPHA if radiation == "xray" else None
-    r = reflections(sixty, radiation, d_min=1.0, wavelength=wavelength)
+    r = compute_reflections(sixty, radiation, d_min=1.0, wavelength=wavelength)
     energy = 12398.419843 / CU_K_ALPHA
     for i in range(len(sixty)):
         rows = slice(r.offsets[i], r.offsets[i + 1])
@@ -217,15 +219,15 @@ def test_single_precision_is_that_of_a_direct_sum(sixty, radiation):
 
 
 def test_equal_crystals_are_computed_once(sixty, tmp_path, monkeypatch):
-    first = reflections(sixty[:4], "xray", 1.0, wavelength=CU_K_ALPHA, memory=tmp_path)
+    first = compute_reflections(sixty[:4], "xray", 1.0, wavelength=CU_K_ALPHA, memory=tmp_path)
 
     def fail(*args, **kwargs):
         raise AssertionError("computed again")
 
-    from xtalsk.simulation import _reflections
+    from xtalsk.simulation.reflections import _compute as _reflections
 
     monkeypatch.setattr(_reflections, "squared_structure_factors", fail)
-    again = reflections(sixty[:4], "xray", 1.0, wavelength=CU_K_ALPHA, memory=tmp_path)
+    again = compute_reflections(sixty[:4], "xray", 1.0, wavelength=CU_K_ALPHA, memory=tmp_path)
     np.testing.assert_array_equal(first.intensity, again.intensity)
     np.testing.assert_array_equal(first.offsets, again.offsets)
     for changed in (
@@ -236,18 +238,18 @@ def test_equal_crystals_are_computed_once(sixty, tmp_path, monkeypatch):
     ):
         arguments = {"d_min": 1.0, "wavelength": CU_K_ALPHA} | changed
         with pytest.raises(AssertionError, match="computed again"):
-            reflections(sixty[:4], "xray", memory=tmp_path, **arguments)
+            compute_reflections(sixty[:4], "xray", memory=tmp_path, **arguments)
     moved = replace(sixty[:4], frac_coords=sixty[:4].frac_coords + 1e-4)
     with pytest.raises(AssertionError, match="computed again"):
-        reflections(moved, "xray", 1.0, wavelength=CU_K_ALPHA, memory=tmp_path)
+        compute_reflections(moved, "xray", 1.0, wavelength=CU_K_ALPHA, memory=tmp_path)
 
 
 def test_memory_does_not_grow_with_one_huge_crystal(sixty, monkeypatch):
-    from xtalsk.simulation import _structure_factors
+    from xtalsk.simulation.reflections import _structure_factors
 
-    whole = reflections(sixty[59], "electron", 1.0)
+    whole = compute_reflections(sixty[59], "electron", 1.0)
     monkeypatch.setattr(_structure_factors, "_PAIRS_PER_CHUNK", 100)
-    sliced = reflections(sixty[59], "electron", 1.0)
+    sliced = compute_reflections(sixty[59], "electron", 1.0)
     np.testing.assert_allclose(
         whole.intensity, sliced.intensity, rtol=1e-4, atol=1e-6 * float(whole.intensity.max())
     )
@@ -261,21 +263,21 @@ def test_crystals_that_cannot_be_right_are_named(sixty):
     n_sites = np.diff(three.offsets)[1]
     assert n_sites > 1
     with pytest.warns(BrokenEntryWarning, match=f"crystal 1 .* of its site 0 add up to {n_sites}"):
-        r = reflections(crowded, d_min=1.0)
+        r = compute_reflections(crowded, d_min=1.0)
     lengths = np.diff(r.offsets)
     assert lengths[1] == 0
     assert lengths[[0, 2]].min() > 0
-    for render in (rings, spots):
+    for render in (simulate_rings, simulate_spots):
         with pytest.raises(ValueError, match=r"crystal 1 .* has no reflections: left out as faulty"):
             render(r)
-    assert len(rings(r, [0, 2], RingConditions(size=32))) == 2
+    assert len(simulate_rings(r, [0, 2], RingConditions(image_size=32))) == 2
     with pytest.raises(ValueError, match="1 of 3 entries were left out"):
-        reflections(crowded, d_min=1.0, on_error="raise")
+        compute_reflections(crowded, d_min=1.0, on_error="raise")
     across = replace(three, frac_coords=three.frac_coords.copy())  # both ends of the cell are one place
     across.frac_coords[:2] = [[0.9999, 0.5, 0], [0, 0.5, 0.00001]]
     if np.diff(three.offsets)[0] > 1:
         with pytest.warns(BrokenEntryWarning, match="crystal 0"):
-            reflections(across, d_min=1.0)
+            compute_reflections(across, d_min=1.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -283,19 +285,19 @@ def test_absent_lines_are_no_lines_even_alone(dtype):
     """100 and 111 of body-centred iron stay absent where no other line is within reach."""
     iron = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])
     for radiation in ("xray", "electron"):
-        r = reflections(CrystalSet.from_pymatgen([iron]), radiation, d_min=2.25, dtype=dtype)
+        r = compute_reflections(CrystalSet.from_pymatgen([iron]), radiation, d_min=2.25, dtype=dtype)
         assert len(r.q) == 0
 
 
 def test_varied_sites_keep_the_symmetry(amcsd):
     """Lines merged by symmetry equal the direct sum over all members of a family."""
-    quartz = amcsd[(amcsd.groups == "Quartz") & (amcsd.formulas == "SiO2")][:1]
+    quartz = amcsd[(amcsd.names == "Quartz") & (amcsd.formulas == "SiO2")][:1]
     varied = vary_sites(quartz, vacancies=0.3, u_iso=0.5, random_state=0)
     assert (varied.occupancies < quartz.occupancies).all()
     assert varied.occupancies.min() > 0.7
     for z in (8, 14):
         assert len(np.unique(varied.occupancies[varied.atomic_numbers == z])) == 1
-    before, after = (reflections(c, "electron", 1.0) for c in (quartz, varied))
+    before, after = (compute_reflections(c, "electron", 1.0) for c in (quartz, varied))
     np.testing.assert_array_equal(before.hkl, after.hkl)
     ratio = after.intensity / before.intensity
     assert ratio.std() > 0.01
@@ -311,16 +313,16 @@ def test_varied_sites_keep_the_symmetry(amcsd):
 
 def test_empty_and_bad_arguments(sixty):
     with pytest.raises(ValueError, match="at least one crystal, got an empty set"):
-        reflections(sixty[:0])
+        compute_reflections(sixty[:0])
     with pytest.raises(ValueError, match="d_min must be a positive"):
-        reflections(sixty, d_min=0)
+        compute_reflections(sixty, d_min=0)
     with pytest.raises(ValueError, match="radiation must be one of"):
-        reflections(sixty, "neutron")
+        compute_reflections(sixty, "neutron")
     with pytest.raises(ValueError, match="wavelength must be a positive"):
-        reflections(sixty, "xray", wavelength=-1)
+        compute_reflections(sixty, "xray", wavelength=-1)
     with pytest.raises(ValueError, match="device must be"):
-        reflections(sixty, device="quantum")
+        compute_reflections(sixty, device="quantum")
     with pytest.raises(ValueError, match="default_u_iso must be at least 0"):
-        reflections(sixty, default_u_iso=-0.1)
+        compute_reflections(sixty, default_u_iso=-0.1)
     with pytest.raises(ValueError, match="dtype must be one of"):
-        reflections(sixty, dtype=torch.int64)
+        compute_reflections(sixty, dtype=torch.int64)

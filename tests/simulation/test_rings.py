@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xtalsk.simulation import Detector, RingConditions, powder, reflections, rings
+from xtalsk.simulation import Detector, RingConditions, compute_reflections, simulate_powder, simulate_rings
 
 IDEAL = RingConditions.ideal()
 
@@ -17,14 +17,14 @@ def radius_of(drawn, row, size):
 
 def test_wrong_radiation(gold_xray, gold_electron):
     with pytest.raises(ValueError, match="need X-ray reflections"):
-        powder(gold_electron)
+        simulate_powder(gold_electron)
     with pytest.raises(ValueError, match="need electron reflections"):
-        rings(gold_xray)
+        simulate_rings(gold_xray)
 
 
 def test_ring_radii_and_strengths(gold_electron):
     """The intensity summed around a ring is proportional to p |F|² d."""
-    images, drawn = rings(
+    images, drawn = simulate_rings(
         gold_electron, None, replace(IDEAL, ring_width=0.006), electrons=1e8, random_state=0,
         return_conditions=True,
     )  # fmt: skip
@@ -43,8 +43,10 @@ def test_ring_radii_and_strengths(gold_electron):
 
 @pytest.mark.parametrize("electrons", [1e3, 1e5])
 def test_dose_is_poisson(gold_electron, electrons):
-    conditions = replace(IDEAL, size=64, ring_width=0.02, detector=Detector(blur=1))
-    images = rings(gold_electron, np.zeros(200, int), conditions, electrons=electrons, random_state=0)
+    conditions = replace(IDEAL, image_size=64, ring_width=0.02, detector=Detector(blur=1))
+    images = simulate_rings(
+        gold_electron, np.zeros(200, int), conditions, electrons=electrons, random_state=0
+    )
     totals = images.sum((1, 2), dtype=float)
     assert abs(totals.mean() - electrons) < 5 * np.sqrt(electrons / 200)
     pixel = images.reshape(200, -1).astype(float)
@@ -56,10 +58,14 @@ def test_single_precision_is_that_of_double(gold):
     """Expected counts of a smooth image, averaged over many draws, from both precisions."""
     import torch
 
-    conditions = replace(IDEAL, size=64, ring_width=0.02, background=0.3)
+    conditions = replace(IDEAL, image_size=64, ring_width=0.02, background=0.3)
     both = [
-        rings(
-            reflections(gold, "electron", 0.7, dtype=dtype), None, conditions, electrons=1e9, random_state=0
+        simulate_rings(
+            compute_reflections(gold, "electron", 0.7, dtype=dtype),
+            None,
+            conditions,
+            electrons=1e9,
+            random_state=0,
         )
         for dtype in (torch.float32, torch.float64)
     ]
@@ -73,7 +79,7 @@ def test_background_has_its_share(gold_electron, n_grains):
 
     def image(background):
         conditions = replace(IDEAL, background=background, background_decay=0.3, n_grains=n_grains)
-        images, drawn = rings(
+        images, drawn = simulate_rings(
             gold_electron,
             np.zeros(20, int),
             conditions,
@@ -92,21 +98,23 @@ def test_background_has_its_share(gold_electron, n_grains):
 
 
 def test_beam_stop_hides_the_beam_and_the_centre_moves(gold_electron):
-    conditions = RingConditions(size=128, electrons=1e6, beam_stop=1.0, direct_beam=1.0, off_center=0.08)
-    images, drawn = rings(
+    conditions = RingConditions(
+        image_size=128, electrons=1e6, beam_stop=1.0, direct_beam=1.0, off_center=0.08
+    )
+    images, drawn = simulate_rings(
         gold_electron, np.zeros(20, int), conditions, random_state=3, return_conditions=True
     )
     assert (np.abs(drawn.center_row - 63.5) <= 0.08 * 128).all()
     assert drawn.center_row.std() > 3
     for row, image in enumerate(images):
         assert image[radius_of(drawn, row, 128) < 2.5].max() == 0
-    bare = rings(gold_electron, None, replace(conditions, beam_stop=0.0), random_state=3)[0]
+    bare = simulate_rings(gold_electron, None, replace(conditions, beam_stop=0.0), random_state=3)[0]
     assert bare.max() > 1000
 
 
 def test_direct_beam_carries_its_electrons(gold_electron):
-    conditions = replace(IDEAL, size=128, direct_beam=0.5, beam_width=0.02)
-    images, drawn = rings(gold_electron, None, conditions, random_state=0, return_conditions=True)
+    conditions = replace(IDEAL, image_size=128, direct_beam=0.5, beam_width=0.02)
+    images, drawn = simulate_rings(gold_electron, None, conditions, random_state=0, return_conditions=True)
     inside = radius_of(drawn, 0, 128) < 8
     assert abs(images[0][inside].sum() / 0.5e5 - 1) < 0.03
     assert abs(images[0][~inside].sum() / 1e5 - 1) < 0.03
@@ -114,7 +122,7 @@ def test_direct_beam_carries_its_electrons(gold_electron):
 
 def test_ellipse(gold_electron):
     conditions = replace(IDEAL, q_max=0.6, ellipticity=0.1, ring_width=0.006, detector=Detector(blur=0.5))
-    images, drawn = rings(
+    images, drawn = simulate_rings(
         gold_electron, None, conditions, electrons=1e8, random_state=0, return_conditions=True
     )
     y, x = np.indices((256, 256)) - 127.5
@@ -132,9 +140,9 @@ def test_ellipse(gold_electron):
 def test_far_corners_are_of_the_same_image(gold_electron):
     """Whatever the centre and the ellipse, no pixel reads the profile of another image."""
     conditions = replace(
-        IDEAL, size=64, off_center=0.25, ellipticity=1.0, background=1.0, background_decay=0.05
+        IDEAL, image_size=64, off_center=0.25, ellipticity=1.0, background=1.0, background_decay=0.05
     )
-    images, drawn = rings(
+    images, drawn = simulate_rings(
         gold_electron, np.zeros(64, int), conditions, random_state=0, return_conditions=True
     )
     for row, image in enumerate(images):
@@ -143,7 +151,7 @@ def test_far_corners_are_of_the_same_image(gold_electron):
 
 
 def test_detector_may_be_named(gold_electron):
-    conditions = RingConditions(size=32, detector="harsh")
+    conditions = RingConditions(image_size=32, detector="harsh")
     assert conditions.detector == Detector.harsh()
     with pytest.raises(ValueError, match="must be a Detector or one of"):
         RingConditions(detector="rough")
@@ -161,7 +169,7 @@ def first_ring(gold_electron, image, drawn, size=256):
 def test_few_grains_make_spotty_rings(gold_electron):
     roughness = {}
     for n_grains in (100, 3000, np.inf):
-        images, drawn = rings(
+        images, drawn = simulate_rings(
             gold_electron, None, replace(IDEAL, n_grains=n_grains), electrons=1e7, random_state=1,
             return_conditions=True,
         )  # fmt: skip
@@ -180,8 +188,8 @@ def test_grains_and_smooth_rings_share_the_electrons_alike(gold_electron):
     q = gold_electron.q.numpy()
     sums = []
     for n_grains in (4000, np.inf):
-        images, drawn = rings(
-            gold_electron, np.zeros(10, int), replace(IDEAL, n_grains=n_grains, thickness=300.0),
+        images, drawn = simulate_rings(
+            gold_electron, np.zeros(10, int), replace(IDEAL, n_grains=n_grains, thickness_angstrom=300.0),
             electrons=1e6, random_state=1, return_conditions=True,
         )  # fmt: skip
         radius = radius_of(drawn, 0, 256) * 2 / 256
@@ -192,11 +200,11 @@ def test_grains_and_smooth_rings_share_the_electrons_alike(gold_electron):
 
 def test_texture_makes_arcs_where_the_pole_density_says(gold_electron):
     """Plates of gold on 111 tilted by 90°: the 111 arcs lie along the fibre axis."""
-    from xtalsk.simulation import _texture
+    from xtalsk.simulation.reflections import _texture
 
-    conditions = replace(IDEAL, texture=0.6, texture_tilt=90.0)
+    conditions = replace(IDEAL, march_parameter=0.6, texture_tilt=90.0)
     for seed in range(40):
-        images, drawn = rings(
+        images, drawn = simulate_rings(
             gold_electron, None, conditions, electrons=1e8, random_state=seed, return_conditions=True
         )
         if drawn[["texture_h", "texture_k", "texture_l"]].to_numpy().tolist() == [[1, 1, 1]]:
@@ -219,7 +227,7 @@ def test_texture_makes_arcs_where_the_pole_density_says(gold_electron):
 
 
 def test_camera_length_is_off(gold_electron):
-    images, drawn = rings(
+    images, drawn = simulate_rings(
         gold_electron, None, replace(IDEAL, calibration=0.05), electrons=1e8, random_state=0,
         return_conditions=True,
     )  # fmt: skip
@@ -231,8 +239,8 @@ def test_camera_length_is_off(gold_electron):
 
 def test_detector(gold_electron):
     def record(**fields):
-        conditions = replace(IDEAL, size=64, ring_width=0.03, detector=Detector(blur=0, **fields))
-        return rings(gold_electron, np.zeros(20, int), conditions, random_state=0).astype(float)
+        conditions = replace(IDEAL, image_size=64, ring_width=0.03, detector=Detector(blur=0, **fields))
+        return simulate_rings(gold_electron, np.zeros(20, int), conditions, random_state=0).astype(float)
 
     assert record(saturation=30).max() == 30
     assert abs(record(gain=7.0).sum() / record().sum() - 7) < 0.05
@@ -246,7 +254,7 @@ def test_detector(gold_electron):
 
 
 def test_random_state_and_presets(gold_electron, gold_xray):
-    for render, lines in ((rings, gold_electron), (powder, gold_xray)):
+    for render, lines in ((simulate_rings, gold_electron), (simulate_powder, gold_xray)):
         for preset in ("ideal", "typical", "harsh"):
             first, again, other = (render(lines, np.zeros(3, int), preset, random_state=s) for s in (7, 7, 8))
             np.testing.assert_array_equal(first, again)
@@ -260,17 +268,17 @@ def test_global_random_numbers_are_left_alone(gold_electron):
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    rings(gold_electron, None, "harsh", random_state=0)
+    simulate_rings(gold_electron, None, "harsh", random_state=0)
     assert (torch.rand(3) == expected).all()
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"size": 16}, "at least 32"),
+        ({"image_size": 16}, "at least 32"),
         ({"q_max": 2.0}, "reflections reach"),
         ({"q_max": 0}, "positive number of 1/Å"),
-        ({"q_max": 0.2, "size": 64}, "crystal 0 .* has no ring"),
+        ({"q_max": 0.2, "image_size": 64}, "crystal 0 .* has no ring"),
         ({"electrons": -5}, "electrons must be above 0"),
         ({"electrons": 0}, "electrons must be above 0"),
         ({"beam_energy": 0}, "beam_energy must be a positive"),
@@ -278,13 +286,13 @@ def test_global_random_numbers_are_left_alone(gold_electron):
         ({"off_center": 0.5}, "from 0 to 0.25"),
         ({"background": 1.5}, "background must be from 0 to 1"),
         ({"ring_width": 0}, "ring_width must be above 0"),
-        ({"texture": (0, 1)}, "texture must be from 0.2 to 3"),
+        ({"march_parameter": (0, 1)}, "march_parameter must be from 0.2 to 3"),
         ({"eta": "wide"}, "eta must be a number, an ordered pair"),
     ],
 )
 def test_ring_arguments(gold_electron, fields, message):
     with pytest.raises(ValueError, match=message):
-        rings(gold_electron, None, RingConditions(**fields))
+        simulate_rings(gold_electron, None, RingConditions(**fields))
 
 
 @pytest.mark.parametrize(
@@ -297,4 +305,4 @@ def test_ring_arguments(gold_electron, fields, message):
 )
 def test_arguments(gold_electron, arguments, message):
     with pytest.raises(ValueError, match=message):
-        rings(gold_electron, **arguments)
+        simulate_rings(gold_electron, **arguments)

@@ -9,9 +9,15 @@ from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
 from xtalsk.crystals import CrystalSet
-from xtalsk.simulation import Detector, SpotConditions, electron_wavelength, reflections, spots
+from xtalsk.simulation import (
+    Detector,
+    SpotConditions,
+    compute_reflections,
+    electron_wavelength,
+    simulate_spots,
+)
 from xtalsk.simulation._chunks import columns_on
-from xtalsk.simulation._spots import draw_spots, spot_positions
+from xtalsk.simulation.images._spots import draw_spots, spot_positions
 
 IDEAL = replace(SpotConditions.ideal(), zone_axis="random")
 
@@ -38,8 +44,10 @@ def test_positions_are_those_of_diffsims(rutile, seed):
     from orix.quaternion import Rotation as PeerRotation
 
     turn = Rotation.random(random_state=seed)
-    r = reflections(rutile, "electron", 0.66)
-    (x, y, weight, hkl), _ = positions(r, replace(IDEAL, thickness=75.0), turn)  # to 0.04 1/Å off the sphere
+    r = compute_reflections(rutile, "electron", 0.66)
+    (x, y, weight, hkl), _ = positions(
+        r, replace(IDEAL, thickness_angstrom=75.0), turn
+    )  # to 0.04 1/Å off the sphere
     atoms = [
         Atom("Ti" if z == 22 else "O", coords)
         for z, coords in zip(rutile.atomic_numbers, rutile.frac_coords, strict=True)
@@ -68,9 +76,9 @@ def test_positions_are_those_of_diffsims(rutile, seed):
 
 
 def test_zone_axis_shows_the_zero_layer(rutile):
-    r = reflections(rutile, "electron", 0.7)
+    r = compute_reflections(rutile, "electron", 0.7)
     for axis in [(0, 0, 1), (1, 1, 0), (2, -1, 1)]:
-        conditions = replace(IDEAL, zone_axis=axis, mistilt=0.0, thickness=400.0)
+        conditions = replace(IDEAL, zone_axis=axis, mistilt=0.0, thickness_angstrom=400.0)
         (x, y, weight, hkl), _ = positions(r, conditions)
         zero = (hkl @ axis) == 0
         assert weight[zero].sum() > 0.99 * weight.sum()
@@ -84,14 +92,14 @@ def test_zone_axis_shows_the_zero_layer(rutile):
 
 def test_intensities_follow_the_rocking_curve(gold):
     """One spot, turned through its Bragg position, against sinc² of the excitation error."""
-    r = reflections(gold, "electron", 0.7, dtype=torch.float64)
+    r = compute_reflections(gold, "electron", 0.7, dtype=torch.float64)
     thickness, wavelength = 120.0, float(electron_wavelength(200))
     g = 2 / 4.078
     bragg = np.arcsin(g * wavelength / 2)
     found, errors = [], []
     for off in np.linspace(-0.006, 0.006, 7):
         turn = Rotation.from_rotvec([0, bragg + off, 0])  # 200 leaves the x axis
-        (_, _, weight, hkl), _ = positions(r, replace(IDEAL, thickness=thickness), turn)
+        (_, _, weight, hkl), _ = positions(r, replace(IDEAL, thickness_angstrom=thickness), turn)
         row = hkl.tolist().index([2, 0, 0])
         found.append(weight[row])
         vector = turn.apply([g, 0, 0])
@@ -104,8 +112,8 @@ def test_intensities_follow_the_rocking_curve(gold):
 
 
 def test_precession_brings_in_more_spots_and_evens_them_out(rutile):
-    r = reflections(rutile, "electron", 0.7)
-    conditions = replace(IDEAL, zone_axis=(0, 0, 1), mistilt=0.3, thickness=500.0)
+    r = compute_reflections(rutile, "electron", 0.7)
+    conditions = replace(IDEAL, zone_axis=(0, 0, 1), mistilt=0.3, thickness_angstrom=500.0)
     (_, _, still, hkl), _ = positions(r, conditions)
     (_, _, moved, more), _ = positions(r, replace(conditions, precession=1.5))
     assert len(moved) > len(still)
@@ -116,11 +124,11 @@ def test_precession_brings_in_more_spots_and_evens_them_out(rutile):
 
 
 def test_spots_on_the_image(gold):
-    r = reflections(gold, "electron", 0.7)
+    r = compute_reflections(gold, "electron", 0.7)
     conditions = replace(
         IDEAL, zone_axis=(0, 0, 1), electrons=1e7, detector=Detector(blur=1.0), off_center=0.1
     )
-    images, drawn = spots(r, [0] * 3, conditions, random_state=0, return_conditions=True)
+    images, drawn = simulate_spots(r, [0] * 3, conditions, random_state=0, return_conditions=True)
     assert images.shape == (3, 256, 256)
     for row in range(3):
         turn = Rotation.from_rotvec(drawn.loc[row, ["turn_x", "turn_y", "turn_z"]].to_numpy(dtype=float))
@@ -136,18 +144,18 @@ def test_spots_on_the_image(gold):
 
 
 def test_zones_differ_and_repeat(gold):
-    r = reflections(gold, "electron", 0.7)
-    images = spots(r, [0, 0], SpotConditions(size=64), n_zones=3, random_state=5)
+    r = compute_reflections(gold, "electron", 0.7)
+    images = simulate_spots(r, [0, 0], SpotConditions(image_size=64), n_zones=3, random_state=5)
     assert images.shape == (2, 3, 64, 64)
-    again = spots(r, [0, 0], SpotConditions(size=64), n_zones=3, random_state=5)
+    again = simulate_spots(r, [0, 0], SpotConditions(image_size=64), n_zones=3, random_state=5)
     np.testing.assert_array_equal(images, again)
     assert (images[0, 0] != images[0, 1]).any()
 
 
 def test_zones_are_of_one_specimen(rutile):
-    r = reflections(rutile, "electron", 0.7)
-    conditions = SpotConditions(size=32, strain=0.01, calibration=(-0.02, 0.02), electrons=100.0)
-    _, drawn = spots(r, [0, 0], conditions, n_zones=3, random_state=0, return_conditions=True)
+    r = compute_reflections(rutile, "electron", 0.7)
+    conditions = SpotConditions(image_size=32, strain=0.01, calibration=(-0.02, 0.02), electrons=100.0)
+    _, drawn = simulate_spots(r, [0, 0], conditions, n_zones=3, random_state=0, return_conditions=True)
     for name in ("strain_11", "strain_33", "calibration", "blur"):
         values = drawn[name].to_numpy().reshape(2, 3)
         assert (values == values[:, :1]).all()
@@ -156,7 +164,7 @@ def test_zones_are_of_one_specimen(rutile):
 
 
 def test_random_orientations_are_uniform(gold):
-    r = reflections(gold, "electron", 0.7)
+    r = compute_reflections(gold, "electron", 0.7)
     drawn = draw_spots(IDEAL, r, np.zeros(4000, int), np.random.RandomState(0))
     beams = Rotation.from_rotvec(drawn[["turn_x", "turn_y", "turn_z"]]).inv().apply([0, 0, 1])
     np.testing.assert_allclose(beams.mean(0), 0, atol=0.04)
@@ -170,8 +178,8 @@ def test_random_orientations_are_uniform(gold):
 
 @pytest.mark.parametrize("preset", ["ideal", "typical", "harsh"])
 def test_presets_on_many_crystals(sixty, preset):
-    r = reflections(sixty, "electron", 0.7)
-    images, drawn = spots(r, None, preset, random_state=0, return_conditions=True)
+    r = compute_reflections(sixty, "electron", 0.7)
+    images, drawn = simulate_spots(r, None, preset, random_state=0, return_conditions=True)
     assert len(images) == len(drawn) == 60
     assert (drawn.n_spots > 0).mean() > 0.9
     assert not drawn.isna().any().any()
@@ -180,9 +188,11 @@ def test_presets_on_many_crystals(sixty, preset):
 def test_empty_orientation_is_not_an_error():
     """A small cell may excite nothing: the image holds the direct beam and what is diffuse."""
     tungsten = Structure(Lattice.cubic(2.0), ["W"], [[0, 0, 0]])
-    r = reflections(CrystalSet.from_pymatgen([tungsten]), "electron", 0.7)
-    conditions = SpotConditions(thickness=3000.0, size=64, electrons=1e4, background=0.3, beam_stop=0.0)
-    images, drawn = spots(r, [0] * 20, conditions, random_state=0, return_conditions=True)
+    r = compute_reflections(CrystalSet.from_pymatgen([tungsten]), "electron", 0.7)
+    conditions = SpotConditions(
+        thickness_angstrom=3000.0, image_size=64, electrons=1e4, background=0.3, beam_stop=0.0
+    )
+    images, drawn = simulate_spots(r, [0] * 20, conditions, random_state=0, return_conditions=True)
     empty = drawn.n_spots == 0
     assert empty.any()
     sums = images[empty].sum((1, 2))
@@ -201,4 +211,4 @@ def test_empty_orientation_is_not_an_error():
 )
 def test_arguments(gold, arguments, message):
     with pytest.raises(ValueError, match=message):
-        spots(reflections(gold, "electron", 0.7), **arguments)
+        simulate_spots(compute_reflections(gold, "electron", 0.7), **arguments)

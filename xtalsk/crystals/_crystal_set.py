@@ -40,7 +40,7 @@ class CrystalSet:
         coordinates as columns.
     rotation_index : ndarray of int, shape (n,)
         Which of ``rotation_sets`` belongs to each crystal.
-    formulas, ids, groups : ndarray of str, shape (n,)
+    formulas, ids, names : ndarray of str, shape (n,)
         Chemical formula, identifier, and the mineral or prototype whose repeats belong together (empty
         where there is none).
 
@@ -73,7 +73,7 @@ class CrystalSet:
     rotation_index: np.ndarray
     formulas: np.ndarray
     ids: np.ndarray
-    groups: np.ndarray
+    names: np.ndarray
 
     def __post_init__(self):
         as_array = {
@@ -87,7 +87,7 @@ class CrystalSet:
         }
         for name, dtype in as_array.items():
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=dtype))
-        for name in ("formulas", "ids", "groups"):
+        for name in ("formulas", "ids", "names"):
             object.__setattr__(self, name, np.asarray([str(v) for v in getattr(self, name)], dtype=object))
         object.__setattr__(self, "space_groups", check_space_group(self.space_groups).astype(np.int16))
         object.__setattr__(self, "rotation_sets", [np.asarray(r, dtype=np.int8) for r in self.rotation_sets])
@@ -104,7 +104,7 @@ class CrystalSet:
             "occupancies": (n_sites,),
             "u_iso": (n_sites,),
         }
-        expected |= dict.fromkeys(("space_groups", "rotation_index", "formulas", "ids", "groups"), (n,))
+        expected |= dict.fromkeys(("space_groups", "rotation_index", "formulas", "ids", "names"), (n,))
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
@@ -199,14 +199,14 @@ class CrystalSet:
         return cls(offsets=np.concatenate([[0], np.cumsum(lengths)]), rotation_sets=rotation_sets, **joined)
 
     @classmethod
-    def from_pymatgen(cls, structures, *, ids=None, groups=None, symprec=0.01):
+    def from_pymatgen(cls, structures, *, ids=None, names=None, symprec=0.01):
         """Make a set from pymatgen structures; space groups are determined with spglib.
 
         Parameters
         ----------
         structures : list of pymatgen Structure
             Disordered sites keep their occupancies; a site property ``u_iso`` (Å²) is kept.
-        ids, groups : list of str, optional
+        ids, names : list of str, optional
             Identifiers (default: position in the list) and mineral or prototype names (default: none).
         symprec : float
             Tolerance of the symmetry search in Å.
@@ -230,10 +230,10 @@ class CrystalSet:
                 parts.append(parts_from_structure(structure, symprec))
             except ValueError as error:
                 raise ValueError(f"structure {name}: {error}") from error
-        return cls.from_parts(parts, ids, [""] * len(ids) if groups is None else list(groups))
+        return cls.from_parts(parts, ids, [""] * len(ids) if names is None else list(names))
 
     @classmethod
-    def from_parts(cls, parts, ids, groups):
+    def from_parts(cls, parts, ids, names):
         """Make a set from one dict of arrays a crystal.
 
         Parameters
@@ -241,7 +241,7 @@ class CrystalSet:
         parts : list of dict
             With keys ``lattice``, ``atomic_numbers``, ``frac_coords``, ``occupancies``, ``u_iso``,
             ``space_group``, ``rotations`` and ``formula``.
-        ids, groups : list of str
+        ids, names : list of str
 
         Returns
         -------
@@ -265,7 +265,7 @@ class CrystalSet:
             rotation_index=index,
             formulas=[p["formula"] for p in parts],
             ids=ids,
-            groups=groups,
+            names=names,
         )
 
     @classmethod
@@ -352,7 +352,7 @@ class CrystalSet:
         path : path-like
         """
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rotation_sets"}
-        arrays |= {name: arrays[name].astype(str) for name in ("formulas", "ids", "groups")}
+        arrays |= {name: arrays[name].astype(str) for name in ("formulas", "ids", "names")}
         arrays["rotations"] = np.concatenate([*self.rotation_sets, np.empty((0, 3, 3), np.int8)])
         arrays["rotation_lengths"] = np.array([len(r) for r in self.rotation_sets], dtype=int)
         with Path(path).open("wb") as file:
@@ -377,6 +377,8 @@ class CrystalSet:
         """
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
+        if "groups" in arrays:  # as files of before 0.1 call them
+            arrays["names"] = arrays.pop("groups")
         try:
             splits = np.cumsum(arrays.pop("rotation_lengths"))[:-1]
             return cls(rotation_sets=np.split(arrays.pop("rotations"), splits), **arrays)
@@ -385,4 +387,4 @@ class CrystalSet:
 
 
 _PER_SITE = ("atomic_numbers", "frac_coords", "occupancies", "u_iso")
-_PER_CRYSTAL = ("lattices", "space_groups", "rotation_index", "formulas", "ids", "groups")
+_PER_CRYSTAL = ("lattices", "space_groups", "rotation_index", "formulas", "ids", "names")

@@ -18,7 +18,7 @@ def load_amcsd(*, return_descr=False):
     """Load 9,273 measured mineral structures from the AMCSD.
 
     Every atom of each cell is given, with occupancies, the isotropic displacements that 3,010 entries
-    carry, and the hydrogens that were located (those written "D" are deuterium). `CrystalSet.groups` holds
+    carry, and the hydrogens that were located (those written "D" are deuterium). `CrystalSet.names` holds
     mineral names and `CrystalSet.ids` the AMCSD codes. The text that ``return_descr`` adds says where the
     data come from, how to cite them and what was changed.
 
@@ -85,5 +85,5 @@ def _unpack(packed):
         rotation_index=index[packed["operations"]],
         formulas=str(packed["formulas"]).split("\n"),
         ids=packed["ids"],
-        groups=str(packed["groups"]).split("\n"),
+        names=str(packed["groups"]).split("\n"),
     )

@@ -394,5 +394,5 @@ def _assemble(numbers, made):
         rotation_index=of_group[index],
         formulas=[formula_of(e, o) for e, o in zip(elements, occupancies, strict=True)],
         ids=[f"random-{i}" for i in range(len(numbers))],
-        groups=[""] * len(numbers),
+        names=[""] * len(numbers),
     )

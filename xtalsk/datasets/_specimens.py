@@ -21,15 +21,15 @@ from xtalsk.simulation import (
     PowderConditions,
     RingConditions,
     SpotConditions,
-    measured_formulas,
-    powder,
-    reflections,
-    rings,
-    spots,
+    compute_reflections,
+    simulate_formulas,
+    simulate_powder,
+    simulate_rings,
+    simulate_spots,
 )
 from xtalsk.simulation._conditions import check_conditions
-from xtalsk.simulation._formula import atomic_fractions
-from xtalsk.simulation._image import IMAGE_REACH
+from xtalsk.simulation.images._beam import IMAGE_REACH
+from xtalsk.simulation.spectra._formulas import atomic_fractions
 from xtalsk.utils import check_option
 
 _KINDS = {
@@ -64,14 +64,14 @@ def compound_groups(crystals, *, tolerance=0.02):
     >>> from xtalsk.datasets import compound_groups, load_amcsd
     >>> crystals = load_amcsd()
     >>> groups = compound_groups(crystals)
-    >>> carbonates = (crystals.formulas == "CaCO3") | (crystals.groups == "Aragonite")
+    >>> carbonates = (crystals.formulas == "CaCO3") | (crystals.names == "Aragonite")
     >>> len(set(groups[carbonates]))
     1
     """
     n = len(crystals)
     fractions = atomic_fractions(crystals.formulas)
     pairs = cKDTree(fractions).query_pairs(tolerance, p=np.inf, output_type="ndarray")
-    names, name = np.unique(crystals.groups.astype(str), return_inverse=True)
+    names, name = np.unique(crystals.names.astype(str), return_inverse=True)
     named = np.flatnonzero(names[name] != "")  # no name, no company
     first = np.concatenate([pairs[:, 0], named]).astype(int)
     second = np.concatenate([pairs[:, 1], n + name[named]]).astype(int)
@@ -124,12 +124,12 @@ def make_specimens(
         Probability that a modality of a specimen was not measured, for all or by name (of the modality or of
         its column). One column of each specimen is always kept.
     formula_params : dict or None
-        Further arguments of `measured_formulas`.
+        Further arguments of `simulate_formulas`.
     on_error : {"warn", "raise"}
         Whether crystals that cannot be right (atoms on top of each other) are left out and named in a
         `BrokenEntryWarning`, or raise. A crystal without a reflection in range raises in any case.
     memory : joblib.Memory, path or None
-        Where to keep reflections on disk, see `xtalsk.simulation.reflections`.
+        Where to keep reflections on disk, see `xtalsk.simulation.compute_reflections`.
     random_state : int, RandomState or None
     verbose : int
         Above 0 shows progress.
@@ -183,11 +183,13 @@ def make_specimens(
 
     @cache  # rings and spots that reach equally far share their reflections
     def lines(radiation, d_min, wavelength=None):
-        return reflections(crystals, radiation, d_min, wavelength=wavelength, memory=memory, verbose=verbose)
+        return compute_reflections(
+            crystals, radiation, d_min, wavelength=wavelength, memory=memory, verbose=verbose
+        )
 
     for name in modalities:
         if name == "formula":
-            cells = measured_formulas(crystals, rows, random_state=seeds[name], **(formula_params or {}))
+            cells = simulate_formulas(crystals, rows, random_state=seeds[name], **(formula_params or {}))
             columns[name] = cells
         elif name == "spots":
             columns |= _spot_columns(lines, rows, conditions[name], n_zones, seeds[name], verbose)
@@ -257,14 +259,16 @@ def _usable(crystals, groups, on_error):
 
 def _ring_cells(lines, rows, conditions, seed, verbose):
     found = lines("electron", IMAGE_REACH / conditions.q_max)
-    images = rings(found, rows, conditions, random_state=seed, verbose=verbose)
-    return [DiffractionImage(image, pixel_size=2 * conditions.q_max / conditions.size) for image in images]
+    images = simulate_rings(found, rows, conditions, random_state=seed, verbose=verbose)
+    return [
+        DiffractionImage(image, pixel_size=2 * conditions.q_max / conditions.image_size) for image in images
+    ]
 
 
 def _spot_columns(lines, rows, conditions, n_zones, seed, verbose):
     found = lines("electron", IMAGE_REACH / conditions.q_max)
-    images = spots(found, rows, conditions, n_zones=n_zones, random_state=seed, verbose=verbose)
-    pixel_size = 2 * conditions.q_max / conditions.size
+    images = simulate_spots(found, rows, conditions, n_zones=n_zones, random_state=seed, verbose=verbose)
+    pixel_size = 2 * conditions.q_max / conditions.image_size
     images = images.reshape(len(rows), n_zones, *images.shape[-2:])
     names = ["spots"] if n_zones == 1 else [f"spots_{k}" for k in range(1, n_zones + 1)]
     return {
@@ -275,7 +279,7 @@ def _spot_columns(lines, rows, conditions, n_zones, seed, verbose):
 
 def _powder_cells(lines, rows, conditions, seed, verbose):
     found = lines("xray", conditions.d_min(), conditions.wavelength)
-    counts = powder(found, rows, conditions, random_state=seed, verbose=verbose)
+    counts = simulate_powder(found, rows, conditions, random_state=seed, verbose=verbose)
     axis = conditions.axis()
     return [Profile(c, two_theta=axis, wavelength=conditions.wavelength) for c in counts]
 

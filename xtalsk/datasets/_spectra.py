@@ -4,8 +4,8 @@ import numpy as np
 from scipy.constants import Avogadro
 
 from xtalsk.io import Spectrum
-from xtalsk.simulation import eds, eels
-from xtalsk.simulation._depth import atomic_weights
+from xtalsk.physics._depth import atomic_weights
+from xtalsk.simulation import simulate_eds, simulate_eels
 
 _CUBIC_ANGSTROMS = 1e24  # in a cm³
 _PARALLEL = 1e-3  # mrad that stand for a parallel beam
@@ -39,7 +39,7 @@ def densities(crystals):
 
 def eds_cells(crystals, rows, conditions, seed, verbose):
     """Spectra of X-rays, each with the voltage and the take-off angle it was recorded at, in a list."""
-    counts, drawn = eds(
+    counts, drawn = simulate_eds(
         crystals,
         rows,
         conditions,
@@ -55,7 +55,7 @@ def eds_cells(crystals, rows, conditions, seed, verbose):
 
 def eels_cells(crystals, rows, conditions, seed, verbose):
     """Spectra of energy losses, each with voltage and angles it was recorded at, in a list."""
-    counts, drawn = eels(
+    counts, drawn = simulate_eels(
         crystals, rows, conditions, random_state=seed, return_conditions=True, verbose=verbose
     )
     drawn["convergence_angle"] = drawn["convergence_angle"].clip(lower=_PARALLEL)

@@ -67,7 +67,7 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
         random_state=random_state,
         verbose=verbose,
     )
-    formulas, ids, minerals = (getattr(crystals, name)[keep] for name in ("formulas", "ids", "groups"))
+    formulas, ids, minerals = (getattr(crystals, name)[keep] for name in ("formulas", "ids", "names"))
     X["formula"] = formulas
     entries = pd.DataFrame({"id": ids, "formula": formulas, "mineral": minerals})
     return features.fit_transform(X), y, entries

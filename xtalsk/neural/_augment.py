@@ -12,7 +12,7 @@ AMOUNTS = {
     "background": 0.3,
     "stretch": 0.05,
     "jitter": 0.3,
-    "dose": 0.0,
+    "shot_noise": 0.0,
     "peak_dropout": 0.0,
     "impurity": 0.0,
     "masks": 0.0,
@@ -290,7 +290,7 @@ class ProfileAugment(nn.Module):
         5% is a larger or smaller cell with the same symmetry.
     jitter : float
         Standard deviation of the logarithm of a slowly varying factor, as texture and absorption make.
-    dose : float
+    shot_noise : float
         Largest relative counting noise of a bin of mean intensity; see `count`.
     peak_dropout : float
         Probability that each of three stretches as wide as a line is weakened to near zero.
@@ -312,7 +312,7 @@ class ProfileAugment(nn.Module):
         background=0.0,
         stretch=0.0,
         jitter=0.0,
-        dose=0.0,
+        shot_noise=0.0,
         peak_dropout=0.0,
         impurity=0.0,
         masks=0.0,
@@ -323,7 +323,12 @@ class ProfileAugment(nn.Module):
         super().__init__()
         self.first = first
         self.noise, self.background, self.stretch, self.jitter = noise, background, stretch, jitter
-        self.dose, self.peak_dropout, self.impurity, self.masks = dose, peak_dropout, impurity, masks
+        self.shot_noise, self.peak_dropout, self.impurity, self.masks = (
+            shot_noise,
+            peak_dropout,
+            impurity,
+            masks,
+        )
         self.shift, self.broaden = shift, broaden
 
     def forward(self, x, measured):
@@ -338,8 +343,8 @@ class ProfileAugment(nn.Module):
             x = broaden(x, measured, self.broaden * torch.rand(len(x), 1, device=x.device))
         x, measured = self._recalibrate(x, measured)
         x = self._disturb(x, measured)
-        if self.dose:
-            x = count(x, measured, self.dose)
+        if self.shot_noise:
+            x = count(x, measured, self.shot_noise)
         if self.masks:
             measured = hide(measured, self.masks)
         return torch.where(measured, x, 0.0), measured

@@ -46,7 +46,7 @@ def check_params(model):
             max_val=1,
             include_boundaries="left",
         )
-    for name in ("verbose", "n_augment_predict", "n_residual"):
+    for name in ("verbose", "n_test_time_scales", "n_residual"):
         check_scalar(getattr(model, name), name, numbers.Integral, min_val=0)
     for name in ("early_stopping", "profile_vote"):
         check_option(name, getattr(model, name), (True, False))

@@ -85,7 +85,8 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
 
         These are 0 unless named; the first three are for square roots of intensities, as transformers give:
 
-        - ``"dose"``: relative counting noise of a bin of mean intensity; the variance grows with intensity;
+        - ``"shot_noise"``: relative counting noise of a bin of mean intensity; the variance grows with
+          intensity;
         - ``"impurity"``: share of another profile, stretched, as a foreign phase (not along energies);
         - ``"broaden"``: standard deviation in bins of a blur of the lines;
         - ``"peak_dropout"``: probability that each of three line-wide stretches is weakened to near zero;
@@ -123,7 +124,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         Share of the rows, or of the ``groups`` given to `fit`, kept back; at most 0.5.
     n_iter_no_change : int, default=10
         Epochs without a lower validation loss after which training stops.
-    n_augment_predict : int, default=0
+    n_test_time_scales : int, default=0
         Above 1, each profile is read at so many scales, evenly from 0.998 to 1.002, to predict, and the
         logarithms of the probabilities are averaged. It needs no new training.
     precision : {"float32", "bfloat16"}, default="float32"
@@ -217,7 +218,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
-        n_augment_predict=0,
+        n_test_time_scales=0,
         precision="float32",
         device="auto",
         random_state=None,
@@ -248,7 +249,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
-        self.n_augment_predict = n_augment_predict
+        self.n_test_time_scales = n_test_time_scales
         self.precision = precision
         self.device = device
         self.random_state = random_state
@@ -326,10 +327,10 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
             If X holds infinities, a row without any block, or other columns than in training.
         """
         check_is_fitted(self)
-        check_scalar(self.n_augment_predict, "n_augment_predict", numbers.Integral, min_val=0)
+        check_scalar(self.n_test_time_scales, "n_test_time_scales", numbers.Integral, min_val=0)
         X = check_X(self, validate_data(self, X, reset=False, **ACCEPTED))
         self.net_.move_to(device_for_prediction(self.device))
-        scores = self.net_.score(Rows(X), self.n_augment_predict)
+        scores = self.net_.score(Rows(X), self.n_test_time_scales)
         return softmax(scores.astype(np.float64), axis=1)
 
     def predict(self, X):

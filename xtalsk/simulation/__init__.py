@@ -1,21 +1,21 @@
 """What an instrument records of a crystal."""
 
+from xtalsk.physics._electrons import camera_pixel_size, electron_wavelength
 from xtalsk.simulation._conditions import Sometimes
-from xtalsk.simulation._detector import Detector
-from xtalsk.simulation._eds import eds
-from xtalsk.simulation._eds_conditions import EDSConditions
-from xtalsk.simulation._eels import eels
-from xtalsk.simulation._eels_conditions import EELSConditions
-from xtalsk.simulation._electrons import camera_pixel_size, electron_wavelength
-from xtalsk.simulation._formula import measured_formulas
-from xtalsk.simulation._powder import powder
-from xtalsk.simulation._powder_conditions import PowderConditions
-from xtalsk.simulation._reflections import Reflections, reflections
-from xtalsk.simulation._ring_conditions import RingConditions
-from xtalsk.simulation._rings import rings
-from xtalsk.simulation._sites import vary_sites
-from xtalsk.simulation._spot_conditions import SpotConditions
-from xtalsk.simulation._spots import spots
+from xtalsk.simulation.images._detector import Detector
+from xtalsk.simulation.images._ring_conditions import RingConditions
+from xtalsk.simulation.images._rings import simulate_rings
+from xtalsk.simulation.images._spot_conditions import SpotConditions
+from xtalsk.simulation.images._spots import simulate_spots
+from xtalsk.simulation.powder._conditions import PowderConditions
+from xtalsk.simulation.powder._simulate import simulate_powder
+from xtalsk.simulation.reflections._compute import Reflections, compute_reflections
+from xtalsk.simulation.reflections._sites import vary_sites
+from xtalsk.simulation.spectra._eds import simulate_eds
+from xtalsk.simulation.spectra._eds_conditions import EDSConditions
+from xtalsk.simulation.spectra._eels import simulate_eels
+from xtalsk.simulation.spectra._eels_conditions import EELSConditions
+from xtalsk.simulation.spectra._formulas import simulate_formulas
 
 __all__ = [
     "Detector",
@@ -27,13 +27,13 @@ __all__ = [
     "Sometimes",
     "SpotConditions",
     "camera_pixel_size",
-    "eds",
-    "eels",
+    "compute_reflections",
     "electron_wavelength",
-    "measured_formulas",
-    "powder",
-    "reflections",
-    "rings",
-    "spots",
+    "simulate_eds",
+    "simulate_eels",
+    "simulate_formulas",
+    "simulate_powder",
+    "simulate_rings",
+    "simulate_spots",
     "vary_sites",
 ]

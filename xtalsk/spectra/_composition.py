@@ -73,7 +73,7 @@ class SpectrumComposition(CellTransformer):
             out[rows] = np.concatenate(done)
         return out
 
-    def presence_proba(self, X):
+    def presence_score(self, X):
         """Probability that each element is there.
 
         It grows with the significance, a half at the threshold, and is no frequency.

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from xtalsk.diffraction._functional import two_theta_to_q
-from xtalsk.simulation import PowderConditions, RingConditions, _powder, _rings
+from xtalsk.simulation import PowderConditions, RingConditions
 from xtalsk.simulation._conditions import check_conditions
-from xtalsk.simulation._image import IMAGE_REACH
+from xtalsk.simulation.images import _rings
+from xtalsk.simulation.images._beam import IMAGE_REACH
+from xtalsk.simulation.powder import _simulate as _powder
 
 _RENDERED = {"cpu": 32, "cuda": 256}  # patterns rendered at once
 
@@ -51,7 +53,7 @@ class Rings:
         return 0.0, self.conditions.q_max
 
     def source(self, device):
-        return 2 * self.conditions.q_max / self.conditions.size
+        return 2 * self.conditions.q_max / self.conditions.image_size
 
     def render(self, found, rows, rng):
         drawn = _rings.draw_rings(self.conditions, found, rows, rng)

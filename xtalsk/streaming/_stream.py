@@ -13,8 +13,8 @@ from sklearn.utils import check_random_state, check_scalar
 
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
-from xtalsk.simulation import reflections
-from xtalsk.simulation._formula import atomic_fractions, measured_fractions
+from xtalsk.simulation import compute_reflections
+from xtalsk.simulation.spectra._formulas import atomic_fractions, measured_fractions
 from xtalsk.streaming._instruments import INSTRUMENTS, check_settings
 from xtalsk.utils import check_device
 
@@ -43,7 +43,7 @@ class SpecimenStream:
     weights : array-like of shape (n_crystals,) or None
         How often each crystal is drawn, relative to the others; equally by default.
     formula_params : dict, list of dict or None
-        Arguments of `xtalsk.simulation.measured_formulas`, or several sets of them, drawn like conditions.
+        Arguments of `xtalsk.simulation.simulate_formulas`, or several sets of them, drawn like conditions.
     missing : dict of {str: float} or None
         By column, the probability that it was not measured; one column of each specimen always is.
     chunk_size : int
@@ -234,7 +234,7 @@ class SpecimenStream:
             d_min = min(w[1] for w in wanted if (w[0], w[2]) == (radiation, wavelength))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BrokenEntryWarning)  # `_usable` names them
-                lines = reflections(
+                lines = compute_reflections(
                     crystals, radiation, d_min, wavelength=wavelength, device=self.device, verbose=verbose
                 )
             found |= {w: lines for w in wanted if (w[0], w[2]) == (radiation, wavelength)}

@@ -1,0 +1,360 @@
+"""Compositions from energy-loss spectra: simulated ones, measured ones, and ones that hold nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from xtalsk.composition import CompositionStatistics, ElementPresence, RankedElements
+from xtalsk.io import Spectrum
+from xtalsk.simulation import EELSConditions, simulate_eels
+from xtalsk.spectra import EELSComposition
+from xtalsk.spectra.eels._bins import bin_spectrum, noise, usable, zero_loss
+from xtalsk.spectra.eels._model import LinearModel, background_columns, envelope
+from xtalsk.spectra.eels._templates import SHIFTS, make_templates, strengths
+from xtalsk.utils import BrokenCellWarning
+from xtalsk.utils._formula import FEATURE_NAMES, SYMBOLS, parse_formula
+
+IDEAL = EELSConditions.ideal()
+GOOD = replace(
+    EELSConditions.typical(),
+    energy=(200, 1223.5, 0.5),
+    beam_energy=200.0,
+    convergence_angle=10.0,
+    collection_angle=20.0,
+    jump_ratio=1.0,
+    counts=1e9,
+)
+TEM = EELSComposition()
+
+
+def spectrum(formula, conditions=GOOD, seed=0, **changes):
+    counts = simulate_eels([formula], conditions=conditions, random_state=seed)[0].astype(float)
+    return Spectrum(
+        counts, conditions.axis(), beam_energy=200, convergence_angle=10, collection_angle=20, **changes
+    )
+
+
+def background(energy, seed=0, height=1e5, power=3.0):
+    rates = height * (energy / energy[0]) ** -power
+    return np.random.default_rng(seed).poisson(rates).astype(float)
+
+
+def found(cell, **params):
+    return set(EELSComposition(**params).analyse(cell).elements)
+
+
+def column(symbol):
+    return SYMBOLS.index(symbol)
+
+
+@pytest.mark.parametrize(
+    "formula", ["TiN", "Fe2O3", "CaCO3", "BaTiO3", "LaMnO3", "CeO2", "NaF", "CuO", "Ni", "K2CrO4"]
+)
+def test_elements_are_named_and_no_others(formula):
+    truth = parse_formula(formula)
+    analysis = TEM.analyse(spectrum(formula))
+    assert set(analysis.elements) == {SYMBOLS[i] for i in np.flatnonzero(truth)}
+    assert np.nansum(analysis.fractions) == pytest.approx(1)
+
+
+def test_amounts_are_right_within_their_errors():
+    formulas = ["TiN", "Fe2O3", "CaCO3", "LaMnO3", "CeO2", "NaF", "CuO"]
+    cells = [spectrum(formula, seed=i) for i, formula in enumerate(formulas)]
+    fitted = EELSComposition().fit(cells)
+    fractions, deviations = fitted.transform(cells), fitted.uncertainty(cells)
+    truth = np.array([parse_formula(formula) for formula in formulas])
+    there = truth > 0
+    assert np.nanmean(np.abs(fractions - truth)[there]) < 0.06
+    assert (deviations[there] > 0.005).all()
+    assert np.abs((fractions - truth)[there] / deviations[there]).max() < 4
+
+
+def test_the_beam_matters_and_defaults_take_its_place():
+    """The nearer the K edge of oxygen comes to the aperture's edge, the fewer of its losses are collected."""
+    known = spectrum("CaCO3")
+    bare = Spectrum(known.counts, known.energy)
+    same = EELSComposition(beam_energy=200, convergence_angle=10, collection_angle=20)
+    np.testing.assert_allclose(same.fit_transform([bare]), TEM.fit_transform([known]), atol=1e-6)
+    narrow = EELSComposition(beam_energy=60, convergence_angle=0.1, collection_angle=2).fit_transform([bare])
+    wide = EELSComposition(beam_energy=300, convergence_angle=0.1, collection_angle=100).fit_transform([bare])
+    assert abs(narrow[0, column("O")] - wide[0, column("O")]) > 0.01
+
+
+def test_the_unit_and_the_dark_level_do_not_matter():
+    cell = spectrum("Fe2O3")
+    expected = TEM.fit_transform([cell])[0]
+    for counts in (cell.counts * 1e-9, cell.counts * 1e6):
+        scaled = Spectrum(counts, cell.energy, beam_energy=200, convergence_angle=10, collection_angle=20)
+        np.testing.assert_allclose(TEM.fit_transform([scaled])[0], expected, atol=1e-4)
+
+
+def test_negative_counts_of_a_subtracted_background():
+    cell = spectrum("Fe2O3")
+    before = (cell.energy > 400) & (cell.energy < 520)
+    power = np.polyfit(np.log(cell.energy[before]), np.log(cell.counts[before]), 1)
+    part = cell.energy > 460
+    rest = (cell.counts - np.exp(np.polyval(power, np.log(cell.energy))))[part]
+    assert (rest < 0).any()
+    assert found(Spectrum(rest, cell.energy[part])) == {"Fe", "O"}
+
+
+@pytest.mark.parametrize("shift", [-6.0, 5.0])
+def test_a_wrong_axis_is_put_up_with(shift):
+    cell = spectrum("Fe2O3", replace(GOOD, energy_shift=shift))
+    analysis = TEM.analyse(cell)
+    assert set(analysis.elements) == {"Fe", "O"}
+    onsets = {name: energy for name, energy, _ in analysis.edges}
+    assert onsets["O K"] == pytest.approx(532 + shift, abs=3.5)
+
+
+@pytest.mark.parametrize("shift", [8.0, 13.0])
+def test_the_zero_loss_peak_sets_the_zero(shift):
+    conditions = replace(GOOD, energy=(-30, 993, 0.5), energy_shift=shift, relative_thickness=0.4)
+    cell = spectrum("TiO2", conditions)
+    assert zero_loss(cell.energy, cell.counts) == pytest.approx(shift, abs=0.3)
+    analysis = TEM.analyse(cell)
+    assert {"Ti", "O"} <= set(analysis.elements)
+    onsets = {name: energy for name, energy, _ in analysis.edges}
+    assert onsets["Ti L23"] == pytest.approx(455.5 + shift, abs=3.5)
+
+
+def test_dead_hot_and_missing_channels_do_no_harm():
+    cell = spectrum("Fe2O3")
+    counts = cell.counts.copy()
+    counts[[100, 101, 700]] = 0
+    counts[[300, 1200]] *= 20
+    counts[900:910] = np.nan
+    broken = Spectrum(counts, cell.energy, beam_energy=200, convergence_angle=10, collection_angle=20)
+    a, b = (TEM.fit_transform([c])[0] for c in (broken, cell))
+    assert found(broken) == {"Fe", "O"}
+    np.testing.assert_allclose(a[column("Fe")], b[column("Fe")], atol=0.03)
+    assert not usable(counts)[[100, 101, 700, 300, 1200, 905]].any()
+    assert usable(counts).mean() > 0.98
+
+
+def test_saturated_channels_are_left_out():
+    cell = spectrum("Fe2O3")
+    limit = np.quantile(cell.counts, 0.97)
+    assert found(Spectrum(np.minimum(cell.counts, limit), cell.energy)) == {"Fe", "O"}
+
+
+def test_nothing_is_found_in_a_background_or_in_noise():
+    energy = np.arange(100.0, 1500.0, 1.0)
+    rng = np.random.default_rng(0)
+    cells = [Spectrum(background(energy, s, 10.0 ** (3 + s % 4), 2 + s % 3), energy) for s in range(12)]
+    cells += [Spectrum(rng.poisson(50, energy.size), energy), Spectrum(rng.normal(size=energy.size), energy)]
+    assert not np.nan_to_num(TEM.fit_transform(cells)).any()
+    presence = TEM.presence_score(cells)
+    assert np.nanmax(presence) < 0.5
+    assert np.isfinite(presence[:, column("O")]).all()
+
+
+@pytest.mark.parametrize("counts", [np.zeros(2000), np.full(2000, 7.0)])
+def test_empty_and_constant_spectra_are_rows_of_nan(counts):
+    cell = Spectrum(counts, np.arange(2000.0))
+    assert np.isnan(TEM.fit_transform([cell])).all()
+    with pytest.raises(ValueError, match="no core losses"):
+        TEM.analyse(cell)
+
+
+def test_low_losses_alone_are_a_row_of_nan():
+    energy = np.arange(-10, 39, 0.1)
+    counts = 1e6 * np.exp(-0.5 * energy**2) + 1e3 / (1 + ((energy - 22) / 5) ** 2)
+    assert np.isnan(TEM.fit_transform([Spectrum(counts, energy)])).all()
+
+
+def test_what_the_window_does_not_hold_is_nan_and_what_it_does_not_show_zero():
+    fractions = TEM.fit_transform([spectrum("Fe2O3")])[0]
+    for symbol in ("H", "He", "Al", "Si", "Sr", "Xe", "Pu"):  # K of silicon lies above, L below the window
+        assert np.isnan(fractions[column(symbol)])
+    for symbol in ("N", "F", "Ti", "Cr", "Ni", "La"):
+        assert fractions[column(symbol)] == 0
+    presence = TEM.presence_score([spectrum("Fe2O3")])[0]
+    assert presence[column("Fe")] > 0.9
+    assert presence[column("Ni")] < 0.5
+    assert np.isnan(presence[column("Si")])
+
+
+def test_what_noise_could_hide_is_unknown_and_not_absent():
+    rich, poor = (
+        TEM.fit_transform([spectrum("CaO", replace(GOOD, counts=counts, jump_ratio=jump))])[0]
+        for counts, jump in ((1e9, 1.0), (3e6, 0.1))
+    )
+    assert rich[column("O")] == pytest.approx(0.5, abs=0.15)
+    assert poor[column("Ca")] > 0
+    assert np.isnan(poor[column("O")])
+    assert (poor == 0).sum() < (rich == 0).sum()
+
+
+def test_only_elements_that_are_allowed():
+    cell = spectrum("LaMnO3")
+    assert found(cell, elements=["Mn", "O"]) == {"Mn", "O"}
+    assert found(cell, elements=["Si"]) == set()
+
+
+def test_curves_of_an_analysis_fit():
+    cell = spectrum("Fe2O3")
+    analysis = TEM.analyse(cell)
+    rest = (analysis.counts - analysis.fitted) / analysis.counts
+    assert np.abs(rest).max() < 0.1
+    assert np.median(np.abs(rest)) < 0.01
+    late = analysis.energy > 800
+    assert (analysis.background[late] < analysis.fitted[late]).all()
+    assert repr(analysis).startswith("EELSAnalysis(O 0.")
+    assert "no element" in repr(
+        TEM.analyse(Spectrum(background(np.arange(300.0, 900)), np.arange(300.0, 900)))
+    )
+
+
+def test_the_table_goes_into_the_transformers_of_compositions():
+    cells = pd.Series([spectrum("Fe2O3"), None, spectrum("CuO")], name="eels")
+    table = EELSComposition().set_output(transform="pandas").fit_transform(cells)
+    assert list(table.columns) == list(FEATURE_NAMES)
+    presence = ElementPresence().set_output(transform="pandas").fit_transform(table)
+    assert presence.loc[0, ["fe", "o", "cu"]].tolist() == [1, 1, 0]
+    assert presence.loc[1].isna().all()
+    for transformer in (RankedElements(3), CompositionStatistics(presets=("ionic",))):
+        assert np.isfinite(transformer.fit_transform(table)[[0, 2]]).any()
+
+
+def test_measured_strontium_titanate(shared_data):
+    pytest.importorskip("rsciio")
+    fractions = TEM.fit_transform([str(shared_data / "tem" / "EELS_STO.dm3")])[0]
+    assert set(np.flatnonzero(fractions > 0)) == {column("Ti"), column("O")}
+    assert 1.5 < fractions[column("O")] / fractions[column("Ti")] < 4.5  # 3 in SrTiO3
+    assert np.isnan(fractions[column("Sr")])
+
+
+def test_manganese_and_iron_of_exspy():
+    """Its white lines and steps are not those of atoms, but stand where they belong."""
+    data = pytest.importorskip("exspy.data")
+    signal = data.EELS_MnFe(random_state=0)
+    energy = signal.axes_manager[-1].axis
+    cells = [Spectrum(counts, energy, beam_energy=200) for counts in signal.data]
+    fractions = np.nan_to_num(TEM.fit_transform(cells))
+    manganese, iron = fractions[:, column("Mn")], fractions[:, column("Fe")]
+    np.testing.assert_allclose(manganese + iron, 1, atol=1e-6)
+    assert (manganese[:3] > 0.95).all()
+    assert iron[-1] > 0.95
+    assert (np.diff(iron) > -0.1).all()
+
+
+def test_manganese_oxide_and_chromium_of_exspy():
+    exspy = pytest.importorskip("exspy")
+    hs = pytest.importorskip("hyperspy.api")
+    folder = Path(exspy.__file__).parent / "tests"
+    oxide = folder / "components" / "coreloss_spectrum.msa"
+    chromium = folder / "drawing" / "data" / "Cr_L_cl.hspy"
+    if not (oxide.exists() and chromium.exists()):
+        pytest.skip("exspy came without its test data")
+    assert found(hs.load(str(oxide))) == {"Mn", "O"}
+    assert found(hs.load(str(chromium))) == {"Cr"}
+
+
+def test_noise_is_measured_on_the_spectrum():
+    rng = np.random.default_rng(0)
+    rates = np.linspace(4000, 400, 4000)
+    for gain, read in ((1.0, 0.0), (5.0, 0.0), (1.0, 60.0)):
+        counts = gain * rng.poisson(rates) + read * rng.standard_normal(4000)
+        expected = gain**2 * rates + read**2
+        ratio = noise(counts, gain * rates) / expected
+        assert 0.8 < np.median(ratio) < 1.3
+        assert (ratio > 0.6).all()
+
+
+def test_errors_of_bins_hold_for_blurred_noise():
+    rng = np.random.default_rng(1)
+    energy = np.arange(200.0, 1200.0, 0.5)
+    white = rng.poisson(2000, energy.size).astype(float)
+    blurred = np.convolve(white, [0.25, 0.5, 0.25], "same")
+    for counts in (white, blurred):
+        bins = bin_spectrum(energy[2:-2], counts[2:-2])
+        z = (bins.counts * bins.scale - 2000) / (bins.error * bins.scale)
+        assert 0.6 < z.std() < 1.3
+
+
+def test_curves_below_and_through_a_spectrum():
+    energy = np.arange(200.0, 900.0, 1.0)
+    smooth = 1e5 * (energy / 200) ** -3.0
+    counts = smooth + 5e3 * (energy > 532) * (532 / energy) ** 3
+    bins = bin_spectrum(energy, counts + np.random.default_rng(0).normal(0, 20, energy.size))
+    back, through = (curve * bins.scale / np.interp(bins.energy, energy, smooth) for curve in envelope(bins))
+    np.testing.assert_allclose(back[bins.energy < 500], 1, atol=0.03)
+    assert (np.diff(back * np.interp(bins.energy, energy, smooth)) < 0).all()  # an edge cannot hide in it
+    assert back[bins.energy > 560].mean() <= through[bins.energy > 560].mean() + 0.05
+
+
+def test_terms_with_priors_are_ridge_regression():
+    rng = np.random.default_rng(0)
+    columns, data = rng.normal(size=(3, 40)), rng.normal(size=40)
+    sizes = np.array([1e3, 0.5, 0.1])
+    model = LinearModel(data, rng.normal(size=(5, 40)))
+    model.add(columns[:1], sizes[:1])
+    model.add(columns[1:], sizes[1:])
+    normal = columns @ columns.T + np.diag(sizes**-2.0)
+    coefficients, covariance = model.solve()
+    np.testing.assert_allclose(coefficients, np.linalg.solve(normal, columns @ data), rtol=1e-5)
+    np.testing.assert_allclose(covariance, np.linalg.inv(normal), rtol=1e-5)
+    amplitude, precision, rest = model.scores()
+    for i, candidate in enumerate(model.candidates):
+        wider = np.concatenate([columns, candidate[None]])
+        normal = wider @ wider.T + np.diag(np.append(sizes**-2.0, 0))
+        solution = np.linalg.solve(normal, wider @ data)
+        assert amplitude[i] == pytest.approx(solution[-1], rel=1e-5)
+        assert precision[i] == pytest.approx(1 / np.linalg.inv(normal)[-1, -1], rel=1e-5)
+        after = ((data - solution @ wider) ** 2).sum() + (solution[:3] ** 2 / sizes**2).sum()
+        assert rest - amplitude[i] ** 2 * precision[i] == pytest.approx(after, rel=1e-5)
+
+
+def test_background_columns_span_power_laws():
+    energy = np.arange(100.0, 1000.0, 2.0)
+    back = energy**-3.1
+    columns, sizes = background_columns(energy, back, back)
+    free = columns[sizes > 100]
+    target = energy**-2.4
+    fitted = np.linalg.lstsq((free / target).T, np.ones(len(target)), rcond=None)[0] @ free
+    np.testing.assert_allclose(fitted / target, 1, atol=2e-3)
+
+
+def test_templates_rise_at_their_onsets():
+    energy = np.arange(400.0, 900.0, 1.0)
+    t = make_templates(energy, np.ones(500), 1.0)
+    names = [f"{SYMBOLS[z - 1]} {family}" for z, family in zip(t.z, t.family, strict=True)]
+    assert "O K" in names
+    assert "Si K" not in names
+    row = names.index("O K")
+    for shift in (0, 5, 10):
+        template = t.smooth[row, shift]
+        assert abs(energy[np.diff(template).argmax()] - 532 - SHIFTS[shift]) <= 1
+    ratio = strengths(t, 300.0, 10.0, 40.0)
+    assert ((ratio > 0.3) & (ratio < 3)).all()
+    np.testing.assert_allclose(strengths(t, 200.0, 10.0, 20.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"elements": "Fe"}, "list of symbols"),
+        ({"elements": []}, "list of symbols"),
+        ({"elements": ["Xx"]}, "unknown element"),
+        ({"n_sigma": 0}, "n_sigma"),
+        ({"beam_energy": 0}, "beam_energy"),
+        ({"collection_angle": -1.0}, "collection_angle"),
+    ],
+)
+def test_wrong_parameters(params, message):
+    with pytest.raises(ValueError, match=message):
+        EELSComposition(**params).fit([None])
+
+
+def test_wrong_cells():
+    fitted = EELSComposition().fit([None])
+    for wrong in (np.ones(100), "no/such/file.msa", 3):
+        with pytest.raises((ValueError, OSError), match="row 0"):
+            fitted.transform([wrong])
+    with pytest.warns(BrokenCellWarning, match="1 of 2"):
+        fractions = fitted.set_params(on_error="warn").presence_score([np.ones(100), None])
+    assert np.isnan(fractions).all()

@@ -1,0 +1,124 @@
+"""How ring images are recorded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import loguniform
+
+from xtalsk.simulation._conditions import Sometimes
+from xtalsk.simulation.images._conditions import HARSH, IDEAL, ImageConditions
+
+
+@dataclass(frozen=True, repr=False)
+class RingConditions(ImageConditions):
+    """How images of a polycrystal are recorded in an electron microscope.
+
+    The first four fields are plain. Each of the others is a number, a pair (low, high) that is drawn
+    uniformly for each image, `Sometimes` or a scipy.stats distribution.
+
+    Parameters
+    ----------
+    image_size : int
+        Rows and columns of the image, at least 32.
+    q_max : float
+        q = 1/d in 1/Å from the middle of the image to the middle of its edge. For a camera of known length
+        it is ``image_size / 2 * camera_pixel_size(…)``, see `from_camera`.
+    beam_energy : float
+        In keV. It only bends the scale a little, q is seen at tan(2θ) / λ.
+    off_center : float
+        Largest distance of the beam from the middle of the image along rows and columns, as a share of the
+        width, 0 to 0.25.
+    electrons : distribution
+        Expected electrons in the rings and the diffuse scattering of the whole image, without a beam stop.
+        The direct beam comes on top.
+    ring_width : distribution
+        Full width at half maximum of the rings in 1/Å, from grain size and beam convergence.
+    eta : distribution
+        Lorentzian share of the shape of the rings, 0 to 1.
+    n_grains : distribution
+        Grains in the beam, ``inf`` for smooth rings. Fewer grains make spotty rings.
+    thickness_angstrom : distribution
+        Of the grains along the beam in Å: thin grains stay in reflection for longer. Used with ``n_grains``.
+    march_parameter : distribution
+        March parameter of a fibre texture about the normal of a low-index plane: 1 for none, smaller where
+        plates lie flat.
+    texture_tilt : distribution
+        Angle of the fibre axis from the beam in degrees. Tilted textures make arcs of the rings.
+    strain : distribution
+        Standard deviation of the components of a lattice strain that keeps the symmetry.
+    calibration : distribution
+        Relative error of the camera length.
+    b_shift : distribution
+        Added to the Debye-Waller factors B = 8π²U, in Å².
+    background : distribution
+        Share of the electrons within ``q_max`` that is diffuse, 0 to 1, if there were no texture.
+    background_decay : distribution
+        Decay length of the diffuse scattering in 1/Å.
+    support : distribution
+        Share of the diffuse scattering in the haloes of an amorphous carbon film.
+    direct_beam : distribution
+        Electrons of the direct beam that reach the detector, relative to ``electrons``.
+    beam_width : distribution
+        Full width of the direct beam in 1/Å.
+    ellipticity : distribution
+        Ratio of the axes of the rings minus one, at a random azimuth.
+    beam_stop : distribution
+        Probability that an image has a beam stop: an opaque disc on an arm, a little off the beam.
+    detector : Detector or {"ideal", "typical", "harsh"}
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range.
+
+    Examples
+    --------
+    >>> from xtalsk.simulation import RingConditions
+    >>> conditions = RingConditions(image_size=128, electrons=(1e3, 1e5), march_parameter=0.6)
+    >>> conditions.draw(2, random_state=0)["electrons"].round().tolist()
+    [55333.0, 71804.0]
+    >>> camera = RingConditions.from_camera(beam_energy=200, camera_length=500, pixel_pitch=55)
+    >>> round(float(camera.q_max), 3)
+    0.561
+    """
+
+    ring_width: object = (0.006, 0.015)
+    eta: object = (0.2, 0.6)
+    n_grains: object = np.inf
+    thickness_angstrom: object = 100.0
+    march_parameter: object = 1.0
+    texture_tilt: object = 0.0
+    beam_width: object = (0.01, 0.03)
+
+    _limits = ImageConditions._limits | {
+        "ring_width": (1e-6, np.inf),
+        "eta": (0, 1),
+        "n_grains": (1, np.inf),
+        "thickness_angstrom": (1, 1e5),
+        "march_parameter": (0.2, 3),
+        "texture_tilt": (0, 90),
+        "beam_width": (1e-6, np.inf),
+    }
+
+    @classmethod
+    def ideal(cls):
+        """Make those of sharp concentric rings, without background, on a perfect detector."""
+        return cls(**IDEAL, ring_width=0.008, eta=0.0)
+
+    @classmethod
+    def typical(cls):
+        """Make those of a well-aligned microscope and a good polycrystal."""
+        return cls()
+
+    @classmethod
+    def harsh(cls):
+        """Make those of low doses: few or textured grains, strain, haloes of the support, any camera."""
+        return cls(
+            **HARSH,
+            ring_width=(0.004, 0.03),
+            eta=(0.0, 1.0),
+            n_grains=Sometimes(0.5, loguniform(100, 5000), otherwise=np.inf),
+            thickness_angstrom=(50.0, 300.0),
+            march_parameter=Sometimes(0.4, (0.4, 1.0), otherwise=1.0),
+            texture_tilt=Sometimes(0.3, (0.0, 45.0)),
+        )

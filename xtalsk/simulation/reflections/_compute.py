@@ -1,0 +1,246 @@
+"""Reflections of many crystals: where, how many, how strong."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from joblib import Memory
+from tqdm import tqdm
+
+from xtalsk.crystals import BrokenEntryWarning
+from xtalsk.crystals._faults import find_faults
+from xtalsk.physics._form_factors import RADIATIONS, anomalous_factors, form_factors
+from xtalsk.simulation.reflections._families import Families
+from xtalsk.simulation.reflections._structure_factors import squared_structure_factors
+from xtalsk.utils import check_device, check_option
+
+DEFAULT_U_ISO = 0.0063
+"""Mean-square displacement in Å² of sites that carry none: B = 8π²U = 0.5 Å², usual at 300 K."""
+
+_WEAKEST = 1e-8
+_ROUNDING = 1e-11
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Reflections:
+    """Reflections of a set of crystals, merged by symmetry, in columns.
+
+    The reflections of crystal ``i`` are the rows ``offsets[i]:offsets[i + 1]``. Lines of equal q that
+    symmetry does not relate (333 and 511 of a cubic crystal) are rows of their own.
+
+    Parameters
+    ----------
+    offsets : ndarray of int, shape (n + 1,)
+    q : tensor of shape (m,)
+        1/d in 1/Å, ascending within each crystal.
+    hkl : int16 tensor of shape (m, 3)
+        One representative of each family.
+    multiplicity : int16 tensor of shape (m,)
+        Number of reflections in the family, Friedel mates included.
+    intensity : tensor of shape (m,)
+        |F|² of one reflection (mean of Friedel mates), in electrons² or Å².
+    lattices : ndarray of shape (n, 3, 3)
+        Lattice vectors as rows, in Å.
+    rotation_sets, rotation_index
+        Point groups, as in `xtalsk.crystals.CrystalSet`.
+    ids : ndarray of str, shape (n,)
+    radiation : {"electron", "xray"}
+    d_min : float
+        Smallest spacing in Å that was asked for.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from xtalsk.crystals import CrystalSet
+    >>> from xtalsk.simulation import compute_reflections
+    >>> iron = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])
+    >>> r = compute_reflections(CrystalSet.from_pymatgen([iron]), "xray", d_min=1.0)
+    >>> r
+    Reflections(1 crystals, 4 families, xray, d_min=1)
+    >>> (1 / r.q).double().round(decimals=3).tolist()
+    [2.029, 1.435, 1.172, 1.015]
+    """
+
+    offsets: np.ndarray
+    q: torch.Tensor
+    hkl: torch.Tensor
+    multiplicity: torch.Tensor
+    intensity: torch.Tensor
+    lattices: np.ndarray
+    rotation_sets: list
+    rotation_index: np.ndarray
+    ids: np.ndarray
+    radiation: str
+    d_min: float
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    def __repr__(self):
+        size = f"{len(self)} crystals, {len(self.q)} families"
+        return f"Reflections({size}, {self.radiation}, d_min={self.d_min:g})"
+
+
+def compute_reflections(
+    crystals,
+    radiation="electron",
+    d_min=0.8,
+    *,
+    wavelength=None,
+    default_u_iso=DEFAULT_U_ISO,
+    on_error="warn",
+    memory=None,
+    dtype=torch.float32,
+    device="cpu",
+    verbose=0,
+):
+    """Compute the kinematic reflections of a set of crystals.
+
+    Structure factors include occupancies and isotropic displacements, and for X-rays of a given wavelength
+    the anomalous terms. Families that are weaker than 1e-8 of the strongest, or 1e-11 of all atoms in phase,
+    the systematically absent ones among them, are left out.
+
+    Parameters
+    ----------
+    crystals : CrystalSet
+        At least one crystal.
+    radiation : {"electron", "xray"}
+    d_min : float
+        Smallest spacing in Å, above 0.
+    wavelength : float or None
+        In Å. Adds anomalous scattering of X-rays (Cromer-Liberman); electrons have none.
+    default_u_iso : float
+        Mean-square displacement in Å² of sites that carry none, at least 0.
+    on_error : {"warn", "raise"}
+        Whether crystals that cannot be right (atoms on top of each other) are named in one
+        `BrokenEntryWarning` and get no reflections, or raise.
+    memory : joblib.Memory, path or None
+        Where to keep the result on disk; a second call with equal crystals and arguments loads it.
+    dtype : torch.float32 or torch.float64
+        Of the arithmetic and the result. Single precision is within 1e-5 of the strongest line.
+    device : str or torch.device
+        Where to compute and leave the result; "auto" takes a GPU if there is one.
+    verbose : int
+        Above 0 shows a progress bar.
+
+    Returns
+    -------
+    Reflections
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or a crystal cannot be right and ``on_error="raise"``.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from xtalsk.crystals import CrystalSet
+    >>> from xtalsk.simulation import compute_reflections
+    >>> gold = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.078), ["Au"], [[0, 0, 0]])
+    >>> r = compute_reflections(CrystalSet.from_pymatgen([gold]), "electron", d_min=1.2)
+    >>> r.hkl.tolist(), r.multiplicity.tolist()
+    ([[1, 1, 1], [2, 0, 0], [2, 2, 0], [3, 1, 1]], [8, 6, 12, 24])
+    """
+    _check_arguments(radiation, d_min, wavelength, default_u_iso, on_error, dtype)
+    if not len(crystals):
+        raise ValueError("reflections need at least one crystal, got an empty set")
+    usable, device = _usable(crystals, on_error), check_device(device)
+    compute = _columns
+    if memory is not None:
+        memory = memory if hasattr(memory, "cache") else Memory(memory, verbose=0)
+        compute = memory.cache(_columns, ignore=["device", "verbose"])
+    columns = compute(
+        crystals,
+        usable,
+        radiation,
+        float(d_min),
+        wavelength if radiation == "xray" else None,
+        float(default_u_iso),
+        dtype,
+        device=device,
+        verbose=verbose,
+    )
+    offsets, *columns = columns
+    return Reflections(
+        offsets,
+        *(column.to(device) for column in columns),
+        crystals.lattices,
+        crystals.rotation_sets,
+        crystals.rotation_index,
+        crystals.ids,
+        radiation,
+        float(d_min),
+    )
+
+
+def _check_arguments(radiation, d_min, wavelength, default_u_iso, on_error, dtype):
+    check_option("radiation", radiation, RADIATIONS)
+    check_option("on_error", on_error, ("warn", "raise"))
+    check_option("dtype", dtype, (torch.float32, torch.float64))
+    if not (np.isfinite(d_min) and d_min > 0):
+        raise ValueError(f"d_min must be a positive number of Å, got {d_min!r}")
+    if wavelength is not None and not (np.isfinite(wavelength) and wavelength > 0):
+        raise ValueError(f"wavelength must be a positive number of Å, got {wavelength!r}")
+    if not (np.isfinite(default_u_iso) and default_u_iso >= 0):
+        raise ValueError(f"default_u_iso must be at least 0 Å², got {default_u_iso!r}")
+
+
+def _usable(crystals, on_error):
+    """Which crystals have no fault; the others are reported."""
+    faults = find_faults(crystals)
+    if faults:
+        report = BrokenEntryWarning.of_crystals(crystals, faults)
+        if on_error == "raise":
+            raise ValueError(str(report))
+        warnings.warn(report, stacklevel=3)
+    usable = np.ones(len(crystals), dtype=bool)
+    usable[list(faults)] = False
+    return usable
+
+
+def _columns(crystals, usable, radiation, d_min, wavelength, default_u_iso, dtype, device, verbose):
+    """Offsets, q, hkl, multiplicity and intensity of all crystals."""
+    families = Families(crystals, d_min)
+    empty = np.empty((0, 3), np.int16), np.empty(0), np.empty(0, np.int16)
+    progress = tqdm(range(len(crystals)), desc="reflection families", disable=not verbose)
+    found = [families[i] if usable[i] else empty for i in progress]
+    counts = np.array([len(q) for _, q, _ in found], dtype=np.int64)
+    hkl, q, multiplicity = (np.concatenate(column) for column in zip(*found, strict=True))
+    intensity = squared_structure_factors(
+        crystals,
+        np.where(np.isnan(crystals.u_iso), default_u_iso, crystals.u_iso),
+        counts,
+        hkl,
+        q,
+        radiation=radiation,
+        anomalous=anomalous_factors(wavelength) if wavelength else None,
+        dtype=dtype,
+        device=device,
+        verbose=verbose,
+    )
+    intensity, multiplicity = intensity.cpu(), torch.from_numpy(multiplicity)
+    crystal = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+    strong = _strong(crystal, len(counts), intensity * multiplicity)
+    strong &= intensity > _above_rounding(crystals, radiation).to(dtype)[crystal]
+    kept = torch.bincount(crystal[strong], minlength=len(counts))
+    offsets = np.concatenate([[0], np.cumsum(kept.numpy())])
+    columns = torch.from_numpy(q).to(dtype), torch.from_numpy(hkl), multiplicity, intensity
+    return offsets, *(column[strong] for column in columns)
+
+
+def _above_rounding(crystals, radiation):
+    """|F|² that rounding does not reach, for each crystal: a small part of that of all atoms in phase."""
+    forward = form_factors(torch.arange(1, 99), torch.zeros(1, dtype=torch.float64), radiation)[0].numpy()
+    total = np.bincount(
+        crystals.crystal_of_site, crystals.occupancies * forward[crystals.atomic_numbers - 1], len(crystals)
+    )
+    return torch.from_numpy(_ROUNDING * total**2)
+
+
+def _strong(crystal, n, strength):
+    """Which reflections are above a share of the strongest of their crystal, one of ``n``."""
+    strongest = torch.zeros(n, dtype=strength.dtype)
+    strongest = strongest.scatter_reduce(0, crystal, strength, "amax")
+    return strength > _WEAKEST * strongest[crystal]

@@ -1,0 +1,174 @@
+"""Kinematic structure factors of many crystals at once."""
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from xtalsk.crystals._ragged import ragged_arange
+from xtalsk.physics._form_factors import form_factors
+
+_PAIRS_PER_CHUNK = 200_000
+
+
+def squared_structure_factors(
+    crystals, u_iso, counts, hkl, q, *, radiation, anomalous, dtype, device, verbose
+):
+    """|F|² of the given reflections of each crystal, the mean of Friedel mates.
+
+    Crystals of like size are padded to one and computed together, a few hundred thousand pairs of an atom and
+    a reflection at a time.
+
+    Parameters
+    ----------
+    crystals : CrystalSet
+    u_iso : ndarray of shape (n_sites,)
+        Mean-square displacements in Å².
+    counts : ndarray of int, shape (n,)
+        Number of reflections of each crystal.
+    hkl : ndarray of int, shape (m, 3)
+    q : ndarray of shape (m,)
+    radiation : {"electron", "xray"}
+    anomalous : tensor of shape (99, 2) or None
+    dtype : torch.dtype
+    device : torch.device
+    verbose : int
+
+    Returns
+    -------
+    tensor of ``dtype``, shape (m,), on ``device``
+    """
+    kind_of_atom, kinds = site_kinds(crystals, u_iso)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    out = torch.zeros(len(q), dtype=dtype, device=device)
+    chunks = _chunks(counts, np.diff(crystals.offsets))
+    for chunk in tqdm(chunks, desc="structure factors", disable=not verbose):
+        rows = ragged_arange(starts[chunk], counts[chunk])
+        pad = _Padding(counts[chunk])
+        batch = {"hkl": pad(hkl[rows].astype(float)), "q": pad(q[rows])}
+        batch |= _pad_atoms(crystals, chunk, kind_of_atom, kinds)
+        batch = {
+            name: torch.from_numpy(a).to(device, dtype if a.dtype.kind == "f" else None)
+            for name, a in batch.items()
+        }
+        values = intensities(**batch, radiation=radiation, anomalous=anomalous)
+        out[torch.from_numpy(rows).to(device)] = values[pad.place_on(device)]
+    return out
+
+
+class _Padding:
+    """Scatter ragged rows into a rectangle."""
+
+    def __init__(self, lengths):
+        self.shape = len(lengths), int(lengths.max(initial=0))
+        self.place = np.repeat(np.arange(len(lengths)), lengths), ragged_arange(0 * lengths, lengths)
+
+    def __call__(self, values):
+        out = np.zeros(self.shape + values.shape[1:], dtype=values.dtype)
+        out[self.place] = values
+        return out
+
+    def place_on(self, device):
+        return tuple(torch.from_numpy(index).to(device) for index in self.place)
+
+
+def site_kinds(crystals, u_iso):
+    """Sort sites into kinds: those of one crystal, element and displacement are one.
+
+    Parameters
+    ----------
+    crystals : CrystalSet
+    u_iso : ndarray of shape (n_sites,)
+
+    Returns
+    -------
+    kind : ndarray of int, shape (n_sites,)
+        Number of the kind of each site within its crystal.
+    kinds : tuple of ndarray of shape (n_kinds,)
+        Crystal, atomic number and displacement of each kind, by crystal.
+    """
+    labels = np.stack([u_iso, crystals.atomic_numbers, crystals.crystal_of_site])
+    order = np.lexsort(labels)
+    labels = labels[:, order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (labels[:, 1:] != labels[:, :-1]).any(axis=0)
+    u, z, crystal = labels[:, new]
+    crystal = crystal.astype(int)
+    first = np.searchsorted(crystal, np.arange(len(crystals)))
+    kind = np.empty(len(order), dtype=int)
+    kind[order] = np.cumsum(new) - 1
+    return kind - first[crystals.crystal_of_site], (crystal, z.astype(np.int64), u)
+
+
+def _pad_atoms(crystals, chunk, kind_of_atom, kinds):
+    """Sites and kinds of the crystals of one chunk, padded."""
+    lengths = np.diff(crystals.offsets)[chunk]
+    sites = ragged_arange(crystals.offsets[chunk], lengths)
+    pad = _Padding(lengths)
+    crystal, z, u = kinds
+    first, last = np.searchsorted(crystal, chunk), np.searchsorted(crystal, chunk, side="right")
+    pad_kinds = _Padding(last - first)
+    rows = ragged_arange(first, last - first)
+    occupancies = np.zeros((*pad.shape, pad_kinds.shape[1]))
+    occupancies[(*pad.place, kind_of_atom[sites])] = crystals.occupancies[sites]
+    return {
+        "coords": pad(crystals.frac_coords[sites]),
+        "occupancies": occupancies,
+        "atomic_numbers": pad_kinds(z[rows]),
+        "u_iso": pad_kinds(u[rows]),
+    }
+
+
+def _chunks(n_reflections, n_atoms):
+    """Group crystals of like size so that padding to the largest wastes little."""
+    order = np.lexsort([n_reflections, np.ceil(2 * np.log2(np.maximum(n_atoms, 1)))])
+    chunks, size = [], (0, 0)
+    for i in order.tolist():
+        size = max(size[0], n_reflections[i]), max(size[1], n_atoms[i])
+        if not chunks or (len(chunks[-1]) + 1) * size[0] * size[1] > _PAIRS_PER_CHUNK:
+            chunks.append([])
+            size = n_reflections[i], n_atoms[i]
+        chunks[-1].append(i)
+    return [np.array(chunk) for chunk in chunks]
+
+
+def intensities(hkl, q, coords, occupancies, atomic_numbers, u_iso, radiation, anomalous=None):
+    """|F|² of padded crystals, the mean of Friedel mates, batched in torch.
+
+    Parameters
+    ----------
+    hkl : tensor of shape (n, n_reflections, 3)
+    q : tensor of shape (n, n_reflections)
+    coords : tensor of shape (n, n_atoms, 3)
+    occupancies : tensor of shape (n, n_atoms, n_kinds)
+        Occupancy of each atom in the column of its kind, 0 elsewhere.
+    atomic_numbers, u_iso : tensor of shape (n, n_kinds)
+        Element and mean-square displacement (Å²) of each kind.
+    radiation : {"electron", "xray"}
+    anomalous : tensor of shape (99, 2) or None
+        f' and f'' by atomic number.
+
+    Returns
+    -------
+    tensor of shape (n, n_reflections)
+    """
+    step = max(1, 4 * _PAIRS_PER_CHUNK // (coords.shape[0] * coords.shape[1]))
+    if q.shape[1] > step:  # bounds the memory of one huge crystal
+        parts = zip(hkl.split(step, 1), q.split(step, 1), strict=True)
+        sites = coords, occupancies, atomic_numbers, u_iso
+        return torch.cat([intensities(h, part, *sites, radiation, anomalous) for h, part in parts], dim=1)
+    # kinds by atoms by reflections: long rows make these products five times faster than the other way round
+    phase = (2 * torch.pi * coords) @ hkl.transpose(1, 2)
+    occupancies = occupancies.transpose(1, 2)
+    cosine, sine = occupancies @ torch.cos(phase), occupancies @ torch.sin_(phase)
+    factors = form_factors(atomic_numbers, q, radiation).transpose(1, 2)
+    damping = torch.exp((-2 * torch.pi**2 * u_iso)[..., None] * (q * q)[:, None])
+
+    def squared(f):
+        f = f * damping
+        return (f * cosine).sum(1) ** 2 + (f * sine).sum(1) ** 2
+
+    if anomalous is None:
+        return squared(factors)
+    real, imaginary = anomalous.to(q)[atomic_numbers].unbind(-1)
+    # the cross terms of f' and f'' have opposite signs in the two Friedel mates
+    return squared(factors + real[..., None]) + squared(imaginary[..., None].expand_as(factors))
