@@ -1,8 +1,8 @@
 """Computed structures of the Materials Project as a `CrystalSet`.
 
-Run ``python benchmarks/_materials_project.py FOLDER --cache FILE.npz`` to read the tables once (two
-minutes of one core for 27,000 structures) and see what they hold. FOLDER has tables ``mp_*.csv.gz`` with the
-columns ``material_id`` and ``cif``, and ``spacegroup.number`` where the source gives it.
+``python benchmarks/_materials_project.py FOLDER --cache FILE.npz`` reads the tables, prints a summary and
+writes the cache. It takes two minutes on one core for 27,000 structures. FOLDER holds tables ``mp_*.csv.gz``
+with the columns ``material_id``, ``cif`` and, if the source gives it, ``spacegroup.number``.
 """
 
 import argparse
@@ -17,39 +17,40 @@ from xtalsk.crystals import BrokenEntryWarning, CrystalSet
 from xtalsk.symmetry import crystal_system
 
 NAMES = ("mp_a", "mp_b", "mp_c", "mp_d")
-SYMPREC = 0.1  # Å: what the Materials Project itself labels with
+SYMPREC = 0.1  # Å, as in the labels of the Materials Project
 
 
 def load_materials_project(folder, names=NAMES, *, cache=None, symprec=SYMPREC, n_jobs=None, verbose=0):
     """Read tables of structures of the Materials Project.
 
-    The cells are those of the source, written without symmetry; space groups are determined with spglib.
+    The source gives cells without symmetry. spglib determines the space groups.
 
     Parameters
     ----------
     folder : path-like
-        Holds ``<name>.csv.gz`` for each name.
+        Folder with a file ``<name>.csv.gz`` for each name.
     names : tuple of str
-        The tables to read. A ``material_id`` that several tables hold is taken from the first.
+        The tables to read. A ``material_id`` in several tables is read from the first one.
     cache : path-like or None, default=None
-        An ``.npz`` file of `CrystalSet.save`: read if it is there, written if not. It knows nothing of
-        ``names`` and ``symprec``; delete it to read the tables anew.
+        An ``.npz`` file of `CrystalSet.save`. It is read if it exists and written if not. It does not depend
+        on ``names`` and ``symprec``; delete it to read the tables again.
     symprec : float, default=0.1
         Tolerance of the symmetry search in Å.
     n_jobs : int or None, default=None
         Number of joblib workers.
     verbose : int, default=0
-        Above 0 prints for each table what was read and how often spglib gives the space group of the source.
+        Above 0 prints a summary of each table, with the share of entries whose space group from spglib is
+        that of the source.
 
     Returns
     -------
     CrystalSet
-        With ``ids`` the material ids and ``names`` the reduced formulas.
+        ``ids`` are the material ids, ``names`` the reduced formulas.
 
     Warns
     -----
     BrokenEntryWarning
-        Names the entries of a table that cannot be used.
+        For the entries of a table that cannot be used. The message names them.
 
     Raises
     ------
@@ -63,14 +64,14 @@ def load_materials_project(folder, names=NAMES, *, cache=None, symprec=SYMPREC, 
     missing = [name for name in names if not (Path(folder) / f"{name}.csv.gz").exists()]
     if missing or not names:
         raise FileNotFoundError(f"{folder} holds no tables {missing or names}; expected <name>.csv.gz")
-    sets, known = [], set()
+    sets, known_ids = [], set()
     for name in names:
         table = pd.read_csv(Path(folder) / f"{name}.csv.gz")
         if "material_id" not in table:
             raise ValueError(f"{name} has no column 'material_id', only {list(table.columns)}")
-        new = table[~table["material_id"].isin(known) & ~table["material_id"].duplicated()]
+        new = table[~table["material_id"].isin(known_ids) & ~table["material_id"].duplicated()]
         read = CrystalSet.from_cifs(new, id_column="material_id", symprec=symprec, n_jobs=n_jobs)
-        known |= set(read.ids)
+        known_ids |= set(read.ids)
         sets.append(read)
         if verbose:
             print(f"{name}: {describe(read, table)}", flush=True)
@@ -82,20 +83,20 @@ def load_materials_project(folder, names=NAMES, *, cache=None, symprec=SYMPREC, 
 
 
 def describe(read, table):
-    """Say in words how many entries of a table were read, and how often their space group is the table's."""
-    said = f"{len(table)} entries, {len(read)} read that are new"
+    """Return a sentence on the entries that were read from a table, and their agreement in space group."""
+    summary = f"{len(table)} entries, {len(read)} read that are new"
     if "spacegroup.number" in table:
         given = table.drop_duplicates("material_id").set_index("material_id")["spacegroup.number"]
         same = given.loc[read.ids].to_numpy() == read.space_groups
-        said += f", {100 * same.mean():.2f}% with the space group of the table"
+        summary += f", {100 * same.mean():.2f}% with the space group of the table"
     systems, counts = np.unique(crystal_system(read.space_groups), return_counts=True)
-    return said + "; " + ", ".join(f"{s} {n}" for s, n in zip(systems, counts, strict=True))
+    return summary + "; " + ", ".join(f"{s} {n}" for s, n in zip(systems, counts, strict=True))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cache", help="where to write the set, or where it is")
+    parser.add_argument("--cache", help="file to read the set from, or to write it to")
     parser.add_argument("--symprec", type=float, default=SYMPREC)
     parser.add_argument("--n-jobs", type=int)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Measured powder patterns that nothing is trained on, and how well models name them."""
+"""Measured powder patterns, which are not used for training, and the accuracy of models on them."""
 
 import re
 from pathlib import Path
@@ -18,28 +18,28 @@ from xtalsk.metrics import level_probabilities, top_k_accuracy
 from xtalsk.symmetry import crystal_family, to_level
 
 WAVELENGTH = 1.5406
-SHORTEST = 15.0  # degrees: less is a window on one line, no pattern
+SHORTEST = 15.0  # degrees; shorter scans are windows around one line
 LEVELS = ("crystal_family", "crystal_system", "extinction_group", "space_group")
-# What the lines are of, where the file of the structure is that of another phase (see the README).
+# Space group and formula of the sample where the CIF file holds another phase (bench_powders.py; README.md).
 CORRECTED = {"Tb2BaCoO5": (71, "Tb2BaCoO5"), "Mn2O3": (206, "Mn2O3"), "C": (194, "C")}
 LEFT_OUT = ("Ti-bcc",)  # a halo of an amorphous metal
 FOLDERS = {"Fm-3m": 225, "I4Imcm": 140, "P21a": 14, "P3m1": 164, "P61mmc": 194, "Pc": 7, "pm-3m": 221}
 
 
 def as_specimens(cells, formulas):
-    """Table of specimens of scans and formulas (None where unknown)."""
+    """Return a table of specimens from scans and formulas (None where unknown)."""
     columns = {"powder": list(cells), "formula": list(formulas)}
     return pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
 
 
 def minerals(folder):
-    """301 minerals (RRUFF): specimens, space groups and names."""
+    """Read 301 minerals (RRUFF): specimens, space groups and names."""
     X, y = measured_specimens(folder / "minerals.npz")
     return as_specimens(X["powder"], [None] * len(X)), y, [f"mineral {i}" for i in range(len(X))]
 
 
 def powders(folder):
-    """Powders with the file of their structure: specimens with formulas, space groups and names."""
+    """Read the powders and the CIF files of their structures: specimens, space groups and names."""
     cells, formulas, numbers, names = [], [], [], []
     for path in sorted(p for p in (folder / "powders").iterdir() if p.is_dir()):
         if path.name in LEFT_OUT:
@@ -48,13 +48,15 @@ def powders(folder):
         label = int(crystal.space_groups[0]), crystal.formulas[0]
         number, formula = CORRECTED.get(path.name, label)
         scan = read_profile(next(path.glob("*.csv")), wavelength=WAVELENGTH)
-        for known, value in ((cells, scan), (formulas, formula), (numbers, number), (names, path.name)):
-            known.append(value)
+        cells.append(scan)
+        formulas.append(formula)
+        numbers.append(number)
+        names.append(path.name)
     return as_specimens(cells, formulas), np.array(numbers), names
 
 
 def read_film(path):
-    """Read a scan whose counts may run on from the angle (``14.168110228``) or be missing."""
+    """Read a scan in which counts or the space before them (``14.168110228``) may be missing."""
     text = re.sub(r"^(\s*\d+\.\d{4})(\d+)\s*$", r"\1 \2", path.read_text(), flags=re.MULTILINE)
     lines = [line.split()[:2] for line in text.splitlines()]
     two_theta, intensity = np.array([line for line in lines if len(line) == 2], dtype=float).T
@@ -62,7 +64,7 @@ def read_film(path):
 
 
 def films(folder):
-    """Textured films of halide perovskites: specimens, space groups by folder, and names."""
+    """Read textured films of halide perovskites: specimens, space groups by folder, and names."""
     cells, numbers, names = [], [], []
     for path in sorted((folder / "thin_films").glob("*/*.xy")):
         if path.parent.name not in FOLDERS:
@@ -80,9 +82,10 @@ SETS = {"minerals": minerals, "powders": powders, "films": films}
 
 
 def read_sets(folder):
-    """All sets of measured patterns by name; the powders once with and once without their formula.
+    """Read all sets of measured patterns, as a dict by name; the powders both with and without formulas.
 
-    The odd rows of the minerals stand apart, too: parameters of search-match were chosen on the even ones.
+    The odd rows of the minerals are a set of their own, because the parameters of search-match were chosen on
+    the even rows.
     """
     sets = {name: read(Path(folder)) for name, read in SETS.items()}
     X, y, names = sets["minerals"]
@@ -94,7 +97,7 @@ def read_sets(folder):
 
 
 def measured_scores(y, proba, classes):
-    """Shares of patterns that are named right at each level, and in the first five space groups."""
+    """Return the accuracy at each level, and the share of patterns whose space group is in the first five."""
     scores = {}
     for level in LEVELS:
         summed, labels = level_probabilities(proba, classes, level)
@@ -104,7 +107,7 @@ def measured_scores(y, proba, classes):
 
 
 def judge(name, model, sets):
-    """Scores of one model on all sets, and what it said of every pattern.
+    """Return the scores of one model on all sets, and its predictions for every pattern.
 
     Parameters
     ----------
@@ -115,15 +118,15 @@ def judge(name, model, sets):
 
     Returns
     -------
-    scores, said : DataFrame
+    scores, predictions : DataFrame
     """
-    scores, said = [], []
+    scores, predictions = [], []
     for kind, (X, y, names) in sets.items():
         proba, classes = model.predict_proba(X), model.classes_
         best = classes[np.argsort(-proba, axis=1)[:, :5]]
         families, labels = level_probabilities(proba, classes, "crystal_family")
         scores.append({"model": name, "set": kind, "n": len(y), **measured_scores(y, proba, classes)})
-        said.append(
+        predictions.append(
             pd.DataFrame(
                 {
                     "model": name,
@@ -139,11 +142,11 @@ def judge(name, model, sets):
                 }
             )
         )
-    return pd.DataFrame(scores), pd.concat(said, ignore_index=True)
+    return pd.DataFrame(scores), pd.concat(predictions, ignore_index=True)
 
 
 def train_peers(options):
-    """Search-match on ideal powders of minerals, and the published ways fitted on harsh ones."""
+    """Fit search-match on ideal powder patterns of minerals, and the published methods on harsh ones."""
     crystals, profile = choose(load_amcsd(), options.n), reducer("powder", options.n_jobs)
     peers = make_peers(
         "powder", profile, park_epochs=options.park_epochs, n_trees=options.n_trees, n_jobs=options.n_jobs
@@ -162,54 +165,57 @@ def train_peers(options):
 
 
 def models_of(options):
-    """Yield name and fitted model: those of the files, then the peers."""
+    """Yield the name and the fitted model of each file, then of each published method."""
     for path in options.models:
         yield path.stem, joblib.load(path)
     if options.peers:
         yield from train_peers(options)
 
 
-def report(scores, said):
-    """Print the scores, and the powders one by one."""
+def report(scores, predictions):
+    """Print the scores, and the predictions for each powder."""
     shown = scores.set_index(["set", "model"]).sort_index(level="set", sort_remaining=False)
     print(shown.round(3).rename(columns=lambda c: c.replace("_", " ")).to_string())
-    single = said[said["set"].str.startswith("powders")]
-    for (kind, name), part in single.groupby(["set", "model"], sort=False):
+    of_powders = predictions[predictions["set"].str.startswith("powders")]
+    for (kind, name), part in of_powders.groupby(["set", "model"], sort=False):
         families, listed = part["family_right"].sum(), part["in_top5"].sum()
-        print(f"{kind}, {name}: family right {families} of {len(part)}, space group in five {listed}")
-    powders = said[said["set"] == "powders with formula"]
+        print(f"{kind}, {name}: family correct {families} of {len(part)}, space group in five {listed}")
+    powders = predictions[predictions["set"] == "powders with formula"]
     if len(powders):
-        words = powders["predicted"].astype(str) + np.where(powders["in_top5"], " *", "")
-        wide = pd.crosstab([powders["name"], powders["label"]], powders["model"], words, aggfunc="first")
-        print("space groups named, with formula (* the right one is in the first five):")
+        entries = powders["predicted"].astype(str) + np.where(powders["in_top5"], " *", "")
+        wide = pd.crosstab([powders["name"], powders["label"]], powders["model"], entries, aggfunc="first")
+        print("predicted space groups, with formula (* the correct one is in the first five):")
         print(wide.to_string())
 
 
 def run(options, results):
-    """Protocol b: score, explain the misses of one model and draw examples.
+    """Run protocol b: score the models, explain the misses of one model and draw examples.
 
     Parameters
     ----------
     options : argparse.Namespace
-        ``folder``, ``models``, ``peers``, ``explain``, ``save`` and those of the peers.
+        ``folder``, ``models``, ``peers``, ``explain``, ``save`` and the options of the published methods.
     results : Path
-        Where tables and figure are written with ``save``; else they go to ``work``.
+        Folder of the tables and the figure if ``save`` is set. Otherwise they are written to ``work``.
     """
     if not options.models and not options.peers:
-        raise SystemExit("nothing to judge: give --models FILE... or --peers")
+        raise SystemExit("there is no model: give --models FILE... or --peers")
     sets = read_sets(options.folder)
-    scores, said = [], []
+    scores, predictions = [], []
     for name, model in models_of(options):
-        part, words = judge(name, model, sets)
+        part, answers = judge(name, model, sets)
         scores.append(part)
-        said.append(words)
+        predictions.append(answers)
         print(part.round(3).to_string(index=False, header=len(scores) == 1), flush=True)
-    scores, said = pd.concat(scores, ignore_index=True), pd.concat(said, ignore_index=True)
-    report(scores, said)
+    scores = pd.concat(scores, ignore_index=True)
+    predictions = pd.concat(predictions, ignore_index=True)
+    report(scores, predictions)
     chosen = options.explain or scores["model"][0]
-    if chosen not in set(said["model"]):
+    if chosen not in set(predictions["model"]):
         raise SystemExit(f"no model {chosen!r} to explain, only {list(scores['model'].unique())}")
-    explained = said[(said["model"] == chosen) & (said["set"] != "powders with formula")]
+    explained = predictions[
+        (predictions["model"] == chosen) & (predictions["set"] != "powders with formula")
+    ]
     library = Library(load_amcsd())
     misses = explain_misses(explained, sets, library)
     print(f"why {chosen} misses the space group:")
@@ -217,7 +223,7 @@ def run(options, results):
     folder = results if options.save else options.work
     folder.mkdir(parents=True, exist_ok=True)
     scores.to_csv(folder / "measured.csv", index=False, float_format="%.5f")
-    said.to_csv(folder / "measured_patterns.csv", index=False, float_format="%.4f")
+    predictions.to_csv(folder / "measured_patterns.csv", index=False, float_format="%.4f")
     misses.to_csv(folder / "misses.csv", index=False, float_format="%.3f")
     mpl.use("Agg")
     draw_misses(misses, sets, library, folder / "misses.png")

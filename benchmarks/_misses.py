@@ -1,19 +1,20 @@
-"""Why a measured pattern was given the wrong space group, judged by the known structures that look like it.
+"""Reasons for a wrong space group of a measured pattern, from the known structures that resemble it.
 
 A pattern is compared with the ideal patterns of a library, as it is and after small shifts and stretches. The
-first reason that holds is taken:
+reason is the first of these that applies:
 
-``range``      less than 30 degrees or three lines: too little to tell.
-``shift``      a structure of the labelled space group fits, but only after a shift or stretch.
-``impurity``   its lines are there and hold most of the intensity, but strong lines are left over.
-``texture``    its lines are there and no others, with other intensities.
-``width``      its lines are there and no others, much broader than usual.
-``model``      one fits as it should: the mistake is the model's own.
-``label``      no structure of the labelled space group fits, and one of another fits closely.
+``range``      the scan is shorter than 30 degrees or has fewer than three lines;
+``shift``      a structure of the labelled space group fits, but only after a shift or stretch;
+``impurity``   its lines are there and hold most of the intensity, but strong lines remain;
+``texture``    its lines are there and no others, with other intensities;
+``width``      its lines are there and no others, much broader than usual;
+``model``      a structure of the labelled space group fits well: the error is that of the model;
+``label``      no structure of the labelled space group fits, but one of another space group fits closely;
 ``unseen``     no structure of the labelled space group in the library has these lines.
 
-These are guesses by thresholds: a cell whose axes differ by unlike amounts from that in the library counts as
-unseen, and of few lines many structures seem right.
+The thresholds make these reasons guesses: if the axes of a cell differ from the library's by unequal amounts,
+the pattern counts as unseen; and many structures seem to fit a pattern of few lines. How the thresholds were
+chosen is not recorded.
 """
 
 import warnings
@@ -27,17 +28,17 @@ from scipy.ndimage import gaussian_filter1d
 
 from xtalsk import PowderConditions, PowderProfile, Profile, compute_reflections, simulate_powder
 from xtalsk.crystals._faults import find_faults
-from xtalsk.diffraction._peaks import locate_peaks
+from xtalsk.diffraction import locate_peaks
 
 KINDS = {
-    "impurity": "strong lines left over",
-    "texture": "same lines, other heights",
-    "width": "same lines, but broad",
-    "shift": "fits when moved",
-    "range": "too little measured",
-    "label": "another group fits",
-    "unseen": "nothing fits",
-    "model": "label fits well",
+    "impurity": "strong lines remain",
+    "texture": "same lines, other intensities",
+    "width": "same lines, but broader",
+    "shift": "fits after a shift",
+    "range": "too few lines or degrees",
+    "label": "another space group fits",
+    "unseen": "no structure fits",
+    "model": "labelled structure fits",
 }
 FITS, FITS_CLOSELY = 0.75, 0.9  # cosine
 ALL_THERE, LEFT_OVER, MOST = 0.2, 0.2, 0.5  # shares of the intensity
@@ -50,7 +51,7 @@ _SEEN = PowderProfile(1024, (0.1, 0.9), smoothing=0.0015).fit([None])
 
 
 def comparable(profiles):
-    """Square-root profiles less the level of their noise, 0 where nothing was measured."""
+    """Subtract the median from square-root profiles; 0 where nothing was measured."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a row without any value
         level = np.nanmedian(profiles, axis=1, keepdims=True)
@@ -81,19 +82,31 @@ class Library:
         self.space_groups = self.crystals.space_groups.astype(int)
 
     def views(self, cell):
-        """Profiles of a scan under all shifts and stretches, the untouched one first; and the bins seen."""
+        """Shift and stretch a scan in all combinations, the unchanged scan first.
+
+        Returns
+        -------
+        profiles : ndarray of shape (n_views, n_bins)
+        seen : ndarray of bool, shape (n_bins,)
+            Whether a bin was measured.
+        moves : list of (float, float)
+            Stretch (a fraction) and shift (in degrees) of each profile.
+        """
         moves = [(s, z) for s in STRETCHES for z in SHIFTS if abs(s) > 1e-9 or abs(z) > 1e-9]
         moves = [(0.0, 0.0), *moves]
         theta = np.radians(np.asarray(cell.two_theta, dtype=float) / 2)
         q = [2 * np.sin(theta + np.radians(z / 2)) / cell.wavelength * (1 + s) for s, z in moves]
-        found = _SEEN.transform([Profile(cell.intensity, q=axis) for axis in q])
-        return comparable(found), np.isfinite(found[0]), moves
+        profiles = _SEEN.transform([Profile(cell.intensity, q=axis) for axis in q])
+        return comparable(profiles), np.isfinite(profiles[0]), moves
 
     def cosines(self, views, seen):
-        """Cosine of every known pattern with every view, over the bins seen: (n_crystals, n_views)."""
+        """Return the cosine of every library pattern with every view, over the measured bins.
+
+        The shape is (n_crystals, n_views).
+        """
         known = self.profiles[:, torch.from_numpy(seen)]
         measured = torch.from_numpy(views[:, seen])
-        # a pattern that has next to nothing in the range measured fits nothing
+        # a pattern with almost no intensity in the measured range gets a low cosine
         least = 0.1 * self.profiles.norm(dim=1).clamp_min(1e-9)
         known = known / known.norm(dim=1).maximum(least)[:, None]
         return (known @ (measured / measured.norm(dim=1, keepdim=True).clamp_min(1e-9)).T).numpy()
@@ -101,12 +114,13 @@ class Library:
 
 @dataclass
 class Evidence:
-    """How the structures of the labelled and of the predicted space group fit a pattern.
+    """Agreement of a pattern with the structures of the labelled and of the predicted space group.
 
-    ``fit_*`` are cosines after the best shift and stretch, ``true_unmoved`` is without, ``fit_blurred`` with
-    both sides blurred; ``extra`` is the share of the measured intensity in lines that the best true structure
-    lacks, ``absent`` the share of its own intensity in lines that are not measured. Rows are those of the
-    library, -1 where it has none.
+    ``fit_*`` are cosines after the best shift and stretch. ``true_unmoved`` is the cosine without them, and
+    ``fit_blurred`` is the cosine of broadened patterns. ``extra`` is the share of the measured intensity in
+    lines that the best structure of the label lacks. ``absent`` is the share of the intensity of this
+    structure in lines that were not measured. ``*_row`` are rows of the library, -1 if it has no such
+    structure. ``span`` and ``shift`` are in degrees, ``stretch`` is a fraction.
     """
 
     fit_true: float
@@ -125,7 +139,7 @@ class Evidence:
     predicted_row: int
 
     def kind(self):
-        """First of the kinds that holds."""
+        """Return the first kind that applies."""
         if self.span < SHORTEST or self.n_lines < FEWEST:
             return "range"
         lines_match = self.absent < ALL_THERE and self.extra <= LEFT_OVER
@@ -143,7 +157,7 @@ class Evidence:
 
 
 def _share_unmatched(lines, others):
-    """Share of the intensity of lines (positions, square roots) that stand far from all others."""
+    """Return the share of the intensity of lines (positions, square roots) that is far from all others."""
     (at, height), (other, _) = lines, others
     if not len(at):
         return 1.0
@@ -204,12 +218,12 @@ def gather_evidence(library, cell, label, predicted):
     )
 
 
-def explain_misses(said, sets, library):
-    """Say of each pattern with a wrong space group why.
+def explain_misses(predictions, sets, library):
+    """Return a reason for each wrong space group.
 
     Parameters
     ----------
-    said : DataFrame
+    predictions : DataFrame
         Columns ``set``, ``name``, ``row``, ``label`` and ``predicted``, of one model.
     sets : dict of str to (X, y, names)
     library : Library
@@ -220,11 +234,12 @@ def explain_misses(said, sets, library):
         The misses, with the columns of `Evidence` and ``kind``.
     """
     rows = []
-    for miss in said[said["label"] != said["predicted"]].to_dict("records"):
+    wrong = predictions[predictions["label"] != predictions["predicted"]]
+    for miss in wrong.to_dict("records"):
         cell = sets[miss["set"]][0]["powder"].iloc[miss["row"]]
-        found = gather_evidence(library, cell, miss["label"], miss["predicted"])
-        rows.append({**miss, "kind": found.kind(), **vars(found)})
-    return pd.DataFrame(rows, columns=None if rows else [*said.columns, "kind"])
+        evidence = gather_evidence(library, cell, miss["label"], miss["predicted"])
+        rows.append({**miss, "kind": evidence.kind(), **vars(evidence)})
+    return pd.DataFrame(rows, columns=None if rows else [*predictions.columns, "kind"])
 
 
 def _curve(ax, q, profile, level, colour, label):
@@ -238,33 +253,33 @@ def _curve(ax, q, profile, level, colour, label):
 
 
 def _panel(ax, miss, cell, library):
-    """Draw the measured pattern in the middle, the best true structure above and the best wrong one below."""
+    """Draw the measured pattern between the best structures of the label (above) and of the prediction."""
     views, seen, moves = library.views(cell)
     view = moves.index((miss["stretch"], miss["shift"]))
-    names = library.crystals
+    crystals = library.crystals
     for key, fit, level, colour in (
         ("true_row", "fit_true", 2, "tab:green"),
         ("predicted_row", "fit_predicted", 0, "tab:red"),
     ):
         number = miss["label" if key == "true_row" else "predicted"]
-        what = "label" if key == "true_row" else "said"
+        role = "label" if key == "true_row" else "predicted"
         if miss[key] < 0:
-            note = f"{what} {number}: not in the library"
+            note = f"{role} {number}: not in the library"
             ax.text(0.5, level + 0.4, note, transform=ax.get_yaxis_transform(), ha="center", color=colour)
             continue
         row = miss[key]
-        title = (names.names[row] or names.formulas[row])[:28]
+        title = (crystals.names[row] or crystals.formulas[row])[:28]
         shown = np.where(seen, library.profiles[row].numpy(), 0)
-        _curve(ax, library.q, shown, level, colour, f"{what} {number}: {title}, {miss[fit]:.2f}")
+        _curve(ax, library.q, shown, level, colour, f"{role} {number}: {title}, {miss[fit]:.2f}")
     _curve(ax, library.q, views[view], 1, "k", "measured")
-    moved = f", moved {miss['shift']:+.1f}° {100 * miss['stretch']:+.2f}%" if view else ""
-    ax.set_title(f"{miss['name'][:34]}{moved}", fontsize=8.5, loc="left")
+    change = f", shifted {miss['shift']:+.1f}°, stretched {100 * miss['stretch']:+.2f}%" if view else ""
+    ax.set_title(f"{miss['name'][:34]}{change}", fontsize=8.5, loc="left")
     ax.set(yticks=[], xlim=(library.q[seen][0], library.q[seen][-1]), ylim=(-0.05, 3.05))
     ax.tick_params(labelsize=7)
 
 
 def draw_misses(misses, sets, library, path, n_examples=3):
-    """Draw examples of each kind: rows are kinds, their surest cases first.
+    """Draw examples of each kind, one row for each kind; the most probable predictions come first.
 
     Parameters
     ----------
@@ -291,9 +306,9 @@ def draw_misses(misses, sets, library, path, n_examples=3):
             ax.set_axis_off()
         line[0].set_ylabel(f"{kind} ({len(part)})\n{KINDS[kind]}", fontsize=10)
     fig.supxlabel(
-        "q = 1/d (1/Å); square roots of the intensity; above and below: the most alike structures of the "
-        "labelled and of the predicted space group, with their cosines; the measured pattern is moved to fit "
-        "the upper one",
+        "q = 1/d (1/Å); square roots of the intensity. Above and below: the most similar structures of the "
+        "labelled and of the predicted space group, with their cosines. The measured pattern is shifted and "
+        "stretched to fit the upper one.",
         fontsize=9,
     )
     fig.savefig(path, dpi=100)

@@ -1,6 +1,6 @@
-"""Published ways to read a pattern, as scikit-learn estimators on the profiles of this package.
+"""Published methods that classify patterns, as scikit-learn estimators on the profiles of this package.
 
-They get the very columns that the other models get, and nothing else: no augmentation, no chemistry.
+They get the same columns as the other models, without augmentation and without chemistry.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from xtalsk.diffraction._peaks import locate_peaks
+from xtalsk.diffraction import locate_peaks
 from xtalsk.utils import check_device
 
 _DROPOUT = (0.3, 0.5)  # after convolutions and after dense layers
@@ -29,7 +29,7 @@ def park_network(n_points, n_classes, dense=(2300, 1150)):
     Returns
     -------
     torch.nn.Sequential
-        From (n, 1, n_points) to (n, n_classes) logits.
+        Network from (n, 1, n_points) to (n, n_classes) logits.
 
     References
     ----------
@@ -54,18 +54,21 @@ def park_network(n_points, n_classes, dense=(2300, 1150)):
 
 
 class ParkNet(ClassifierMixin, BaseEstimator):
-    """Convolutional network in the manner of Park et al. on profiles [1]_.
+    """Convolutional network of Park et al. on profiles [1]_.
 
-    80 filters each of lengths 100, 50 and 25 and strides 5, 5 and 2, average pooling over 3, dropout 0.3,
-    dense layers of 2300 and 1150 units with dropout 0.5, Adam. The publication reads 10,001 points (10 to
-    110 degrees, simulated without noise) and trains for 5,000 epochs in batches of 1,000; here a profile is
-    interpolated to ``n_points``, divided by its highest value, and what was not measured is 0.
+    It has 80 filters each of lengths 100, 50 and 25 and strides 5, 5 and 2, average pooling over 3, dropout
+    0.3, dense layers of 2300 and 1150 units with dropout 0.5, and Adam. The publication uses 10,001 points
+    (10 to 110 degrees, simulated without noise) and trains for 5,000 epochs in batches of 1,000. Here, each
+    profile is interpolated to ``n_points`` and divided by its highest value. Bins that were not measured are
+    0.
 
     Parameters
     ----------
     n_points : int, default=2501
-        Points a profile is interpolated to, so that filters and strides mean about what they meant.
+        Points of the interpolated profile. With the default, filters and strides have about the same length
+        relative to the profile as in the publication.
     dense : tuple of int, default=(2300, 1150)
+        Units of the dense layers.
     max_epochs : int, default=40
     batch_size : int, default=128
     learning_rate : float, default=1e-3
@@ -112,13 +115,13 @@ class ParkNet(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def _prepare(self, X):
-        """Profiles as the network takes them: tensor of shape (n, 1, n_points) of values up to 1."""
+        """Convert profiles to the input of the network: a tensor of shape (n, 1, n_points), up to 1."""
         X = np.nan_to_num(np.asarray(X, dtype=np.float32))
         X = torch.from_numpy(X / np.maximum(X.max(axis=1, keepdims=True), 1e-12))[:, None]
         return nn.functional.interpolate(X, size=self.n_points, mode="linear", align_corners=True)
 
     def fit(self, X, y):
-        """Train on profiles (n_specimens, n_bins) and any labels."""
+        """Train on profiles of shape (n_specimens, n_bins) and any labels."""
         X, y = validate_data(self, X, y, **_ACCEPTED)
         self.classes_, encoded = np.unique(y, return_inverse=True)
         device = torch.device(check_device(self.device))
@@ -147,7 +150,7 @@ class ParkNet(ClassifierMixin, BaseEstimator):
         return losses
 
     def predict_proba(self, X):
-        """Probabilities of the labels, shape (n_specimens, n_classes)."""
+        """Return the probabilities of the labels, shape (n_specimens, n_classes)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **_ACCEPTED)
         parts = np.array_split(X, max(1, len(X) // 256))
@@ -156,25 +159,26 @@ class ParkNet(ClassifierMixin, BaseEstimator):
         return torch.cat(proba).double().numpy()
 
     def predict(self, X):
-        """Most probable label of each profile."""
+        """Return the most probable label of each profile."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
 class TenPeaks(TransformerMixin, BaseEstimator):
-    """Positions of the ten lines at the lowest angles and the number of lines, after Suzuki et al. [1]_.
+    """Positions of the ten lines of lowest angle, and the number of lines, after Suzuki et al. [1]_.
 
     Parameters
     ----------
     q_range : (float, float)
-        Ends of the profiles' bins in 1/Å.
+        Ends of the bins of the profiles in 1/Å.
     n_peaks : int, default=10
+        Number of lines.
     width : float, default=0.0015
-        Standard deviation in 1/Å of the smoothing before lines are looked for.
+        Standard deviation in 1/Å of the smoothing before the search for lines.
 
     Notes
     -----
-    Positions are q² in 1/Å², which is linear in the components of the reciprocal metric; where there are
-    fewer lines they are -1. The publication draws the lines from structures; here they must be found.
+    Positions are q² in 1/Å², which is linear in the components of the reciprocal metric. Missing positions
+    are -1. The publication computes the lines from structures. Here, they are found in the profile.
 
     References
     ----------
@@ -194,12 +198,12 @@ class TenPeaks(TransformerMixin, BaseEstimator):
         self.width = width
 
     def fit(self, X, y=None):
-        """Learn nothing but the number of bins."""
+        """Store the number of bins."""
         validate_data(self, X, **_ACCEPTED)
         return self
 
     def transform(self, X):
-        """Peaks of profiles of shape (n_specimens, n_bins): ndarray of shape (n_specimens, n_peaks + 1)."""
+        """Return the lines of profiles (n_specimens, n_bins), of shape (n_specimens, n_peaks + 1)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **_ACCEPTED)
         low, high = self.q_range

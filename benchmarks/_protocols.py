@@ -1,4 +1,4 @@
-"""What the protocols of `bench_accuracy` share: specimens reduced to features, models, folds that resume."""
+"""Specimens, models and resumable folds of the protocols of `bench_accuracy`."""
 
 import re
 import time
@@ -38,18 +38,18 @@ SHOWN = ("crystal_system_accuracy", "space_group_accuracy", "space_group_top5", 
 Q_RANGE = {"rings": (0.05, 1.25), "powder": (0.1, 0.9)}
 N_BINS = {"rings": 512, "powder": 1024}
 IDEAL = "ideal_"
-_CHUNK = 512  # crystals simulated at once: images are dropped as soon as they are profiles
+_CHUNK = 512  # crystals per batch; only the profiles of a batch are kept, not its images
 
 
 class Reduced(CellTransformer):
-    """Cells that are profiles already, as an earlier run of a stateless transformer left them.
+    """Features that an earlier run of a stateless transformer computed; a cell holds an array of them.
 
     Parameters
     ----------
     names : tuple of str
         Names of the features.
     first : int, default=0
-        Where they begin in a cell.
+        Index of the first feature in a cell.
     on_error : {"raise", "warn"}, default="raise"
 
     Examples
@@ -78,61 +78,63 @@ class Reduced(CellTransformer):
 
 
 class OnIdeal(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Model that learns ideal specimens, one of each crystal, and is asked about the others.
+    """Model that is fitted on ideal specimens, one of each crystal, and predicts recorded specimens.
 
-    A search-match program knows calculated patterns and formulas of what it was given. Columns of specimens
-    named ``ideal_<column>`` take the place of ``<column>`` in `fit`.
+    This imitates a search-match program, whose library holds calculated patterns and exact formulas. `fit`
+    uses the columns ``ideal_<column>`` in place of ``<column>``.
 
     Parameters
     ----------
-    model : classifier of specimens
+    model : classifier
+        Its input is a table of specimens.
     """
 
     def __init__(self, model):
         self.model = model
 
     def fit(self, X, y):
-        """Learn the ideal columns of specimens."""
+        """Fit the model on the ideal columns of specimens."""
         ideal = X[[name for name in X if name.startswith(IDEAL)]]
         ideal = ideal.rename(columns=lambda name: name.removeprefix(IDEAL))
-        _, first = np.unique([id(cell) for cell in ideal.iloc[:, 0]], return_index=True)  # of each crystal
+        # specimens of one crystal share the ideal cell
+        _, first = np.unique([id(cell) for cell in ideal.iloc[:, 0]], return_index=True)
         first = np.sort(first)
         self.model_ = clone(self.model).fit(ideal.iloc[first], np.asarray(y)[first])
         self.classes_ = self.model_.classes_
         return self
 
     def predict_proba(self, X):
-        """Probabilities of the labels of recorded specimens."""
+        """Return the probabilities of the labels of recorded specimens."""
         return self.model_.predict_proba(X)
 
     def predict(self, X):
-        """Most probable label of each recorded specimen."""
+        """Return the most probable label of each recorded specimen."""
         return self.model_.predict(X)
 
 
 def choose(crystals, n, seed=0):
-    """Part of a set, drawn at random, in order; all where ``n`` is None."""
+    """Return ``n`` random crystals in their original order, or all if ``n`` is None."""
     if n is None or n >= len(crystals):
         return crystals
     return crystals[np.sort(np.random.RandomState(seed).choice(len(crystals), n, replace=False))]
 
 
 def reducer(modality, n_jobs=None):
-    """Make the transformer of images or scans to profiles."""
+    """Return the transformer from images or scans to profiles."""
     if modality == "powder":
         return PowderProfile(N_BINS[modality], Q_RANGE[modality], n_jobs=n_jobs)
     return RadialProfile(N_BINS[modality], Q_RANGE[modality], n_jobs=n_jobs)
 
 
 def harsh_conditions(modality, size=256, electrons=1e5):
-    """Harsh conditions of a modality; size and dose are those of images."""
+    """Return the harsh conditions of a modality; ``size`` in pixels and ``electrons`` apply to images."""
     if modality == "powder":
         return PowderConditions.harsh()
     return replace(RingConditions.harsh(), image_size=size, electrons=electrons)
 
 
 def ideal_of(conditions):
-    """Ideal conditions on the same camera or axis."""
+    """Return ideal conditions with the same camera or axis."""
     ideal = type(conditions).ideal()
     if isinstance(conditions, RingConditions):
         return replace(ideal, image_size=conditions.image_size, q_max=conditions.q_max)
@@ -142,30 +144,31 @@ def ideal_of(conditions):
 def reduced_specimens(
     crystals, modality, conditions, *, n_replicas=1, random_state=0, n_jobs=None, lattices=False
 ):
-    """Simulate specimens in parts and keep their profiles and formulas only.
+    """Simulate specimens in batches, and return their profiles and formulas.
 
     Parameters
     ----------
     crystals : CrystalSet
-        Without faults.
+        Crystals without faults.
     modality : {"rings", "powder"}
     conditions : RingConditions or PowderConditions
     n_replicas : int
+        Specimens of each crystal.
     random_state : int
     n_jobs : int or None
     lattices : bool
-        Whether figures of merit of lattices follow each profile.
+        Whether to append the figures of merit of lattices to each profile.
 
     Returns
     -------
     features : ndarray of float32, shape (n_crystals * n_replicas, n_bins) or (..., n_bins + n_figures)
     formulas : ndarray of str
-        Measured with error; empty where no element was seen.
+        With errors of measurement; empty if no element was detected.
     """
     profile = reducer(modality, n_jobs).fit([None])
     figures = IndexingScores(Q_RANGE[modality], n_jobs=n_jobs).fit(np.full((1, N_BINS[modality]), np.nan))
     features, formulas = [], []
-    for start in tqdm(range(0, len(crystals), _CHUNK), desc="specimens", unit="part"):
+    for start in tqdm(range(0, len(crystals), _CHUNK), desc="specimens", unit="batch"):
         X, _, _ = make_specimens(
             crystals[start : start + _CHUNK],
             (modality, "formula"),
@@ -180,20 +183,20 @@ def reduced_specimens(
 
 
 def without_faults(crystals):
-    """Leave out crystals that cannot be right, and say how many."""
+    """Return the crystals without those that have impossible structures; print the number of these."""
     faults = find_faults(crystals)
     if faults:
-        print(f"{len(faults)} crystals that cannot be right are left out")
+        print(f"{len(faults)} crystals with impossible structures are left out")
     return crystals[np.setdiff1d(np.arange(len(crystals)), list(faults))]
 
 
 class Job:
-    """Specimens of one protocol in a folder of their own, with the folds finished so far.
+    """Specimens and finished folds of one protocol, stored in a folder.
 
     Parameters
     ----------
     folder : Path
-        Where everything is kept; a second run with the same folder goes on where the first one ended.
+        Folder of the specimens and folds. A second run with the same folder continues the first one.
     modality : {"rings", "powder"}
     """
 
@@ -202,7 +205,7 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def specimens(self, crystals, conditions, *, n_replicas, random_state, n_jobs=None):
-        """Read or make the specimens: X (profiles and formulas), y, groups, crystal of each row."""
+        """Read or simulate the specimens: X (profiles and formulas), y, groups, crystal of each row."""
         path = self.folder / "specimens.npz"
         if not path.exists():
             features, formulas = reduced_specimens(
@@ -215,17 +218,17 @@ class Job:
         with np.load(path) as archive:
             features, formulas, ideal, ids = (archive[k] for k in ("features", "formulas", "ideal", "ids"))
         if ids.tolist() != crystals.ids.tolist():
-            raise ValueError(f"{path} was made of other crystals; remove it or name another folder")
+            raise ValueError(f"{path} holds specimens of other crystals; remove it or give another folder")
         rows = np.repeat(np.arange(len(crystals)), n_replicas)
         columns = {self.modality: list(features), "formula": [formula or None for formula in formulas]}
-        known = list(ideal)
-        columns |= {f"{IDEAL}{self.modality}": [known[row] for row in rows]}
+        ideal_cells = list(ideal)
+        columns |= {f"{IDEAL}{self.modality}": [ideal_cells[row] for row in rows]}
         columns |= {f"{IDEAL}formula": list(crystals.formulas[rows])}
         X = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
         return X, crystals.space_groups[rows].astype(int), compound_groups(crystals)[rows], rows
 
     def run(self, models, X, y, groups, splits, *, verbose=1):
-        """Score models on folds with `compare`, each in a file of its own; finished ones are skipped.
+        """Score models on folds with `compare`. Each result has its own file; finished ones are read from it.
 
         Parameters
         ----------
@@ -246,7 +249,13 @@ class Job:
                 if not path.exists():
                     start = time.perf_counter()
                     table = compare(
-                        {name: model}, X, y, groups=groups, cv=[split], chemistry_only=True
+                        {name: model},
+                        X,
+                        y,
+                        groups=groups,
+                        cv=[split],
+                        hierarchy="space_group",
+                        chemistry_only=True,
                     ).assign(fold=fold)
                     table.to_csv(path, index=False, float_format="%.5f")
                     if verbose:
@@ -261,7 +270,7 @@ class Job:
 
 
 def make_splits(y, groups, rows, *, n_folds=5, folds_run=None, random_split=False, only=None, seed=0):
-    """Folds by number: rows to train on, and rows to test on, one for each crystal.
+    """Return the folds: the rows for training, and the rows for the test, one for each crystal.
 
     Parameters
     ----------
@@ -269,11 +278,11 @@ def make_splits(y, groups, rows, *, n_folds=5, folds_run=None, random_split=Fals
         Labels, compounds and crystals of the specimens.
     n_folds : int
     folds_run : int or None
-        Keep the first folds only.
+        Number of folds to keep, from the first.
     random_split : bool
-        Whether compounds may be on both sides, as in most publications; single crystals never are.
+        Whether a compound may be in both parts, as in most publications. A crystal never is.
     only : ndarray of bool or None
-        Test on these specimens only.
+        Specimens for the test; None for all.
     seed : int
 
     Returns
@@ -289,7 +298,7 @@ def make_splits(y, groups, rows, *, n_folds=5, folds_run=None, random_split=Fals
 
 
 def feature_blocks(modality, profile, lattice=None):
-    """Features of the fused network, of diffraction alone, of search-match and of the formula alone."""
+    """Return the features of each kind of model: fused network, diffraction alone, lattices and so on."""
     seen, fractions = (modality, profile), ("formula", ElementFractions())
     lattices = {} if lattice is None else {"lattice": (modality, lattice)}
     return {
@@ -308,10 +317,10 @@ def feature_blocks(modality, profile, lattice=None):
 
 
 def make_peers(modality, profile, *, park_epochs=None, n_trees=300, n_jobs=2):
-    """Make the published ways to read a profile, by name; see `_peers`."""
+    """Return the published methods by name; see `_peers`."""
     seen = feature_blocks(modality, profile)["seen"]
     trees = make_baseline("extra_trees", n_estimators=n_trees, random_state=0, n_jobs=n_jobs)
-    # lines of ring images are wider than those of powders
+    # ring images have wider lines than powder patterns
     peaks = TenPeaks(Q_RANGE[modality], width=0.004 if modality == "rings" else 0.0015)
     chosen = {} if park_epochs is None else {"max_epochs": park_epochs}
     return {
@@ -322,24 +331,24 @@ def make_peers(modality, profile, *, park_epochs=None, n_trees=300, n_jobs=2):
 
 
 def make_models(modality, profile, lattice, *, epochs=None, **options):
-    """All models to compare, by name.
+    """Return all models of the comparison by name.
 
     Parameters
     ----------
     modality : {"rings", "powder"}
     profile : transformer
-        Of the column of this name to profiles.
+        From the column of the modality to profiles.
     lattice : transformer
-        Of this column to figures of merit of lattices.
+        From the same column to figures of merit of lattices.
     epochs : int or None
-        Of the fused network; None is its default.
+        Epochs of the fused network; None for its default.
     **options
-        Of `make_peers`.
+        Options of `make_peers`.
 
     Returns
     -------
     dict of str to classifier
-        Of specimens; `compare` adds those on one modality.
+        Models of specimens. `compare` adds the models on one modality.
     """
     features = feature_blocks(modality, profile, lattice)
     chosen = {} if epochs is None else {"max_epochs": epochs}
@@ -359,7 +368,7 @@ def make_models(modality, profile, lattice, *, epochs=None, **options):
 
 
 def chosen_of(models, only):
-    """Those models whose names begin with one of the words; all where there are none."""
+    """Return the models whose names begin with one of the words, or all models without words."""
     kept = {k: m for k, m in models.items() if not only or any(k.startswith(word) for word in only)}
     if not kept:
         raise ValueError(f"--only {only} names no model of {list(models)}")
@@ -367,7 +376,7 @@ def chosen_of(models, only):
 
 
 def summarise(table, metrics=SHOWN):
-    """Means and standard deviations over the folds as text, the best space groups first."""
+    """Return means and standard deviations over the folds as text, sorted by accuracy of space groups."""
     means = table.groupby("model")[list(metrics)].mean().sort_values("space_group_accuracy", ascending=False)
     spread = table.groupby("model")[list(metrics)].std().loc[means.index]
     shown = means.map("{:.3f}".format)

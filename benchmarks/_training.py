@@ -1,4 +1,8 @@
-"""What the published pipelines are trained on: conditions, features and how often each crystal is drawn."""
+"""Training data of the published pipelines: conditions, features and weights of the crystals.
+
+The mixture of crystals and the block of lattices were decided on the 301 measured minerals of protocol B (see
+README.md). How the conditions and their shares were chosen is not recorded.
+"""
 
 from dataclasses import replace
 
@@ -21,11 +25,10 @@ from xtalsk import (
 from xtalsk.symmetry import crystal_system
 
 POWDER_GRID = {"n_bins": 1024, "q_range": (0.06, 0.92), "wavelength": 1.5406}
-"""Copper radiation, which a scan without a wavelength is taken to be of, from 5.3 to 90 degrees of 2θ."""
+"""Grid of q in 1/Å: 5.3 to 90 degrees of 2θ for Cu Kα1, the wavelength in Å of scans that name none."""
 
 FORMULAS = [{}, {}, {"relative_error": 0.03, "absolute_error": 0.0, "detection_limit": 0.0, "invisible": ()}]
-"""Two in three as an X-ray spectrum gives them, one as an analysis or a label gives them."""
-
+"""Errors of compositions: two sets in three as in an X-ray spectrum, one as in an analysis or on a label."""
 
 SYSTEM_SHARES = {
     "cubic": 0.12,
@@ -36,13 +39,13 @@ SYSTEM_SHARES = {
     "monoclinic": 0.32,
     "triclinic": 0.07,
 }
-"""Shares of the crystal systems among known minerals, after "The seven systems", The Petrograph (May 1999),
-with what is left of the whole split between the last two. The packaged part of AMCSD has 31% cubic, 12%
-monoclinic and 0.7% triclinic entries."""
+"""Shares of the crystal systems among known minerals, from "The seven systems", The Petrograph (May 1999).
+The remainder to 1 is split between the last two. The packaged part of AMCSD has 31% cubic, 12% monoclinic and
+0.7% triclinic entries."""
 
 
 def powder_conditions():
-    """Conditions of powder patterns and how often each is drawn."""
+    """Return the conditions of powder patterns and the share of each."""
     quick = replace(PowderConditions.harsh(), two_theta=(5.0, 90.0, 0.02))
     shifted = replace(quick, zero_shift=norm(0.0, 0.05), displacement=norm(0.0, 0.05))
     raw = replace(
@@ -80,14 +83,14 @@ def powder_conditions():
 
 
 def ring_conditions(size=128):
-    """Conditions of ring images and how often each is drawn."""
+    """Return the conditions of ring images and the share of each."""
     harsh = replace(RingConditions.harsh(), image_size=size)
     typical = replace(RingConditions.typical(), image_size=size, electrons=loguniform(1e4, 1e6))
     return [harsh, typical], [0.75, 0.25]
 
 
 def make_blocks(modality, chemistry):
-    """Features of the published pipelines; a cell that cannot be read is warned of and was not measured."""
+    """Return the features of the published pipelines; an unreadable cell gives a warning and NaN."""
     if modality == "powder":
         profile, lattice = (
             PowderProfile(**POWDER_GRID, on_error="warn"),
@@ -106,11 +109,11 @@ def make_blocks(modality, chemistry):
 
 
 def crystal_weights(sets, shares):
-    """How often each crystal of some sets is drawn.
+    """Return the weight of each crystal of several sets.
 
-    Each set gets its share of what is drawn. In it, a mineral with n entries is drawn sqrt(n) times as often
-    as one with a single entry. Then the crystal systems are brought to `SYSTEM_SHARES`: structures that were
-    solved early and often are of high symmetry; what they leave unknown is mostly monoclinic or triclinic.
+    First, each set has its share. Within a set, a mineral with n entries has sqrt(n) times the weight of a
+    mineral with one entry. Then the crystal systems are scaled to `SYSTEM_SHARES`, because databases hold too
+    many structures of high symmetry.
 
     Parameters
     ----------
@@ -120,13 +123,13 @@ def crystal_weights(sets, shares):
     Returns
     -------
     ndarray of shape (n_crystals,)
-        For the sets one after the other; adds up to 1.
+        For the concatenated sets; the sum is 1.
     """
     weights = []
     for crystals, share in zip(sets, shares, strict=True):
         names = np.where(crystals.names.astype(str) == "", crystals.formulas, crystals.names).astype(str)
-        _, place, counts = np.unique(names, return_inverse=True, return_counts=True)
-        weight = counts[place] ** -0.5
+        _, mineral, counts = np.unique(names, return_inverse=True, return_counts=True)
+        weight = counts[mineral] ** -0.5
         weights.append(share * weight / weight.sum())
     weights = np.concatenate(weights)
     systems = crystal_system(np.concatenate([crystals.space_groups for crystals in sets]))
@@ -138,9 +141,9 @@ def crystal_weights(sets, shares):
 
 
 def random_space_groups(n, sets, rng):
-    """Space groups for random crystals: systems as in `SYSTEM_SHARES`, in them as often as in the sets."""
+    """Return random space groups: systems as in `SYSTEM_SHARES`, groups of a system as in the sets."""
     groups = np.concatenate([crystals.space_groups for crystals in sets])
     systems = crystal_system(groups)
     counts = rng.multinomial(n, list(SYSTEM_SHARES.values()))
-    chosen = [rng.choice(groups[systems == s], k) for s, k in zip(SYSTEM_SHARES, counts, strict=True)]
-    return np.sort(np.concatenate(chosen))
+    draws = [rng.choice(groups[systems == s], k) for s, k in zip(SYSTEM_SHARES, counts, strict=True)]
+    return np.sort(np.concatenate(draws))

@@ -1,9 +1,9 @@
-"""What each training-time function of the network is worth on unseen compounds.
+"""Effect of each training-time function of the network on unseen compounds.
 
-``python benchmarks/bench_ablation.py`` trains on typical powder patterns of a part of AMCSD and on formulas
-measured with error, and tests on compounds of no training part: on patterns recorded in the same way, and
-on harsh ones, which are to the others what a measurement is to a simulation. One function is changed at a
-time.
+``python benchmarks/bench_ablation.py`` trains on typical powder patterns and on formulas with errors of
+measurement, of a part of AMCSD. It tests on compounds that are in no training part, under typical and under
+harsh conditions. The step from typical to harsh imitates the step from simulation to measurement. Each
+setting changes one function.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SETTINGS = {
     "as it is": {},
     "no disturbance": {"augment": None},
     **{f"without {name}": {"augment": {**PLAIN, name: 0.0}} for name in PLAIN},
-    "counting noise (dose 0.3)": {"augment": {**PLAIN, "shot_noise": 0.3}},
+    "counting noise (shot_noise 0.3)": {"augment": {**PLAIN, "shot_noise": 0.3}},
     "foreign phase (impurity 0.2)": {"augment": {**PLAIN, "impurity": 0.2}},
     "broaden 2": {"augment": {**PLAIN, "broaden": 2.0}},
     "peak dropout 0.1": {"augment": {**PLAIN, "peak_dropout": 0.1}},
@@ -49,9 +49,9 @@ SETTINGS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=1500, help="crystals")
+    parser.add_argument("--n", type=int, default=1500, help="number of crystals")
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--folds-run", type=int, default=2, help="of three")
+    parser.add_argument("--folds-run", type=int, default=2, help="number of folds to run, of three")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--save", metavar="CSV")
     options = parser.parse_args()
@@ -62,12 +62,12 @@ def main():
         fractions=("formula", ElementFractions()),
         ranked=("formula", RankedElements()),
     )
-    made = {}
+    tables = {}
     for conditions in ("typical", "harsh"):
         X, y, groups = make_specimens(
             crystals, ("powder", "formula"), conditions=conditions, random_state=0, verbose=1
         )
-        made[conditions] = features.fit_transform(X)
+        tables[conditions] = features.fit_transform(X)
     folds = list(StratifiedGroupKFold(3, shuffle=True, random_state=0).split(X, y, groups))
     rows = []
     for name, params in tqdm(SETTINGS.items(), desc="settings"):
@@ -75,8 +75,8 @@ def main():
             model = FusionClassifier(
                 "space_group", max_epochs=options.epochs, precision=options.precision, random_state=0
             ).set_params(**params)
-            model.fit(made["typical"].iloc[train], y[train])
-            for conditions, table in made.items():
+            model.fit(tables["typical"].iloc[train], y[train])
+            for conditions, table in tables.items():
                 for seen, part in (("both", table), ("diffraction", hide_chemistry(table))):
                     scores = level_scores(
                         y[test], model.predict_proba(part.iloc[test]), model.classes_, hierarchy="space_group"
@@ -84,16 +84,16 @@ def main():
                     rows.append(
                         {"setting": name, "fold": fold, "conditions": conditions, "seen": seen} | scores
                     )
-    table = pd.DataFrame(rows)
+    scores = pd.DataFrame(rows)
     if options.save:
-        table.to_csv(options.save, index=False, float_format="%.5f")
-    chosen = table[["setting", "conditions", "seen", "crystal_system_accuracy", "space_group_accuracy"]]
-    means = chosen.pivot_table(index="setting", columns=["conditions", "seen"], sort=False)
+        scores.to_csv(options.save, index=False, float_format="%.5f")
+    columns = scores[["setting", "conditions", "seen", "crystal_system_accuracy", "space_group_accuracy"]]
+    means = columns.pivot_table(index="setting", columns=["conditions", "seen"], sort=False)
     print((100 * means).round(1).to_string())
 
 
 def hide_chemistry(table):
-    """Features of the same specimens without their formulas."""
+    """Return the features of the same specimens without their formulas."""
     hidden = table.copy()
     hidden.loc[:, ~hidden.columns.str.startswith("diffraction")] = np.nan
     return hidden

@@ -1,28 +1,30 @@
-"""How often crystal system and space group are named right, beside published ways to do it.
+"""Accuracy of crystal system and space group, compared with published methods.
 
-Three protocols, each prints one table; ``--save`` writes every fold to ``benchmarks/results``:
+There are three protocols. Each prints one table; ``--save`` writes every fold to ``benchmarks/results``:
 
 ``python benchmarks/bench_accuracy.py a``
     Simulated minerals (AMCSD), five folds that keep compounds apart: ring images under harsh conditions with
-    100,000 electrons, and the formula measured with error. ``--modality powder`` takes powder patterns,
-    ``--random-split`` lets compounds stand on both sides, as most publications do.
+    100,000 electrons, and formulas with errors of measurement. ``--modality powder`` uses powder patterns.
+    ``--random-split`` allows a compound in both parts of a split, as most publications do.
 
 ``python benchmarks/bench_accuracy.py b FOLDER --models FILE... [--peers]``
-    Measured patterns, which no weights were trained on: FOLDER holds ``minerals.npz``, ``powders`` and
-    ``thin_films``. The files are fitted pipelines (joblib) that take columns ``powder`` and ``formula``.
-    ``--peers`` trains the published ways on simulated minerals in the same run. Says why patterns are missed
-    and draws examples (``misses.png``).
+    Measured patterns, on which no weights were trained: FOLDER holds ``minerals.npz``, ``powders`` and
+    ``thin_films``. The files are fitted pipelines (joblib) for the columns ``powder`` and ``formula``.
+    ``--peers`` trains the published methods on simulated minerals in the same run. The command also prints
+    the reasons for wrong space groups and draws examples (``misses.png``).
 
 ``python benchmarks/bench_accuracy.py c FOLDER --cache FILE.npz``
     Structures of the Materials Project (tables ``mp_*.csv.gz`` in FOLDER) whose compounds are in no training
-    part; trained on all others and on AMCSD. Otherwise as the first.
+    part. The models are trained on all others and on AMCSD. The rest is as in protocol a.
 
-``--quick`` takes a few hundred structures, two folds and three epochs: a minute or two. Folds are written as
-they are finished and skipped when the same command runs again (folder ``--work``; give another one after a
-change of the models). In full on two free cores the first takes about three hours, most of it for the
-convolutional net (a fold: that 20 minutes, the fused network with its parts 10, all others 8; simulation 5
-once), so ``--folds-run 1`` or ``--only fusion search extra`` are much shorter; the second takes half an hour
-with ``--peers``, three minutes without; the third about twelve hours.
+``--quick`` uses a few hundred structures, two folds and three epochs, and takes a minute or two. Each
+finished fold is written to the folder ``--work``, and the same command skips it later; use another folder
+after a change of the models.
+
+On two free cores, protocol a takes about three hours, most of it for the convolutional network. One fold
+takes 20 minutes for that network, 10 for the fused network with its parts and 8 for all others; the
+simulation takes 5 minutes once. ``--folds-run 1`` and ``--only fusion search extra`` are much shorter.
+Protocol b takes half an hour with ``--peers`` and three minutes without. Protocol c takes about twelve hours.
 """
 
 import argparse
@@ -51,7 +53,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def folder_of(options, protocol, n):
-    """Folder of a run, named by all that its results depend on."""
+    """Return the folder of a run; its name holds every option that changes the results."""
     parts = [protocol, options.modality, n, f"r{options.n_replicas}", f"{options.n_folds}folds"]
     parts += [options.size] * (options.modality == "rings") + ["random"] * options.random_split
     parts += [f"t{options.n_trees}"] * (options.n_trees != 300)
@@ -66,7 +68,7 @@ def cross_validate(options, protocol, crystals, only=None):
     Parameters
     ----------
     only : ndarray of str or None
-        Test on the crystals of these ids only.
+        Ids of the crystals for the test; None for all.
     """
     crystals = without_faults(crystals)
     job = Job(folder_of(options, protocol, len(crystals)), options.modality)
@@ -80,7 +82,7 @@ def cross_validate(options, protocol, crystals, only=None):
         random_split=options.random_split, only=tested,
     )  # fmt: skip
     split = "at random" if options.random_split else "by compound"
-    print(f"{len(X)} specimens, {len(set(y))} space groups, {len(set(groups))} compounds; folds made {split}")
+    print(f"{len(X)} specimens, {len(set(y))} space groups, {len(set(groups))} compounds; folds {split}")
     names = tuple(reducer(options.modality).fit([None]).get_feature_names_out())
     models = make_models(
         options.modality,
@@ -96,7 +98,7 @@ def cross_validate(options, protocol, crystals, only=None):
     print(summarise(table).to_string())
     print_tests(table)
     if len(splits) < options.n_folds:
-        print(f"only {len(splits)} of {options.n_folds} folds were run: there is no spread to judge by")
+        print(f"only {len(splits)} of {options.n_folds} folds were run: the spread is unknown")
     if options.save:
         RESULTS.mkdir(exist_ok=True)
         name = f"accuracy_{protocol}_{options.modality}" + "_random" * options.random_split
@@ -106,7 +108,7 @@ def cross_validate(options, protocol, crystals, only=None):
 
 
 def print_tests(table, model="fusion", metric="space_group_accuracy"):
-    """Print how sure it is that the fused network differs from each other model; needs two folds."""
+    """Print the paired test of the fused network against each other model; it needs two folds."""
     others = [name for name in table["model"].unique() if name != model]
     if model not in set(table["model"]) or table["fold"].nunique() < 2:
         return
@@ -114,7 +116,7 @@ def print_tests(table, model="fusion", metric="space_group_accuracy"):
         test = paired_test(table, model, other, metric)
         low, high = (100 * end for end in test.confidence_interval)
         print(
-            f"{model} less {other}: {100 * test.difference:+.1f} points of space group "
+            f"{model} minus {other}: {100 * test.difference:+.1f} points of space group "
             f"({low:+.1f} to {high:+.1f}, p = {test.pvalue:.2g})"
         )
 
@@ -130,11 +132,11 @@ def protocol_b(options):
 
 
 def protocol_c(options):
-    found = load_materials_project(options.folder, cache=options.cache, n_jobs=options.n_jobs, verbose=1)
-    found = choose(found, options.n_mp if options.n_mp is not None else options.n)
-    print(f"tested on {found!r}, {len(set(found.formulas))} formulas")
-    crystals = CrystalSet.concatenate([choose(load_amcsd(), options.n), found])
-    cross_validate(options, "c", crystals, only=found.ids.astype(str))
+    computed = load_materials_project(options.folder, cache=options.cache, n_jobs=options.n_jobs, verbose=1)
+    computed = choose(computed, options.n_mp if options.n_mp is not None else options.n)
+    print(f"tested on {computed!r}, {len(set(computed.formulas))} formulas")
+    crystals = CrystalSet.concatenate([choose(load_amcsd(), options.n), computed])
+    cross_validate(options, "c", crystals, only=computed.ids.astype(str))
 
 
 def parse(arguments=None):
@@ -145,29 +147,29 @@ def parse(arguments=None):
         add = command.add_argument
         if name != "a":
             add("folder", type=Path)
-        add("--n", type=int, help="take only so many crystals of AMCSD")
-        add("--n-replicas", type=int, default=1, help="specimens of each crystal to train on")
-        add("--epochs", type=int, help="of the fused network")
-        add("--park-epochs", type=int, help="of the convolutional net")
+        add("--n", type=int, help="number of crystals of AMCSD; all by default")
+        add("--n-replicas", type=int, default=1, help="training specimens of each crystal")
+        add("--epochs", type=int, help="epochs of the fused network")
+        add("--park-epochs", type=int, help="epochs of the convolutional network")
         add("--n-trees", type=int, default=300)
-        add("--only", nargs="+", metavar="NAME", help="models whose names begin so; all by default")
+        add("--only", nargs="+", metavar="NAME", help="beginnings of the names of models; all by default")
         add("--n-jobs", type=int, default=2)
         add("--work", type=Path, default=Path(tempfile.gettempdir()) / "xtalsk_bench_accuracy")
-        add("--quick", action="store_true", help="a small part of all, to see that it works")
+        add("--quick", action="store_true", help="a small part, to test that it works")
         add("--save", action="store_true", help=f"write the tables to {RESULTS}")
         if name == "b":
             add("--models", type=Path, nargs="+", default=[], help="fitted pipelines (joblib)")
-            add("--peers", action="store_true", help="train the published ways, too")
-            add("--explain", help="the model whose misses are explained; the first by default")
+            add("--peers", action="store_true", help="also train the published methods")
+            add("--explain", help="model whose errors are explained; the first by default")
             continue
         add("--modality", choices=("rings", "powder"), default="rings")
         add("--size", type=int, default=256, help="rows and columns of an image")
         add("--n-folds", type=int, default=5)
-        add("--folds-run", type=int, help="run the first folds only")
-        add("--random-split", action="store_true", help="compounds may be on both sides")
+        add("--folds-run", type=int, help="number of folds to run; all by default")
+        add("--random-split", action="store_true", help="allow a compound in both parts of a split")
         if name == "c":
-            add("--cache", type=Path, help="where to keep the structures, .npz")
-            add("--n-mp", type=int, help="take only so many crystals of the Materials Project")
+            add("--cache", type=Path, help="file of the structures, .npz")
+            add("--n-mp", type=int, help="number of Materials Project crystals")
     options = parser.parse_args(arguments)
     if options.quick:
         options.n = options.n or 400

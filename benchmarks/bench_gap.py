@@ -1,13 +1,18 @@
-"""How far simulated powder patterns still look different from measured ones.
+"""Remaining differences between simulated and measured powder patterns.
 
-Run ``python benchmarks/bench_gap.py FILE`` with an ``.npz`` of measured patterns: ``intensity`` of shape
-(n, n_points), ``two_theta`` (start, step, count in degrees), ``space_group`` (n,); Cu Kα. Trees learn to tell
-them from crystals of AMCSD that are simulated under a preset: the area under the ROC curve is 0.5 if they
-cannot, 1 if it is plain. They look at what a network is given (`PowderProfile`), or at numbers that say how
-the raw pattern looks. Crystals are drawn with the space groups of the measured patterns, and a space group is
-either learned from or judged by, never both: what is told apart is the look of the measurement, not which
-minerals were measured. The last table sets one effect of the harsh preset after another to its ideal value;
-an area above that of the preset says that the effect is needed. The measured patterns are for this test only.
+Run ``python benchmarks/bench_gap.py FILE`` with an ``.npz`` file of measured patterns: ``intensity`` of shape
+(n, n_points), ``two_theta`` (start, step, count in degrees), ``space_group`` (n,); Cu Kα.
+
+Trees are trained to distinguish these patterns from simulated patterns of AMCSD crystals under a preset. The
+result is the area under the ROC curve: 0.5 if they cannot distinguish them, 1 if they always can. There are
+two sets of features: the input of a network (`PowderProfile`), and numbers that describe the raw pattern.
+
+The crystals have the space groups of the measured patterns. A space group is either in the training part or
+in the test part of a fold, never in both. So the trees can only learn how measured patterns look, not which
+minerals were measured.
+
+The last table sets one effect of the harsh preset at a time to its ideal value. If the area rises, the preset
+needs the effect. The measured patterns are used for this test only.
 """
 
 import argparse
@@ -28,9 +33,9 @@ from xtalsk.crystals._faults import find_faults
 from xtalsk.simulation import PowderConditions, compute_reflections, simulate_powder
 
 WAVELENGTH = 1.5406
-EDGES = (5, 8, 12, 18, 25, 32, 40, 50, 60, 70, 80, 90)  # of regions of 2θ in degrees
-WINDOW = 40  # points: what is narrower than a line and wide enough for statistics
-QUIET = 0.4  # share of the windows, those of the lowest mean, that is taken as free of lines
+EDGES = (5, 8, 12, 18, 25, 32, 40, 50, 60, 70, 80, 90)  # edges of the regions of 2θ in degrees
+WINDOW = 40  # points; narrower than a line and wide enough for statistics
+QUIET = 0.4  # share of the windows that count as free of lines: those of lowest mean
 TOGETHER = {
     "counts": ("peak_counts", "line_counts"),
     "background": (
@@ -45,11 +50,11 @@ TOGETHER = {
     "width": ("u", "v", "w", "crystallite_size", "microstrain"),
     "shift": ("zero_shift", "displacement"),
 }
-"""Fields that take their ideal value together; the others do so one at a time."""
+"""Fields that get their ideal values together. The other fields get them one at a time."""
 
 
 def measured_patterns(path):
-    """Patterns of shape (n, n_points), their axis (start, stop, step) and space groups."""
+    """Read patterns of shape (n, n_points), their axis (start, stop, step) and space groups."""
     with np.load(path) as archive:
         start, step, count = archive["two_theta"]
         axis = (float(start), float(start + step * (count - 1)), float(step))
@@ -57,12 +62,12 @@ def measured_patterns(path):
 
 
 def matched_crystals(space_groups, copies, rng):
-    """Crystals of AMCSD without faults, ``copies`` of the space group of each measured pattern."""
+    """Return AMCSD crystals without faults: for each measured pattern, ``copies`` of its space group."""
     crystals = load_amcsd()
-    usable = np.setdiff1d(np.arange(len(crystals)), list(find_faults(crystals)))
+    faultless = np.setdiff1d(np.arange(len(crystals)), list(find_faults(crystals)))
     rows = []
     for group, count in zip(*np.unique(space_groups, return_counts=True), strict=True):
-        members = usable[crystals.space_groups[usable] == group]
+        members = faultless[crystals.space_groups[faultless] == group]
         if len(members):
             rounds = -(-count * copies // len(members))
             rows.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[: count * copies])
@@ -73,8 +78,8 @@ def simulated_patterns(lines, conditions, axis, seed):
     return simulate_powder(lines, conditions=conditions, two_theta=axis, random_state=seed).astype(np.float32)
 
 
-def what_a_network_sees(patterns, axis):
-    """Features of `PowderProfile`, a column for each bin that was measured, named by its angle."""
+def network_input(patterns, axis):
+    """Return features of `PowderProfile`: one column for each measured bin, named by its angle in degrees."""
     two_theta = axis[0] + axis[2] * np.arange(patterns.shape[1])
     cells = [Profile(pattern, two_theta=two_theta, wavelength=WAVELENGTH) for pattern in patterns]
     block = PowderProfile().fit([None])
@@ -84,7 +89,7 @@ def what_a_network_sees(patterns, axis):
 
 
 def appearance(patterns, axis):
-    """Numbers that say how raw patterns look, the strongest point of each being 1000."""
+    """Return numbers that describe raw patterns, scaled so that the strongest point of each is 1000."""
     x = patterns * (1000 / patterns.max(1, keepdims=True))
     n, n_points = x.shape
     windows = x[:, : n_points // WINDOW * WINDOW].reshape(n, -1, WINDOW)
@@ -109,7 +114,7 @@ def appearance(patterns, axis):
 
 
 def _quiet_numbers(quiet, means, order, sigma):
-    """Noise between the lines: its distribution, correlation and wander."""
+    """Return the distribution, the correlation and the drift of the noise between the lines."""
     n = len(quiet)
     columns = {"quiet_mean": quiet.mean((1, 2)) / sigma, "quiet_zeros": (quiet == 0).mean((1, 2))}
     for percent in (5, 25, 75, 95, 99.5):
@@ -130,7 +135,7 @@ def _quiet_numbers(quiet, means, order, sigma):
 
 
 def _region_numbers(x, windows, sigma, axis):
-    """Level, noise and lines in ten regions of the angle."""
+    """Return the level, the noise and the lines in each region of the angle."""
     columns = {}
     angle = axis[0] + axis[2] * WINDOW * (np.arange(windows.shape[1]) + 0.5)
     for low, high in pairwise(EDGES):
@@ -160,42 +165,43 @@ def _end_numbers(x, sigma):
 
 
 def _line_numbers(row, sigma, step):
-    """Return number, widths, asymmetry and surroundings of the lines of one pattern."""
+    """Return the number, widths, asymmetry and surroundings of the lines of one pattern."""
     smooth = np.convolve(row, np.full(5, 0.2), "same")
     peaks, _ = find_peaks(smooth, prominence=6 * sigma / np.sqrt(5), distance=5)
     names = ("width", "width_spread", "tenth_to_half", "asymmetry", "beside", "far")
-    found = {"n_lines": np.log1p(len(peaks))} | dict.fromkeys(names, np.nan)
+    numbers = {"n_lines": np.log1p(len(peaks))} | dict.fromkeys(names, np.nan)
     strong = peaks[np.argsort(-smooth[peaks])[:10]]
-    found["second"] = np.log(smooth[strong[1]] / smooth[strong[0]]) if len(strong) > 1 else np.nan
-    found["fifth"] = np.log(smooth[strong[4]] / smooth[strong[0]]) if len(strong) > 4 else np.nan
+    numbers["second"] = np.log(smooth[strong[1]] / smooth[strong[0]]) if len(strong) > 1 else np.nan
+    numbers["fifth"] = np.log(smooth[strong[4]] / smooth[strong[0]]) if len(strong) > 4 else np.nan
     strong = strong[smooth[strong] > 25 * sigma / np.sqrt(5)]
     if not len(strong):
-        return found
+        return numbers
     half, _, left, right = peak_widths(smooth, strong, rel_height=0.5)
     tenth, _, _, _ = peak_widths(smooth, strong, rel_height=0.8)
     best = strong[0]
-    found["width"] = np.log(np.median(half) * step)
-    found["width_spread"] = np.log(half).std() if len(strong) > 2 else np.nan
-    found["tenth_to_half"] = np.log(np.median(tenth / half))
-    found["asymmetry"] = np.median(np.log((strong - left + 0.5) / (right - strong + 0.5)))
+    numbers["width"] = np.log(np.median(half) * step)
+    numbers["width_spread"] = np.log(half).std() if len(strong) > 2 else np.nan
+    numbers["tenth_to_half"] = np.log(np.median(tenth / half))
+    numbers["asymmetry"] = np.median(np.log((strong - left + 0.5) / (right - strong + 0.5)))
     for name, inner, outer in (("beside", 2, 4), ("far", 6, 12)):
         reach = [int(r * half[0]) for r in (inner, outer)]
         sides = [smooth[max(best - reach[1], 0) : max(best - reach[0], 0)], smooth[best:][slice(*reach)]]
-        found[name] = (
+        numbers[name] = (
             np.log1p(np.percentile(np.concatenate(sides), 15) / sigma) if sum(map(len, sides)) else np.nan
         )
-    return found
+    return numbers
 
 
-VIEWS = {"features": what_a_network_sees, "appearance": appearance}
+VIEWS = {"features": network_input, "appearance": appearance}
 
 
 class Gauge:
-    """Tells measured from simulated patterns in one view.
+    """Trees that distinguish measured from simulated patterns by one set of features.
 
     Parameters
     ----------
     view : {"features", "appearance"}
+        Set of features.
     measured : ndarray of shape (n, n_points)
     axis : (start, stop, step)
     groups : ndarray of shape (n,)
@@ -208,14 +214,14 @@ class Gauge:
         self.model = ExtraTreesClassifier(300, min_samples_leaf=2, random_state=0)
 
     def fit(self, simulated, groups):
-        """Learn on four fifths of the space groups and judge on the fifth, five times."""
+        """Train on four fifths of the space groups and test on the others, five times."""
         X = pd.concat([self.measured, self.view(simulated, self.axis)], ignore_index=True).astype(np.float32)
         y = np.repeat([1, 0], [len(self.measured), len(simulated)])
         split = StratifiedGroupKFold(5, shuffle=True, random_state=0)
         self.folds_ = []
-        for learned, judged in split.split(X, y, np.concatenate([self.groups, groups])):
-            model = clone(self.model).fit(X.iloc[learned], y[learned])
-            self.folds_.append((model, X.iloc[judged], y[judged]))
+        for train, test in split.split(X, y, np.concatenate([self.groups, groups])):
+            model = clone(self.model).fit(X.iloc[train], y[train])
+            self.folds_.append((model, X.iloc[test], y[test]))
         self.areas_ = np.array([_area(*fold) for fold in self.folds_])
         return self
 
@@ -223,21 +229,21 @@ class Gauge:
         return f"{self.areas_.mean():.3f} ± {self.areas_.std():.3f}"
 
     def importances(self, regions=None):
-        """How much of the area is lost when columns are shuffled, each or those of one region together."""
+        """Return the loss of area after shuffling each column, or all columns of one region together."""
         names = self.measured.columns
         rng = np.random.RandomState(0)
-        found = {}
+        importances = {}
         for region, columns in (regions or {name: [name] for name in names}).items():
             losses = []
             for (model, X, y), area in zip(self.folds_, self.areas_, strict=True):
                 shuffled = X.copy()
                 shuffled[columns] = X[columns].to_numpy()[rng.permutation(len(X))]
                 losses.append(area - _area(model, shuffled, y))
-            found[region] = np.mean(losses)
-        return pd.Series(found).sort_values(ascending=False)
+            importances[region] = np.mean(losses)
+        return pd.Series(importances).sort_values(ascending=False)
 
     def regions(self):
-        """Columns of the features by region of 2θ."""
+        """Return the columns of the features by region of 2θ."""
         angles = self.measured.columns.astype(float).to_numpy()
         inside = {f"{a} to {b} degrees": (angles >= a) & (angles < b) for a, b in pairwise(EDGES)}
         return {name: self.measured.columns[chosen] for name, chosen in inside.items()}
@@ -248,14 +254,14 @@ def _area(model, X, y):
 
 
 def ablations(conditions):
-    """Conditions with one effect after another set to its ideal value, by name."""
+    """Return conditions by name, each with one effect set to its ideal value."""
     ideal = PowderConditions.ideal()
     grouped = {field: name for name, members in TOGETHER.items() for field in members}
     changes = {}
     for field in conditions.draw(1, 0).columns:
         if getattr(conditions, field) != getattr(ideal, field):
             changes.setdefault(grouped.get(field, field), {})[field] = getattr(ideal, field)
-    if "counts" in changes and conditions.background:  # the background keeps its share
+    if "counts" in changes and conditions.background:  # keep the share of the background
         changes["counts"]["background"] = 0.05 * ideal.peak_counts
     return {f"harsh, ideal {name}": replace(conditions, **change) for name, change in changes.items()}
 
@@ -264,18 +270,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file")
     parser.add_argument(
-        "--rows", choices=("all", "even", "odd"), default="all", help="of the measured patterns"
+        "--rows", choices=("all", "even", "odd"), default="all", help="rows of the measured patterns"
     )
-    parser.add_argument("--copies", type=int, default=2, help="simulated patterns for each measured one")
+    parser.add_argument("--copies", type=int, default=2, help="simulated patterns for each measured pattern")
     parser.add_argument("--no-ablations", action="store_true", help="presets and importances only")
-    parser.add_argument("--csv", help="where to write the table")
+    parser.add_argument("--csv", help="file for the table")
     args = parser.parse_args()
     patterns, axis, space_groups = measured_patterns(args.file)
-    some = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}[args.rows]
-    patterns, space_groups = patterns[some], space_groups[some]
+    rows = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}[args.rows]
+    patterns, space_groups = patterns[rows], space_groups[rows]
     crystals = matched_crystals(space_groups, args.copies, np.random.RandomState(0))
-    reach = PowderConditions(two_theta=axis).d_min()
-    lines = compute_reflections(crystals, "xray", d_min=reach, wavelength=WAVELENGTH)
+    d_min = PowderConditions(two_theta=axis).d_min()
+    lines = compute_reflections(crystals, "xray", d_min=d_min, wavelength=WAVELENGTH)
     gauges = {view: Gauge(view, patterns, axis, space_groups) for view in VIEWS}
     harsh = PowderConditions.harsh()
     variants = {"harsh": harsh, "typical": PowderConditions.typical(), "ideal": PowderConditions.ideal()}
@@ -290,7 +296,7 @@ def main():
             row[view], row[f"{view} ±"] = gauge.areas_.mean(), gauge.areas_.std()
             if name == "harsh":
                 regions = gauge.regions() if view == "features" else None
-                print(f"\n{view}: area {gauge}, lost when shuffled")
+                print(f"\n{view}: area {gauge}, loss of area after shuffling")
                 print(gauge.importances(regions).head(12).round(3).to_string())
     table = pd.DataFrame(table).T
     print(table.round(3).to_string())

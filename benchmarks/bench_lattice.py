@@ -1,10 +1,12 @@
-"""How well the crystal system of unseen minerals is told with and without figures of merit of lattices.
+"""Accuracy of the crystal system of unseen minerals, with and without figures of merit of lattices.
 
 Run ``python benchmarks/bench_lattice.py [--crystals N] [--conditions ideal harsh] [--modality powder]
-[--measured FOLDER]``. Trees learn from simulated patterns of part of AMCSD and name others; compounds and
-minerals are kept apart. They see the profile, the figures of `IndexingScores`, or both. With ideal
-patterns it is also said how often the volume of the best cell of the true type of lattice is the true one,
-and with ``--measured`` (a folder as in bench_powders.py) the same of measured powders.
+[--measured FOLDER]``. Trees are trained on simulated patterns of a part of AMCSD and tested on the rest;
+compounds and minerals are kept apart. The features are the profile, the figures of `IndexingScores`, or both.
+
+For ideal patterns, the script also prints the share of crystals for which the volume of the best cell of the
+true lattice type is correct. ``--measured`` (a folder as in bench_powders.py) prints the volumes for measured
+powders instead.
 """
 
 import argparse
@@ -43,14 +45,14 @@ TYPES = {
 PROFILES = {"powder": PowderProfile, "rings": RadialProfile}
 
 
-def is_volume(found, true, lattice):
-    """Whether volumes agree to 1%; a rhombohedral cell may be given by its own axes."""
-    ratio = np.asarray(found) / true
+def is_volume(volume, true, lattice):
+    """Return whether volumes agree to 1%; a rhombohedral cell may have rhombohedral axes."""
+    ratio = np.asarray(volume) / true
     return (abs(ratio - 1) < 0.01) | ((lattice == "hR") & (abs(ratio / 3 - 1) < 0.01))
 
 
 def accuracies(blocks, y, groups, n_splits, seed):
-    """Accuracy of the crystal system of unseen compounds for each block of features, (n_splits,)."""
+    """Return the accuracies of the crystal system in each split, for each block of features."""
     out = {}
     for name, X in blocks.items():
         share = 0.2 if X.shape[1] < 300 else "sqrt"
@@ -64,28 +66,28 @@ def accuracies(blocks, y, groups, n_splits, seed):
 
 
 def volumes(figures, crystals, largest):
-    """By lattice, how often the volume of the best cell of that type is the true one."""
+    """Return, by lattice type, the share of crystals whose best cell of that type has the true volume."""
     lattice, true = bravais_lattice(crystals.space_groups), abs(np.linalg.det(crystals.lattices))
     rows = []
     for name, column in TYPES.items():
-        own = (lattice == name) & (true < largest)
-        if not own.any():
+        of_type = (lattice == name) & (true < largest)
+        if not of_type.any():
             continue
-        found = np.exp(figures.loc[own, f"{column}_log_volume"].to_numpy(dtype=float))
-        best = figures.filter(like="log_m20")[own]
+        volume = np.exp(figures.loc[of_type, f"{column}_log_volume"].to_numpy(dtype=float))
+        merits = figures.filter(like="log_m20")[of_type]
         rows.append(
             {
                 "lattice": name,
-                "n": own.sum(),
-                "volume within 1%": is_volume(found, true[own], name).mean(),
-                "M20 in the top 3": (best.rank(axis=1, ascending=False)[f"{column}_log_m20"] <= 3).mean(),
+                "n": of_type.sum(),
+                "volume within 1%": is_volume(volume, true[of_type], name).mean(),
+                "M20 in the top 3": (merits.rank(axis=1, ascending=False)[f"{column}_log_m20"] <= 3).mean(),
             }
         )
     return pd.DataFrame(rows).set_index("lattice")
 
 
 def simulated(crystals, conditions, args):
-    """Make the blocks of features of simulated patterns, and time the figures."""
+    """Return the blocks of features of simulated patterns; print the speed of `IndexingScores`."""
     X, y, groups = make_specimens(crystals, args.modality, conditions=conditions, random_state=args.seed)
     profile = PROFILES[args.modality]().set_output(transform="pandas").fit(X[args.modality])
     profiles = profile.transform(X[args.modality])
@@ -100,7 +102,7 @@ def simulated(crystals, conditions, args):
 
 
 def measured(folder):
-    """Volumes of the cells found in measured patterns beside those of their structures."""
+    """Compare the volumes of the cells of measured patterns with those of their structures."""
     rows = []
     lattice = make_pipeline(PowderProfile(), IndexingScores()).set_output(transform="pandas")
     for path in sorted(Path(folder).iterdir()):
@@ -109,17 +111,17 @@ def measured(folder):
         name = bravais_lattice(int(crystal.space_groups[0]))
         if name not in TYPES:
             continue
-        found = figures.iloc[0]
-        volume = float(np.exp(found[f"{TYPES[name]}_log_volume"]))
+        scores = figures.iloc[0]
+        volume = float(np.exp(scores[f"{TYPES[name]}_log_volume"]))
         true = float(abs(np.linalg.det(crystal.lattices[0])))
-        evidence = found.filter(like="_evidence")
+        evidence = scores.filter(like="_evidence")
         rows.append(
             {
                 "material": path.name,
                 "lattice": name,
                 "found / true": volume / true,
-                "explained": found[f"{TYPES[name]}_explained"],
-                "lines": found["lines"],
+                "explained": scores[f"{TYPES[name]}_explained"],
+                "lines": scores["lines"],
                 "best type": evidence.idxmax().removesuffix("_evidence"),
             }
         )
@@ -127,13 +129,13 @@ def measured(folder):
 
 
 def main():
-    """Print a table of each part."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crystals", type=int, default=2500)
     parser.add_argument("--conditions", nargs="+", default=["ideal", "harsh"])
     parser.add_argument("--modality", choices=PROFILES, default="powder")
     parser.add_argument("--measured", metavar="FOLDER")
-    parser.add_argument("--largest", type=float, default=800, help="cell whose volume is looked at, Å³")
+    parser.add_argument("--largest", type=float, default=800, help="largest volume in the table, Å³")
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,10 +1,11 @@
-"""Search-match against AMCSD, tried on measured patterns of minerals.
+"""Search-match against AMCSD on measured patterns of minerals.
 
-Run ``python benchmarks/bench_library.py FILE`` with an ``.npz`` of measured patterns as in bench_measured.py.
-Plain cosine is the nearest pattern by the cosine of the square roots of intensities. The parameters of
-`LibraryMatch` were chosen on the even rows of 301 minerals of RRUFF. ``--simulated N`` matches N simulated
-harsh patterns besides, with and without chemistry, with their own entry in the library, without it, and
-without any entry of the compound.
+Run ``python benchmarks/bench_library.py FILE`` with an ``.npz`` file of measured patterns as in
+bench_measured.py. "Plain cosine" ranks the library patterns by the cosine of the square roots of intensities.
+The parameters of `LibraryMatch` were chosen on the even rows of 301 minerals of RRUFF.
+
+``--simulated N`` also matches N simulated harsh patterns, with and without chemistry, against three
+libraries: with the entry of the crystal, without this entry, and without any entry of the compound.
 """
 
 import argparse
@@ -40,12 +41,12 @@ PLAIN = {
 
 
 def join_family(systems):
-    """Crystal families: trigonal and hexagonal are one."""
+    """Return crystal families: trigonal and hexagonal belong to one."""
     return np.where(np.isin(systems, ["trigonal", "hexagonal"]), "hexagonal", systems)
 
 
 def scores(model, X, y):
-    """Share of right answers in percent: space group, among five, crystal system, family."""
+    """Return accuracies in percent: space group, space group in the first five, crystal system, family."""
     proba = model.predict_proba(X)
     systems, names = level_probabilities(proba, model.classes_, "crystal_system")
     truth = np.asarray(to_level(y, "crystal_system"))
@@ -61,6 +62,7 @@ def scores(model, X, y):
 
 
 def speed(model, X, n=1204):
+    """Return the number of patterns per second."""
     X = pd.concat([X] * -(-n // len(X)))[:n]
     start = time.perf_counter()
     model.predict_proba(X)
@@ -68,27 +70,27 @@ def speed(model, X, n=1204):
 
 
 def measured(path, library, features):
-    """Print the table of measured patterns, and how often the answer is right by similarity."""
+    """Print the accuracy on measured patterns, and the accuracy by similarity of the best entry."""
     specimens, y = measured_specimens(path)
     X = features.transform(specimens)
     even = np.arange(len(y)) % 2 == 0
     rows = {}
     for name, params in (("plain cosine", PLAIN), ("LibraryMatch", {})):
         model = LibraryMatch(**params).fit(*library)
-        for part, some in (("all", even | ~even), ("even", even), ("odd", ~even)):
-            rows[name, part] = scores(model, X[some], y[some])
+        for part, chosen in (("all", even | ~even), ("even", even), ("odd", ~even)):
+            rows[name, part] = scores(model, X[chosen], y[chosen])
         rows[name, "all"]["patterns/s"] = speed(model, X)
     print(f"{len(y)} measured patterns against {len(library[1])}")
     print(pd.DataFrame(rows).T.round(1).fillna("").to_string())
-    right = pd.Series(model.predict(X) == y)
-    groups = right.groupby(
+    correct = pd.Series(model.predict(X) == y)
+    groups = correct.groupby(
         pd.cut(model.similarity(X), [0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 1]), observed=False
     )
     print("\nby similarity\n", (100 * groups.mean()).round(1).to_frame("space group").assign(n=groups.size()))
 
 
 def simulated(n, crystals):
-    """Print the table of simulated patterns with chemistry."""
+    """Print the accuracy on simulated patterns, with and without chemistry."""
     features = make_features(**FEATURES, **CHEMISTRY)
     X, y, entries = make_library(crystals, features, random_state=0)
     specimens, _, groups = make_specimens(crystals, ("powder", "formula"), conditions="harsh", random_state=7)
@@ -96,22 +98,22 @@ def simulated(n, crystals):
     rows = np.sort(np.random.default_rng(0).choice(specimens.index, n, replace=False))
     queries = features.transform(specimens.loc[rows])
     table = {}
-    for known in ("entry known", "entry unknown", "compound unknown"):
-        for chosen in (["diffraction", "chemistry"], ["diffraction"], ["chemistry"]):
-            found = []
+    for content in ("entry known", "entry unknown", "compound unknown"):
+        for blocks in (["diffraction", "chemistry"], ["diffraction"], ["chemistry"]):
+            accuracies = []
             for k in range(4):
-                some = np.arange(n) % 4 == k
+                part = np.arange(n) % 4 == k
                 drop = (
-                    np.isin(groups, groups[rows[some]])
-                    if known == "compound unknown"
+                    np.isin(groups, groups[rows[part]])
+                    if content == "compound unknown"
                     else np.zeros(len(y), bool)
                 )
-                if known == "entry unknown":
-                    drop[rows[some]] = True
-                part = [c for c in X if c.split("__")[0] in chosen]
-                model = LibraryMatch().fit(X.loc[~drop, part], y[~drop], entries[~drop])
-                found.append(scores(model, queries.loc[some, part], y[rows[some]]))
-            table[known, " + ".join(chosen)] = pd.DataFrame(found).mean()
+                if content == "entry unknown":
+                    drop[rows[part]] = True
+                columns = [c for c in X if c.split("__")[0] in blocks]
+                model = LibraryMatch().fit(X.loc[~drop, columns], y[~drop], entries[~drop])
+                accuracies.append(scores(model, queries.loc[part, columns], y[rows[part]]))
+            table[content, " + ".join(blocks)] = pd.DataFrame(accuracies).mean()
     print(f"\n{n} simulated harsh patterns")
     print(pd.DataFrame(table).T.round(1).to_string())
 
@@ -120,7 +122,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file")
     parser.add_argument(
-        "--simulated", type=int, default=0, metavar="N", help="simulated patterns to match too"
+        "--simulated", type=int, default=0, metavar="N", help="number of simulated patterns"
     )
     options = parser.parse_args()
     crystals = load_amcsd()

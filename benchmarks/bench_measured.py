@@ -1,9 +1,9 @@
-"""Models trained on simulated powder patterns of AMCSD, tried on measured ones of minerals.
+"""Accuracy on measured powder patterns of minerals of models trained on simulated patterns of AMCSD.
 
-Run ``python benchmarks/bench_measured.py FILE`` with an ``.npz`` of measured patterns: ``intensity`` of shape
-(n, n_points), ``two_theta`` (start, step, count in degrees), ``space_group`` (n,); Cu Kα. The measured
-patterns are for this test only. The minerals are known to the training set, as they are to search-match: this
-measures the step from simulated to measured patterns.
+Run ``python benchmarks/bench_measured.py FILE`` with an ``.npz`` file of measured patterns: ``intensity`` of
+shape (n, n_points), ``two_theta`` (start, step, count in degrees), ``space_group`` (n,); Cu Kα. The measured
+patterns are used for this test only. The training set holds the minerals, as the library of search-match
+does. So the benchmark measures the step from simulated to measured patterns.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from xtalsk.metrics import level_scores
 
 
 def measured_specimens(path):
-    """Measured patterns as a table of specimens, and their space groups."""
+    """Read measured patterns as a table of specimens, and their space groups."""
     with np.load(path) as archive:
         start, step, count = archive["two_theta"]
         axis = start + step * np.arange(int(count))
@@ -37,7 +37,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file")
     parser.add_argument("--conditions", nargs="+", default=["ideal", "typical", "harsh"])
-    parser.add_argument("--n-replicas", type=int, default=1, help="patterns of each structure")
+    parser.add_argument("--n-replicas", type=int, default=1, help="training patterns of each structure")
     options = parser.parse_args()
     X_measured, y_measured = measured_specimens(options.file)
     features = make_features(diffraction=("powder", PowderProfile(n_bins=1024, q_range=(0.1, 0.9))))
@@ -59,7 +59,7 @@ def main():
             )
             print(conditions, name, rows[conditions, name], flush=True)
     columns = ["crystal_system_accuracy", "space_group_accuracy", "space_group_top5"]
-    print(f"{len(X_measured)} measured patterns; trained on {options.n_replicas} of each structure of AMCSD")
+    print(f"{len(X_measured)} measured patterns; trained on {options.n_replicas} for each AMCSD structure")
     print(pd.DataFrame(rows).T[columns].round(3).to_string())
 
 

@@ -1,11 +1,13 @@
-"""Measured powder patterns beside those calculated from the crystal structures they are labelled with.
+"""Measured powder patterns compared with patterns calculated from the labelled crystal structures.
 
-Run ``python benchmarks/bench_powders.py FOLDER [--figure FILE.png] [--csv FILE.csv]``; FOLDER holds for each
-material a folder with the measured pattern (``.csv``: 2θ in degrees for Cu Kα, intensity) and the structure
-(``.cif``). The curve that is drawn and judged is the forward model of `xtalsk.simulation.powder` without
-noise; only scale, background, zero shift and width are fitted. The other columns say what would have to
-change for a better match: the cell and, on top of it, texture, intensities that change with angle, the
-symmetry of the cell; or the phase, out of AMCSD.
+Run ``python benchmarks/bench_powders.py FOLDER [--figure FILE.png] [--csv FILE.csv]``. FOLDER holds a folder
+for each material, with the measured pattern (``.csv``: 2θ in degrees for Cu Kα, intensity) and the structure
+(``.cif``).
+
+The calculated curve is the forward model of `xtalsk.simulation.powder` without noise. Only scale, background,
+zero shift and width are fitted. The other columns of the table show what would improve the match: another
+cell; with that cell also texture, intensities that change with angle, or a lower symmetry of the cell; or
+another phase of AMCSD.
 """
 
 import argparse
@@ -27,28 +29,33 @@ from xtalsk.crystals import BrokenEntryWarning, CrystalSet
 from xtalsk.io import read_profile
 from xtalsk.simulation import PowderConditions, Reflections, compute_reflections
 from xtalsk.simulation._chunks import columns_on
-from xtalsk.simulation._profiles import broaden, deposit, gather_lines
+from xtalsk.simulation._line_profiles import broaden, deposit, gather_lines
 from xtalsk.simulation.powder._lines import line_widths, lorentz_polarisation, powder_lines
 from xtalsk.simulation.powder._simulate import draw_powder, line_profiles
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains, strain_tensors
 from xtalsk.simulation.reflections._texture import LOW_INDEX_PLANES, PLANE_COLUMNS
 
 WAVELENGTHS = PowderConditions.wavelength, PowderConditions.ka2_wavelength
-STEP, MARGIN = 0.01, 1.0  # degrees: of the calculated axis, and its overhang
+STEP, MARGIN = 0.01, 1.0  # degrees: step of the calculated axis, and its margin beyond the measured axis
 BACKGROUND_ORDER = 6
-WIDTHS = (
-    "zero_shift",
-    "w",
-    "crystallite_size",
-    "microstrain",
-)  # the optimiser sees the last three as logarithms
+WIDTHS = ("zero_shift", "w", "crystallite_size", "microstrain")  # the last three are fitted as logarithms
 LOWEST = np.array([-0.6, np.log(0.02), np.log(8), np.log(1e-5)])
 HIGHEST = np.array([0.6, np.log(3), np.log(2e4), np.log(0.05)])
-STEPS = np.array([0.003, 0.02, 0.05, 0.05])  # of the derivatives
+STEPS = np.array([0.003, 0.02, 0.05, 0.05])  # steps of the numerical derivatives
 
 
 class Model:
-    """Calculated pattern of one crystal on a measured axis; ``ka2`` is the share of Kα2, 0 without it."""
+    """Calculated pattern of one crystal on a measured axis.
+
+    Parameters
+    ----------
+    crystal : CrystalSet
+        One crystal.
+    two_theta : ndarray of shape (n_points,)
+        In degrees.
+    ka2 : float
+        Intensity of Kα2 relative to Kα1; 0 without Kα2.
+    """
 
     def __init__(self, crystal, two_theta, ka2):
         ends = max(two_theta[0] - MARGIN, 0.5), min(two_theta[-1] + MARGIN, 178)
@@ -62,21 +69,22 @@ class Model:
         ideal = draw_powder(self.conditions, self.lines, np.zeros(1, int), rng)
         self.ideal = {name: values.to_numpy(float) for name, values in ideal.items()}
         _, size, basis = np.linalg.svd(draw_strains(self.lines, np.zeros(12, int), np.ones(12), rng))
-        self.strains = basis[: (size > 1e-6 * size[0]).sum()]  # those that keep the symmetry
+        self.strains = basis[: (size > 1e-6 * size[0]).sum()]  # strains that keep the symmetry
 
     def _lines(self, parameters):
         n = max(np.size(value) for value in parameters.values())
-        drawn = {k: np.broadcast_to(parameters.get(k, v), n).astype(float) for k, v in self.ideal.items()}
-        rows, column = np.zeros(n, int), columns_on(drawn, self.lines.q)
-        return rows, column, powder_lines(self.lines, rows, drawn, column, self.conditions, torch.Generator())
+        values = {k: np.broadcast_to(parameters.get(k, v), n).astype(float) for k, v in self.ideal.items()}
+        rows, column = np.zeros(n, int), columns_on(values, self.lines.q)
+        lines = powder_lines(self.lines, rows, values, column, self.conditions, torch.Generator())
+        return rows, column, lines
 
     def positions(self, parameters):
-        """Angles, relative strengths and widths of the lines of one pattern."""
-        _, column, (_, at, weight) = self._lines(parameters)
-        return at.numpy(), weight.numpy(), line_widths(at, column, WAVELENGTHS[0])[0][0].numpy()
+        """Return the angles, the relative intensities and the widths of the lines of one pattern."""
+        _, column, (_, angle, weight) = self._lines(parameters)
+        return angle.numpy(), weight.numpy(), line_widths(angle, column, WAVELENGTHS[0])[0][0].numpy()
 
     def __call__(self, parameters):
-        """Patterns of parameters of shape (n,) or (), of shape (n, n_points)."""
+        """Return patterns of shape (n, n_points) for parameters of shape (n,) or ()."""
         rows, column, lines = self._lines(parameters)
         axis = torch.from_numpy(self.conditions.axis())
         curves = line_profiles(self.lines, rows, lines, column, axis, self.conditions)
@@ -85,7 +93,7 @@ class Model:
 
 @dataclass
 class Fit:
-    """A model fitted to a measured pattern; ``values`` are those of the optimiser."""
+    """Model fitted to a measured pattern; ``values`` are the variables of the optimiser."""
 
     model: Model
     values: np.ndarray
@@ -98,33 +106,33 @@ class Fit:
 
     @property
     def fwhm(self):
-        """Width of the strongest line in degrees."""
+        """Full width at half maximum of the strongest line in degrees."""
         _, weight, fwhm = self.model.positions(self.parameters)
         return float(fwhm[weight.argmax()])
 
     def axes(self):
-        """Change of the axes of the cell in per cent."""
+        """Return the changes of the axes of the cell in percent."""
         strain = strain_tensors(np.array([[self.parameters[name] for name in STRAIN_COLUMNS]]))[0]
         before = self.model.lines.lattices[0]
         return 100 * (np.linalg.norm(before + before @ strain, axis=1) / np.linalg.norm(before, axis=1) - 1)
 
 
 def as_parameters(values, model, cell, plane, fade):
-    """Parameters of the forward model from those of the optimiser, shape (..., n)."""
+    """Convert variables of the optimiser, of shape (..., n), to parameters of the forward model."""
     zero, gauss, size, strain, *more = np.moveaxis(values, -1, 0)
-    found = dict(zip(WIDTHS, (zero, np.exp(2 * gauss), np.exp(size), np.exp(strain)), strict=True))
+    parameters = dict(zip(WIDTHS, (zero, np.exp(2 * gauss), np.exp(size), np.exp(strain)), strict=True))
     if cell:
         strains = np.tensordot(model.strains.T, 0.01 * np.array(more[: len(model.strains)]), 1)
-        found |= dict(zip(STRAIN_COLUMNS, strains, strict=True))
+        parameters |= dict(zip(STRAIN_COLUMNS, strains, strict=True))
     if plane is not None:
-        found |= dict(zip(PLANE_COLUMNS, plane, strict=True)) | {"march_parameter": np.exp(more[-1])}
+        parameters |= dict(zip(PLANE_COLUMNS, plane, strict=True)) | {"march_parameter": np.exp(more[-1])}
     if fade:
-        found["b_shift"] = more[-1]
-    return found
+        parameters["b_shift"] = more[-1]
+    return parameters
 
 
 def scaled(curve, background, intensity, deviation):
-    """Best sum of a curve (not less than nothing of it) and the columns of a background, and the latter."""
+    """Fit a curve, with a scale of at least 0, and a background; return their sum and the background."""
     columns = np.column_stack([curve, background]) / deviation[:, None]
     share = np.linalg.lstsq(columns, intensity / deviation, rcond=None)[0]
     if share[0] < 0:
@@ -133,11 +141,11 @@ def scaled(curve, background, intensity, deviation):
 
 
 def fit(model, intensity, start=None, *, cell=False, plane=None, fade=False):
-    """Fit zero shift and widths, and if asked the cell, the texture of a plane or a loss with angle.
+    """Fit zero shift and widths, and optionally the cell, the texture of a plane or a loss with angle.
 
-    Scale and background are linear and follow from these. The variances are those of Poisson counts, of the
-    mean of measured and calculated intensity: with the measured alone, a few calculated lines that are absent
-    would outweigh all others.
+    Scale and background are linear; they are fitted for each set of the other parameters. The variances are
+    those of Poisson counts of the mean of measured and calculated intensity. With the measured intensity
+    alone, a few calculated lines that were not measured would outweigh all others.
     """
     scale = np.linspace(-1, 1, len(model.two_theta))
     polynomials = np.polynomial.chebyshev.chebvander(scale, BACKGROUND_ORDER)
@@ -171,39 +179,40 @@ def fit(model, intensity, start=None, *, cell=False, plane=None, fade=False):
         parameters = as_parameters(values, model, cell, plane, fade)
         curve, below = scaled(model(parameters)[0], polynomials, intensity, deviation)
         deviation = np.sqrt(np.maximum((curve + intensity) / 2, 1))
-    whole = np.linalg.norm(intensity / deviation) / 100
-    rwp, expected = np.linalg.norm((curve - intensity) / deviation) / whole, np.sqrt(len(intensity)) / whole
+    percent = np.linalg.norm(intensity / deviation) / 100
+    rwp = np.linalg.norm((curve - intensity) / deviation) / percent
+    expected = np.sqrt(len(intensity)) / percent
     a, b = curve - below, intensity - below
-    alike = float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30))
-    return Fit(model, values, parameters, curve, below, rwp, expected, alike)
+    cosine = float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30))
+    return Fit(model, values, parameters, curve, below, rwp, expected, cosine)
 
 
-def lower_symmetry(found, intensity):
-    """Fit whose cell may take any shape: lines that symmetry keeps together may part."""
-    crystal = replace(found.model.crystal, rotation_sets=[np.eye(3)[None]], rotation_index=[0])
-    model = Model(crystal, found.model.two_theta, found.model.ka2)
-    strain = 100 * model.strains @ np.array([found.parameters[name] for name in STRAIN_COLUMNS])
+def lower_symmetry(start, intensity):
+    """Fit a cell of any shape: lines that coincide by symmetry may split."""
+    crystal = replace(start.model.crystal, rotation_sets=[np.eye(3)[None]], rotation_index=[0])
+    model = Model(crystal, start.model.two_theta, start.model.ka2)
+    strain = 100 * model.strains @ np.array([start.parameters[name] for name in STRAIN_COLUMNS])
     rng = np.random.RandomState(0)  # the symmetric cell itself is a saddle point
-    starts = [np.r_[found.values[:4], strain + rng.normal(0, 0.3, len(strain))] for _ in range(3)]
-    fits = [fit(model, intensity, replace(found, values=values), cell=True) for values in starts]
+    starts = [np.r_[start.values[:4], strain + rng.normal(0, 0.3, len(strain))] for _ in range(3)]
+    fits = [fit(model, intensity, replace(start, values=values), cell=True) for values in starts]
     return min(fits, key=lambda f: f.rwp)
 
 
-def extra_lines(found, intensity):
-    """Angles of measured lines that stand far from every calculated one, the strongest first."""
-    at, weight, _ = found.model.positions(found.parameters)
-    axis, fwhm = found.model.two_theta, found.fwhm
+def extra_lines(cell_fit, intensity):
+    """Return the angles of measured lines far from all calculated lines, the strongest first."""
+    angle, weight, _ = cell_fit.model.positions(cell_fit.parameters)
+    axis, fwhm = cell_fit.model.two_theta, cell_fit.fwhm
     step = np.diff(axis).mean()
-    net = uniform_filter1d(intensity - found.background, max(1, int(fwhm / step / 3)))
+    net = uniform_filter1d(intensity - cell_fit.background, max(1, int(fwhm / step / 3)))
     least = max(0.02 * net.max(), 5 * np.sqrt(np.median(np.diff(intensity) ** 2) / 0.9))
     peaks, shape = find_peaks(net, prominence=least, distance=max(1, int(fwhm / step)))
-    away = np.abs(axis[peaks, None] - at[weight > 1e-3]).min(1) > max(0.2, 1.5 * fwhm)
+    away = np.abs(axis[peaks, None] - angle[weight > 1e-3]).min(1) > max(0.2, 1.5 * fwhm)
     return axis[peaks[away]][np.argsort(-shape["prominences"][away])]
 
 
 @dataclass
 class Library:
-    """Known crystals and their lines for Cu Kα, and an axis for them."""
+    """Crystals, their lines for Cu Kα, and an axis in degrees of 2θ."""
 
     crystals: CrystalSet
     lines: Reflections
@@ -211,7 +220,7 @@ class Library:
 
     @classmethod
     def load(cls):
-        """AMCSD from 5 to 90 degrees."""
+        """Load AMCSD for 5 to 90 degrees."""
         crystals = load_amcsd()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BrokenEntryWarning)
@@ -219,53 +228,53 @@ class Library:
         return cls(crystals, lines, np.arange(5, 90, 0.03))
 
     def patterns(self, rows, fwhm, ka2):
-        """Patterns of equal widths in degrees, shape (n, n_points)."""
+        """Return patterns of one line width in degrees, of shape (n, n_points)."""
         pattern, chosen = gather_lines(self.lines, rows)
         step, sticks = self.axis[1] - self.axis[0], 0
         for wavelength, share in zip(WAVELENGTHS, (1, ka2), strict=True):
             theta = torch.asin((self.lines.q[chosen] * (wavelength / 2)).clamp(max=1))
             weight = share * self.lines.intensity[chosen] * self.lines.multiplicity[chosen]
             weight = weight * lorentz_polarisation(theta, torch.zeros_like(theta))
-            at = (torch.rad2deg(2 * theta) - self.axis[0]) / step
-            sticks = sticks + deposit(pattern, at, weight, (len(rows), len(self.axis)))
+            place = (torch.rad2deg(2 * theta) - self.axis[0]) / step
+            sticks = sticks + deposit(pattern, place, weight, (len(rows), len(self.axis)))
         return broaden(sticks, torch.full((len(rows),), fwhm / step), torch.full((len(rows),), 0.5))
 
     def nearest(self, two_theta, net, fwhm, ka2, n=8):
-        """Rows of ``n`` compounds whose patterns, shifted and stretched a little, are the most alike."""
+        """Return the rows of the ``n`` compounds of highest cosine, after small shifts and stretches."""
         sine, views = np.sin(np.radians(self.axis / 2)), []
         for stretch in np.arange(-0.0175, 0.018, 0.0025):
-            at = 2 * np.degrees(np.arcsin(np.clip(sine * (1 + stretch), 0, 1)))
-            views += [np.interp(at + shift, two_theta, net, 0, 0) for shift in np.arange(-0.2, 0.21, 0.05)]
+            angle = 2 * np.degrees(np.arcsin(np.clip(sine * (1 + stretch), 0, 1)))
+            views += [np.interp(angle + shift, two_theta, net, 0, 0) for shift in np.arange(-0.2, 0.21, 0.05)]
         views = np.array(views, dtype=np.float32)
         views = torch.from_numpy(views / np.linalg.norm(views, axis=1, keepdims=True))
         outside = torch.from_numpy((self.axis < two_theta[0]) | (self.axis > two_theta[-1]))
         best = []
         for rows in np.array_split(np.arange(len(self.lines)), len(self.lines) // 500):
             known = self.patterns(rows, fwhm, ka2)
-            least = 0.05 * known.norm(dim=1).clamp_min(1e-9)  # of a pattern in the range
+            least = 0.05 * known.norm(dim=1).clamp_min(1e-9)  # a pattern with less in the range gets a low cosine
             known[:, outside] = 0
             best.append((known @ views.T).amax(1) / known.norm(dim=1).maximum(least))
-        found = {}
+        compounds = {}
         for row in torch.argsort(-torch.cat(best)).tolist()[:200]:
-            found.setdefault((self.crystals.formulas[row], self.crystals.space_groups[row]), row)
-        return list(found.values())[:n]
+            compounds.setdefault((self.crystals.formulas[row], self.crystals.space_groups[row]), row)
+        return list(compounds.values())[:n]
 
 
-def best_phase(library, found, intensity):
-    """Row of the crystal of a library that fits best with its cell fitted, and its fit."""
-    two_theta, ka2 = found.model.two_theta, found.model.ka2
+def best_phase(library, plain, intensity):
+    """Fit the cells of similar library crystals; return the row of the best one and its fit."""
+    two_theta, ka2 = plain.model.two_theta, plain.model.ka2
     width = int(6 / np.diff(two_theta).mean())
     smooth = uniform_filter1d(intensity, 5)
     net = smooth - uniform_filter1d(minimum_filter1d(smooth, width), width)
     fits = {}
-    for row in library.nearest(two_theta, net, np.clip(found.fwhm, 0.1, 1), ka2):
+    for row in library.nearest(two_theta, net, np.clip(plain.fwhm, 0.1, 1), ka2):
         model = Model(library.crystals[row], two_theta, ka2)
         fits[row] = fit(model, intensity, fit(model, intensity), cell=True)
     return max(fits.items(), key=lambda item: item[1].cosine)
 
 
 def examine(folder, library):
-    """Row of the table, and what the figure shows of one material."""
+    """Return the row of the table, and the data of the figure, of one material."""
     crystal = CrystalSet.from_cifs(sorted(folder.glob("*.cif")))[0]
     scan = read_profile(next(folder.glob("*.csv")))
     y, pairs = scan.intensity.astype(float), []
@@ -301,12 +310,12 @@ def examine(folder, library):
 
 
 def other_is_better(row):
-    """Whether another phase fits so much better that the label is in doubt."""
+    """Return whether another phase fits so much better that the label is in doubt."""
     return row["other_cosine"] > row["cell_cosine"] + 0.01 and row["other_rwp"] < 0.9 * row["cell_rwp"]
 
 
 def explain(row):
-    """Say what would have to change for a better match."""
+    """Return a sentence on what would improve the match."""
 
     def helps(name, before):
         better, gain = row[name + "rwp"] / row[before + "rwp"], row[name + "cosine"] - row[before + "cosine"]
@@ -315,39 +324,39 @@ def explain(row):
     if other_is_better(row):
         return (
             f"other phase: {row['other_phase']} (AMCSD {row['other_id']}): cosine {row['other_cosine']:.3f}; "
-            f"this one with its cell fitted: {row['cell_cosine']:.3f}"
+            f"labelled phase with fitted cell: {row['cell_cosine']:.3f}"
         )
     if row["fwhm"] > 3:
         return f"a halo, not lines (FWHM {row['fwhm']:.1f}°): any phase with this distance fits"
-    said = []
+    reasons = []
     if helps("cell_", ""):
-        said.append(f"axes off by {row['cell_axes']} %: Rwp {row['rwp']:.0f} → {row['cell_rwp']:.0f}")
+        reasons.append(f"axes off by {row['cell_axes']} %: Rwp {row['rwp']:.0f} → {row['cell_rwp']:.0f}")
     changes = {
         "texture_": f"texture of {row['texture_plane']}, r = {row['texture_r']:.2f}",
-        "fade_": f"intensity changes with angle as by B = {row['fade_b']:+.1f} Å²",
+        "fade_": f"intensity changes with angle as with B = {row['fade_b']:+.1f} Å²",
         "broken_": f"symmetry of the cell broken, axes {row['broken_axes']} %",
     }
     for name in sorted((k for k in changes if helps(k, "cell_")), key=lambda k: row[k + "rwp"])[:2]:
-        said.append(f"{changes[name]}: Rwp {row['cell_rwp']:.0f} → {row[name + 'rwp']:.0f}")
-    return "; ".join(said + [f"foreign lines at {row['extra_lines']}°"] * bool(row["extra_lines"]))
+        reasons.append(f"{changes[name]}: Rwp {row['cell_rwp']:.0f} → {row[name + 'rwp']:.0f}")
+    return "; ".join(reasons + [f"foreign lines at {row['extra_lines']}°"] * bool(row["extra_lines"]))
 
 
 def draw(ax, below, name, row, shown):
-    """One panel: measured points, calculated curve, ticks of the lines, difference, all as square roots."""
+    """Draw one panel, in square roots: measured points, calculated curve, marks of the lines, difference."""
     plain, intensity, other = shown
     x, top = plain.model.two_theta, np.sqrt(intensity.max())
     measured, curve = np.sqrt(intensity) / top, np.sqrt(plain.curve.clip(0)) / top
     ax.plot(x, measured, ".", color="0.5", ms=3, label="measured")
     ax.plot(x, curve, color="tab:red", lw=1.1, label="calculated from the CIF")
     below.plot(x, measured - curve, color="tab:blue", lw=0.7, label="difference")
-    for found, level, colour, label in (
+    for phase, level, colour, label in (
         (plain, -0.07, "k", "lines of the CIF"),
         (other, -0.16, "tab:green", "lines of a phase that fits better"),
     ):
-        if found is not None:
-            at, weight, _ = found.model.positions(found.parameters)
-            at = at[(weight > 2e-3) & (at > x[0]) & (at < x[-1])]
-            ax.plot(at, np.full(len(at), level), "|", color=colour, ms=6, mew=0.9, label=label)
+        if phase is not None:
+            angle, weight, _ = phase.model.positions(phase.parameters)
+            angle = angle[(weight > 2e-3) & (angle > x[0]) & (angle < x[-1])]
+            ax.plot(angle, np.full(len(angle), level), "|", color=colour, ms=6, mew=0.9, label=label)
     ax.set(xlim=(x[0], x[-1]), ylim=(-0.22, 1.3), yticks=[])
     below.set(ylim=(-0.25, 0.25), yticks=[0])
     ax.tick_params(labelbottom=False)
@@ -378,8 +387,8 @@ def gallery(table, shown, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--figure", help="where to draw all patterns")
-    parser.add_argument("--csv", help="where to write the whole table")
+    parser.add_argument("--figure", help="file for the figure of all patterns")
+    parser.add_argument("--csv", help="file for the whole table")
     arguments = parser.parse_args()
     library, rows, shown = Library.load(), {}, {}
     for folder in sorted(path for path in arguments.folder.iterdir() if path.is_dir()):

@@ -1,8 +1,8 @@
-"""Where the beam is, and how fast: `RadialProfile` on simulated rings, beside pyFAI.
+"""Accuracy of the centre and speed of `RadialProfile` on simulated rings, compared with pyFAI.
 
-Run ``python benchmarks/bench_radial.py``; pyFAI comes with ``pip install -e ".[test]"`` and is told the
-centre. Prints the error of the centre in pixels (median / 95%) by size, dose and beam stop, then images per
-second of one thread, and the ratio to pyFAI.
+Run ``python benchmarks/bench_radial.py``. ``pip install -e ".[test]"`` installs pyFAI, which gets the true
+centre. The script prints the error of the centre in pixels (median / 95%) by image size, dose and beam stop,
+then the images per second of one thread, and the ratio to pyFAI.
 """
 
 import argparse
@@ -24,17 +24,17 @@ from xtalsk import (
 
 
 def center_errors(lines, size, electrons, beam_stop):
-    """Distance in pixels between the centre found and the true one, for each pattern."""
+    """Return the distance in pixels between the centre from `RadialProfile` and the true one."""
     conditions = RingConditions(image_size=size, electrons=electrons, beam_stop=beam_stop)
     images, truth = simulate_rings(lines, conditions=conditions, random_state=0, return_conditions=True)
     cells = [DiffractionImage(image, pixel_size=2 / size) for image in images]
     batches = [cells[i : i + 4] for i in range(0, len(cells), 4)]
-    found = torch.cat([RadialProfile().find_geometry(batch)[1].center for batch in batches])
-    return np.linalg.norm(found.numpy() - truth[["center_row", "center_column"]].to_numpy(), axis=1)
+    centers = torch.cat([RadialProfile().find_geometry(batch)[1].center for batch in batches])
+    return np.linalg.norm(centers.numpy() - truth[["center_row", "center_column"]].to_numpy(), axis=1)
 
 
 def images_per_second(work, n, repeats):
-    """Median over repeats."""
+    """Return the number of images per second, from the median time of the repeats."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -45,7 +45,7 @@ def images_per_second(work, n, repeats):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=40, help="structures")
+    parser.add_argument("--n", type=int, default=40, help="number of structures")
     options = parser.parse_args()
     torch.set_num_threads(1)
     crystals = load_amcsd()
@@ -69,13 +69,13 @@ def main():
         for image in images:
             integrator.integrate1d(image.astype(np.float32), 512, unit="r_mm", method=("no", "csr", "cython"))
 
-    integrate()  # pyFAI keeps its look-up table from here on
+    integrate()  # pyFAI stores its look-up table
     own = {
-        "finding the centre, the ellipse and the stop": RadialProfile(),
-        "told the centre, rings round": RadialProfile(center="image", ellipticity=None),
+        "centre, ellipse and beam stop unknown": RadialProfile(),
+        "centre known, rings circular": RadialProfile(center="image", ellipticity=None),
     }
     peer = images_per_second(integrate, len(images), 5)
-    print(f"\n{size}² images per second on one thread: pyFAI (CSR, told the centre) {peer:.0f}")
+    print(f"\n{size}² images per second on one thread: pyFAI (CSR, centre known) {peer:.0f}")
     for name, transformer in own.items():
         rate = images_per_second(lambda t=transformer: t.fit_transform(cells), len(cells), 5)
         print(f"RadialProfile, {name}: {rate:.0f} ({rate / peer:.2f} of pyFAI)")

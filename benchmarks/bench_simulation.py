@@ -1,8 +1,9 @@
-"""How fast patterns are simulated, beside pymatgen, gemmi and plain sums.
+"""Speed of the simulation, compared with pymatgen, gemmi and plain sums in NumPy.
 
-Run ``python benchmarks/bench_simulation.py``. Everything runs on one thread, own work and peer in turns; the
-figures are medians. With a CUDA device the rendering is timed there, too, beside the time that writing and
-reading every point once would take. ``--all`` computes all of AMCSD to 0.7 Å as well.
+Run ``python benchmarks/bench_simulation.py``. Everything runs on one thread; this package and the other
+programs run alternately. The results are medians. If there is a CUDA device, the rendering is also timed on
+it, and compared with the time to write and read every point once. ``--all`` also computes all of AMCSD to 0.7
+Å.
 """
 
 import argparse
@@ -36,49 +37,49 @@ D_MIN = 0.7
 
 
 def sixty_structures():
-    """Sixty structures of AMCSD spread in cell volume."""
+    """Return sixty structures of AMCSD with cell volumes over the whole range."""
     crystals = load_amcsd()
     order = np.argsort(crystals.volumes)
     return crystals[order[np.linspace(0, len(order) - 1, 62).astype(int)[1:-1]]]
 
 
 def seconds(work):
-    """How long a piece of work takes."""
+    """Return the time in s that a call of ``work`` takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def interleaved(works, repeats):
-    """Median seconds of each piece of work, all run in turns."""
-    taken = {name: [] for name in works}
+    """Run all works alternately, and return the median time of each in s."""
+    times = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
-            taken[name].append(seconds(work))
-    return {name: float(np.median(values)) for name, values in taken.items()}
+            times[name].append(seconds(work))
+    return {name: float(np.median(values)) for name, values in times.items()}
 
 
 def gemmi_structures(crystals):
-    """Return the same structures, each as an asymmetric unit with its operations."""
-    found = []
+    """Return the same structures for gemmi, each as an asymmetric unit with its symmetry operations."""
+    structures = []
     for i in range(len(crystals)):
         text = crystals.to_pymatgen(i).to(fmt="cif", symprec=0.01)
         small = gemmi.make_small_structure_from_block(gemmi.cif.read_string(text).sole_block())
         small.determine_and_set_spacegroup("S.")
         small.change_occupancies_to_crystallographic()
-        found.append(small)
-    return found
+        structures.append(small)
+    return structures
 
 
 def gemmi_structure_factors(small):
-    """Structure factors of the unique reflections, one call of the C++ code each."""
+    """Compute the structure factors of the unique reflections, with one call of the C++ code for each."""
     calculator = gemmi.StructureFactorCalculatorX(small.cell)
     hkl = gemmi.make_miller_array(small.cell, small.spacegroup, D_MIN)
     return [calculator.calculate_sf_from_small_structure(small, h) for h in hkl.tolist()]
 
 
 def time_structure_factors(repeats):
-    """Milliseconds a structure, and ratios to both peers, of all sixty and of the median one."""
+    """Print the time for a structure, for all sixty in one call and for single calls, with ratios."""
     crystals = sixty_structures()
     theirs = gemmi_structures(crystals)
     structures = [crystals.to_pymatgen(i) for i in range(len(crystals))]
@@ -106,11 +107,10 @@ def time_structure_factors(repeats):
         for i in range(len(crystals))
     ]
     n = len(crystals)
-    n = len(crystals)
     mean = {"own": own["own"] / n, "gemmi": own["gemmi"] / n, "pymatgen": np.mean(peer)}
     median = {name: np.median([one[name] for one in single]) for name in ("own", "gemmi")}
     median["pymatgen"] = np.median(peer)
-    print(f"structure factors to {D_MIN} Å, X-rays, ms a structure (60 of AMCSD spread in volume)")
+    print(f"structure factors to {D_MIN} Å, X-rays, ms per structure (60 of AMCSD, small to large cells)")
     print(f"  {'':<10} {'all in one call':>16} {'own faster by':>14} {'one by one, median':>20}")
     for name in mean:
         ratio = mean[name] / mean["own"]
@@ -119,7 +119,7 @@ def time_structure_factors(repeats):
 
 
 def five_hundred_lines(radiation, n):
-    """Reflections of a random set of lines: n crystals of 500 lines each within range."""
+    """Return the reflections of ``n`` crystals, with 500 random lines each."""
     crystals = load_amcsd()
     d_min = {"xray": 0.78, "electron": 0.7}[radiation]
     large = np.flatnonzero((crystals.volumes > 700) & (crystals.volumes < 1500))
@@ -141,19 +141,19 @@ def five_hundred_lines(radiation, n):
 
 
 def direct_sum(axis, two_theta, weight, fwhm, eta):
-    """One powder pattern as one would write it down in NumPy: every line at every point."""
+    """Compute one powder pattern as a plain NumPy sum: every line at every point."""
     x = 2 * (axis - two_theta[:, None]) / fwhm
     return weight @ (eta / (1 + x * x) + (1 - eta) * np.exp(-np.log(2) * x * x))
 
 
 def without_counting(work):
-    """Render expected electrons instead of counts."""
+    """Run ``work`` so that it returns expected electrons instead of counts."""
     with mock.patch("xtalsk.simulation.images._rings.record", lambda rates, *_: rates):
         return work()
 
 
 def time_rendering(device, n, repeats):
-    """Patterns per second, counts included."""
+    """Print the number of patterns per second, including the counting noise."""
     powder_lines = on_device(five_hundred_lines("xray", 64), device)
     ring_lines = on_device(five_hundred_lines("electron", 64), device)
     rows = np.arange(n) % 64
@@ -165,7 +165,7 @@ def time_rendering(device, n, repeats):
         "powder, 4096 points, 500 lines, one pseudo-Voigt width": lambda: simulate_powder(
             powder_lines, rows, plain
         ),
-        "powder, typical: changing widths, two wavelengths, background": lambda: simulate_powder(
+        "powder, typical: widths that change with angle, Kα2, background": lambda: simulate_powder(
             powder_lines, rows, replace(PowderConditions(), two_theta=axis)
         ),
         "powder, harsh": lambda: simulate_powder(
@@ -173,7 +173,7 @@ def time_rendering(device, n, repeats):
         ),
     }
     for size in (128, 256):
-        works[f"rings {size}², typical: own centre and ellipse"] = lambda size=size: simulate_rings(
+        works[f"rings {size}², typical: individual centre and ellipse"] = lambda size=size: simulate_rings(
             ring_lines, rows, RingConditions(image_size=size)
         )
         works[f"rings {size}², the same before counting"] = lambda size=size: without_counting(
@@ -185,73 +185,74 @@ def time_rendering(device, n, repeats):
     hundred = SpotConditions(image_size=128, thickness_angstrom=60.0)
     works["spots 128², 60 Å thick"] = lambda: simulate_spots(ring_lines, rows, hundred)
     rng = np.random.default_rng(0)
-    points, at = np.arange(4096) * 0.02 + 10, rng.uniform(10, 92, 500)
-    peer = f"powder in NumPy: {len(at)} pseudo-Voigt functions at every point, no noise"
-    works[peer] = lambda: direct_sum(points, at, np.ones(500), 0.1, 0.5)
+    points, two_theta = np.arange(4096) * 0.02 + 10, rng.uniform(10, 92, 500)
+    peer = f"powder in NumPy: {len(two_theta)} pseudo-Voigt functions at every point, no noise"
+    works[peer] = lambda: direct_sum(points, two_theta, np.ones(500), 0.1, 0.5)
     for work in works.values():
         work()
-    taken = interleaved(works, repeats)
-    rates = {name: (1 if name == peer else n) / value for name, value in taken.items()}
-    print(f"\npatterns per second on {device}, counting noise included, {n} a call; ratio to NumPy's sum")
+    times = interleaved(works, repeats)
+    rates = {name: (1 if name == peer else n) / value for name, value in times.items()}
+    print(f"\npatterns per second on {device}, with counting noise, {n} per call; ratio to NumPy's sum")
     for name, rate in rates.items():
         print(f"  {name:<64} {rate:9.0f} {rate / rates[peer]:7.1f}")
-    drawn = simulate_spots(ring_lines, rows, hundred, random_state=0, return_conditions=True)[1]
-    print(f"  spots on the image: median {drawn['n_spots'].median():.0f}")
+    values = simulate_spots(ring_lines, rows, hundred, random_state=0, return_conditions=True)[1]
+    print(f"  spots on the image: median {values['n_spots'].median():.0f}")
     return rates
 
 
 def on_device(lines, device):
-    """Move reflections."""
+    """Return the reflections on another device."""
     columns = {name: getattr(lines, name).to(device) for name in ("q", "hkl", "multiplicity", "intensity")}
     return replace(lines, **columns)
 
 
 def time_floor(device):
-    """Patterns per second if each point were only written once and read once in single precision."""
+    """Print the patterns per second if each point were written and read once, in single precision."""
     big = torch.empty(256 * 1024**2, device=device)
     torch.cuda.synchronize()
-    taken = np.median([seconds(lambda: (big.add_(1), torch.cuda.synchronize())) for _ in range(10)])
-    per_point = taken / big.numel()
-    print("floor, one pass over memory: " + ", ".join(
+    time_of_pass = np.median([seconds(lambda: (big.add_(1), torch.cuda.synchronize())) for _ in range(10)])
+    per_point = time_of_pass / big.numel()
+    print("upper limit, one pass over memory: " + ", ".join(
         f"{name} {1 / (points * per_point):.2g}/s"
         for name, points in (("powder 4096", 4096), ("rings 128²", 128**2), ("rings 256²", 256**2))
     ))  # fmt: skip
 
 
 def time_all():
-    """All of AMCSD, X-rays to 0.7 Å."""
+    """Print the time for all of AMCSD, X-rays to 0.7 Å."""
     crystals = load_amcsd()
-    taken = seconds(lambda: compute_reflections(crystals, "xray", D_MIN, wavelength=MO_K_ALPHA))
-    print(f"\nall {len(crystals)} structures of AMCSD to {D_MIN} Å: {taken:.1f} s")
+    time_of_all = seconds(lambda: compute_reflections(crystals, "xray", D_MIN, wavelength=MO_K_ALPHA))
+    print(f"\nall {len(crystals)} structures of AMCSD to {D_MIN} Å: {time_of_all:.1f} s")
 
 
 def time_random_crystals():
-    """Random crystals per second, beside PyXtal where it is installed."""
-    numbers = load_amcsd().space_groups[::5]
+    """Print the random crystals per second; compare with PyXtal if it is installed."""
+    amcsd_groups = load_amcsd().space_groups[::5]
     make_random_crystals(np.arange(1, 231), random_state=0)  # derives the Wyckoff positions
     rates = {}
-    for name, asked in (("all 230 groups", np.repeat(np.arange(1, 231), 4)), ("groups as in AMCSD", numbers)):
-        rates[name] = len(asked) / seconds(lambda a=asked: make_random_crystals(a, random_state=1))
+    all_groups = np.repeat(np.arange(1, 231), 4)
+    for name, numbers in (("all 230 groups", all_groups), ("groups as in AMCSD", amcsd_groups)):
+        rates[name] = len(numbers) / seconds(lambda n=numbers: make_random_crystals(n, random_state=1))
     print("\nrandom crystals per second: " + ", ".join(f"{k} {v:.0f}" for k, v in rates.items()))
     try:
         from pyxtal import pyxtal
         from pyxtal.msg import Comp_CompatibilityError
     except ImportError:
         return
-    made, asked = 0, np.random.default_rng(0).choice(np.arange(1, 231), 40, replace=False)
+    n_valid, numbers = 0, np.random.default_rng(0).choice(np.arange(1, 231), 40, replace=False)
     start = time.perf_counter()
-    for number in asked:
+    for number in numbers:
         crystal = pyxtal()
         with suppress(Comp_CompatibilityError):
             crystal.from_random(3, int(number), ["Si", "O"], [16, 32], random_state=0)
-            made += crystal.valid
-    rate = made / (time.perf_counter() - start)
+            n_valid += crystal.valid
+    rate = n_valid / (time.perf_counter() - start)
     ratio = rates["all 230 groups"] / rate
-    print(f"  PyXtal, Si16O32 in {len(asked)} groups: {rate:.1f}, {made} came out; own faster by {ratio:.0f}")
+    print(f"  PyXtal, Si16O32 in {len(numbers)} groups: {rate:.1f}, {n_valid} valid; own faster by {ratio:.0f}")
 
 
 def memory_of_rendering():
-    """Growth of the peak memory beyond the result when four times as many images are rendered."""
+    """Print the size of 1,000 ring images and the growth of the peak memory while they are rendered."""
     lines = five_hundred_lines("electron", 16)
     simulate_rings(lines, np.arange(16), RingConditions(image_size=256))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -265,8 +266,8 @@ def memory_of_rendering():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--all", action="store_true", help="all of AMCSD, too")
-    parser.add_argument("--n", type=int, default=512, help="patterns a call")
+    parser.add_argument("--all", action="store_true", help="also compute all of AMCSD")
+    parser.add_argument("--n", type=int, default=512, help="patterns per call")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     warnings.simplefilter("ignore", BrokenEntryWarning)

@@ -77,8 +77,8 @@ def xray_spectrum():
 
 cell, title, known = xray_spectrum()
 fit = EDSComposition(exclude=("C",)).analyse(cell)  # the coat
-fractions, deviations = fit.fractions, fit.deviations
-shown = [z for z in fit.elements if np.isnan(fractions[z - 1]) or fractions[z - 1] > 0]
+fractions, deviations = fit.fractions, fit.uncertainty
+shown = [z for z in fit.atomic_numbers if np.isnan(fractions[z - 1]) or fractions[z - 1] > 0]
 print(title, {SYMBOLS[z - 1].capitalize(): round(float(fractions[z - 1]), 3) for z in shown})
 
 # %%
@@ -112,7 +112,7 @@ def draw_xrays(ax):
     ax.plot(kev, background, lw=1.2, ls="--", color="0.25", label="background", zorder=4)
     labels, highest = [], 0.0
     for colour, z in zip(np.resize(COLOURS, (len(shown), 3)), shown, strict=True):
-        lines = fit.lines[list(fit.elements).index(z)] * per_ev
+        lines = fit.lines[list(fit.atomic_numbers).index(z)] * per_ev
         top = np.clip(background + lines, None, np.maximum(fit.curve * per_ev, background))
         ax.fill_between(kev, background, top, color=colour, alpha=0.55, lw=0)
         peak = lines.argmax()
@@ -175,17 +175,17 @@ cell, title = loss_spectrum()
 losses = EELSComposition().analyse(cell)
 print(losses)
 amounts = {
-    name: 100 * np.array([losses.fractions[i], losses.deviations[i]])
+    name: 100 * np.array([losses.fractions[i], losses.uncertainty[i]])
     for name in losses.elements
     for i in np.flatnonzero(name.lower() == SYMBOLS)
 }
 parts = ", ".join(f"{name} {value:.0f} ± {error:.0f}" for name, (value, error) in amounts.items())
 figure, axes = plt.subplots(2, 1, figsize=(9, 5.6), sharex=True, height_ratios=[1, 1.3], layout="constrained")
 axes[0].plot(losses.energy, losses.counts, ".", ms=3, color="0.55", label="recorded")
-axes[0].plot(losses.energy, losses.fitted, lw=1, color="black", label="fit")
+axes[0].plot(losses.energy, losses.curve, lw=1, color="black", label="fit")
 axes[0].plot(losses.energy, losses.background, lw=1.2, ls="--", color="0.25", label="background")
 axes[0].set(yscale="log", ylabel="counts", title=f"{title}\n{parts} atomic %")
-signal = losses.fitted - losses.background
+signal = losses.curve - losses.background
 axes[1].plot(losses.energy, losses.counts - losses.background, ".", ms=3, color="0.55")
 axes[1].plot(losses.energy, signal, lw=1, color="black")
 axes[1].axhline(0, color="0.25", lw=1.2, ls="--")

@@ -1,9 +1,10 @@
-"""What every public estimator of the package must do, whichever it is.
+"""Tests that every public estimator of the package must pass.
 
-Estimators are discovered. Each needs an entry below: what to pass its constructor so that it is quick, and,
-if it works on a column of specimens, what its cells may hold.
+The tests discover the estimators. Each estimator needs an entry below: constructor arguments with which it is
+fast, and, if it transforms a column of specimens, examples of its cells.
 """
 
+import gc
 import pickle
 
 import numpy as np
@@ -17,13 +18,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from xtalsk.io import DiffractionImage, Profile, Spectrum
 from xtalsk.library import LibraryMatch
 from xtalsk.simulation import EDSConditions, EELSConditions, simulate_eds, simulate_eels
-from xtalsk.utils import BrokenCellWarning, CellTransformer
+from xtalsk.utils import BrokenCellWarning, CellTransformer, _cell_transformer
 from xtalsk.utils.discovery import all_estimators
 
 ESTIMATORS = dict(all_estimators())
 TRANSFORMERS = sorted(name for name, cls in ESTIMATORS.items() if issubclass(cls, CellTransformer))
 
-# Constructor arguments with which the checks are quick.
+# Constructor arguments with which the checks are fast.
 ARGUMENTS = {
     "CompositionStatistics": {"presets": ("magpie", "ionic")},
     "EDSComposition": {},
@@ -51,12 +52,12 @@ ARGUMENTS = {
     "SpectrumBins": {"n_bins": 64},
 }
 
-# Checks of sklearn that an estimator is known to fail, with the reason.
+# Checks of scikit-learn that an estimator fails, with the reason.
 EXPECTED_FAILED_CHECKS = {
     "FusionClassifier": {
         "check_sample_weight_equivalence_on_dense_data": (
-            "a row of weight two comes in one mini-batch, two equal rows in different ones; sklearn exempts "
-            "its own SGDClassifier and HistGradientBoostingClassifier, too"
+            "a row of weight two is in one mini-batch, two equal rows are in different ones; scikit-learn "
+            "exempts its own SGDClassifier and HistGradientBoostingClassifier, too"
         ),
     },
 }
@@ -105,7 +106,7 @@ XRAYS = [*XRAYS[:2], None, XRAYS[2], float("nan"), *XRAYS[3:]]
 LOSSES = [make_losses(formula) for formula in ("TiO2", "Fe2O3", "CaF2", "Cr2O3")]
 LOSSES = [*LOSSES[:2], None, LOSSES[2], float("nan"), LOSSES[3]]
 
-# Cells that each transformer takes, some of them missing; and one that it cannot use.
+# Valid cells of each transformer, some of them missing, and one invalid cell.
 CELLS = {
     "CompositionStatistics": (COMPOSITIONS, "SiOx"),
     "EDSComposition": (XRAYS, "no/such/file.msa"),
@@ -136,7 +137,7 @@ def make_cells(name):
 
 @pytest.fixture(params=TRANSFORMERS)
 def case(request):
-    """A transformer, a column of cells it takes, and a cell it cannot use."""
+    """Return a transformer, a column of valid cells, and an invalid cell."""
     return make_estimator(request.param), *make_cells(request.param)
 
 
@@ -144,8 +145,8 @@ def assert_same(a, b):
     np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-def assert_same_but_for_rounding(a, b):
-    """Compare the features of cells that were computed in other batches."""
+def assert_close(a, b):
+    """Compare features that were computed in different batches."""
     np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-4)
 
 
@@ -156,9 +157,9 @@ def test_every_estimator_has_an_entry(name):
         assert len(make_cells(name)[0]) > 3
 
 
-def test_every_entry_is_of_an_estimator():
-    stale = (set(ARGUMENTS) | set(CELLS) | set(EXPECTED_FAILED_CHECKS)) - set(ESTIMATORS)
-    assert not stale
+def test_every_entry_belongs_to_an_estimator():
+    unknown = (set(ARGUMENTS) | set(CELLS) | set(EXPECTED_FAILED_CHECKS)) - set(ESTIMATORS)
+    assert not unknown
 
 
 @parametrize_with_checks(
@@ -190,18 +191,18 @@ def test_missing_rows_are_nan_and_others_are_not(case):
 def test_rows_do_not_depend_on_each_other(case):
     transformer, column, _ = case
     out = transformer.fit_transform(column)
-    assert_same_but_for_rounding(transformer.transform(column[::-1])[::-1], out)
-    assert_same_but_for_rounding(transformer.transform(column[1:4]), out[1:4])
-    assert_same_but_for_rounding(np.concatenate([transformer.transform([cell]) for cell in column]), out)
-    assert_same_but_for_rounding(clone(transformer).fit(column[:1]).transform(column), out)
+    assert_close(transformer.transform(column[::-1])[::-1], out)
+    assert_close(transformer.transform(column[1:4]), out[1:4])
+    assert_close(np.concatenate([transformer.transform([cell]) for cell in column]), out)
+    assert_close(clone(transformer).fit(column[:1]).transform(column), out)
 
 
-def test_kinds_of_columns_are_equal(case):
+def test_all_forms_of_columns_are_equal(case):
     transformer, column, _ = case
     out = transformer.fit_transform(column)
     array = column.to_numpy(dtype=object)
-    for same in (list(column), tuple(column), array, array[:, np.newaxis], column.to_frame()):
-        assert_same(transformer.fit(same).transform(same), out)
+    for X in (list(column), tuple(column), array, array[:, np.newaxis], column.to_frame()):
+        assert_same(transformer.fit(X).transform(X), out)
         assert transformer.n_features_in_ == 1
 
 
@@ -239,7 +240,7 @@ def test_jobs_do_not_change_the_result(case):
     if "n_jobs" not in transformer.get_params():
         pytest.skip("does not run in parallel")
     out = transformer.fit_transform(column)
-    assert_same_but_for_rounding(clone(transformer).set_params(n_jobs=2).fit_transform(column), out)
+    assert_close(clone(transformer).set_params(n_jobs=2).fit_transform(column), out)
 
 
 def test_not_fitted(case):
@@ -262,12 +263,12 @@ def test_another_column_is_an_error(case):
 
 def test_wrong_shapes(case):
     transformer, column, _ = case
-    for wrong in ([], "SiO2", 3, column.to_frame().assign(second=column), np.array(None, dtype=object)):
+    for X in ([], "SiO2", 3, column.to_frame().assign(second=column), np.array(None, dtype=object)):
         with pytest.raises(ValueError, match=r"expected|fitted"):
-            transformer.fit(wrong)
+            transformer.fit(X)
 
 
-def test_a_broken_cell_is_named(case):
+def test_errors_name_the_broken_cell(case):
     transformer, column, broken = case
     column = column.copy()
     column.iloc[2] = broken
@@ -275,15 +276,51 @@ def test_a_broken_cell_is_named(case):
         transformer.fit(column).transform(column)
 
 
-def test_a_broken_cell_can_count_as_missing(case):
+def test_broken_cells_can_count_as_missing(case):
     transformer, column, broken = case
     out = transformer.fit_transform(column)
     column = column.copy()
     column.iloc[2] = broken
     transformer.set_params(on_error="warn").fit(column)
     with pytest.warns(BrokenCellWarning, match="1 of .* specimens count as not measured:\nrow 2 of column"):
-        reported = transformer.transform(column)
-    assert np.isnan(reported[2]).all()
-    assert_same_but_for_rounding(np.delete(reported, 2, axis=0), np.delete(out, 2, axis=0))
+        with_missing = transformer.transform(column)
+    assert np.isnan(with_missing[2]).all()
+    assert_close(np.delete(with_missing, 2, axis=0), np.delete(out, 2, axis=0))
     with pytest.raises(ValueError, match="on_error must be one of"):
         transformer.set_params(on_error="ignore").fit(column)
+
+
+class MeanIntensity(CellTransformer):
+    """Mean of a profile times a factor; counts the cells that it computes."""
+
+    computed = 0
+
+    def __init__(self, factor=1.0, *, on_error="raise", cache=True):
+        self.factor = factor
+        self.on_error = on_error
+        self.cache = cache
+
+    def _check_cell(self, cell):
+        return cell
+
+    def _features(self, cells):
+        MeanIntensity.computed += len(cells)
+        return np.array([[self.factor * cell.intensity.mean()] for cell in cells])
+
+    def _feature_names(self):
+        return ["mean"]
+
+
+def test_the_cache_keeps_four_parameter_sets_of_each_cell(monkeypatch):
+    monkeypatch.setattr(MeanIntensity, "computed", 0)
+    profiles = [make_profile(seed) for seed in range(2)]
+    for factor, n_computed in [(1, 2), (2, 4), (3, 6), (4, 8), (1, 8), (5, 10), (2, 10), (1, 12)]:
+        out = MeanIntensity(factor).fit_transform([*profiles, None])
+        expected = [factor * profile.intensity.mean() for profile in profiles]
+        np.testing.assert_allclose(out[:2, 0], expected, rtol=1e-6)
+        assert MeanIntensity.computed == n_computed
+    assert {len(_cell_transformer._cache[profile]) for profile in profiles} == {4}
+    n_cells = len(_cell_transformer._cache)
+    del profiles
+    gc.collect()
+    assert len(_cell_transformer._cache) == n_cells - 2

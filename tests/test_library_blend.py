@@ -1,4 +1,4 @@
-"""Search-match and a classifier in one answer."""
+"""`LibraryBlend`: search-match and a classifier."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ N_BINS = 128
 
 
 class Constant(ClassifierMixin, BaseEstimator):
-    """Answers 225 to everything."""
+    """Predicts 225 for each row."""
 
     def fit(self, X, y, groups=None):
         self.classes_ = np.array([2, 225])
@@ -33,24 +33,24 @@ def make_patterns(n, seed):
 
 
 @pytest.fixture(scope="module")
-def known():
+def library_rows():
     return make_patterns(8, 0), np.array([2, 2, 14, 14, 62, 62, 167, 167])
 
 
-def test_what_is_known_is_named_by_the_library_and_the_rest_by_the_classifier(known):
-    X, y = known
+def test_the_library_predicts_its_own_patterns_and_the_classifier_the_others(library_rows):
+    X, y = library_rows
     blend = LibraryBlend(Constant(), midpoint=0.9).fit(X, y)
     assert blend.classes_.tolist() == [2, 14, 62, 167, 225]
     assert (blend.predict(X) == y).all()
-    unknown = make_patterns(8, 1)
-    assert (blend.predict(unknown) == 225).all()
+    other_patterns = make_patterns(8, 1)
+    assert (blend.predict(other_patterns) == 225).all()
     assert (blend.weight(X) > 0.75).all()
-    assert (blend.weight(unknown) < 0.45).all()
-    assert_allclose(blend.predict_proba(pd.concat([X, unknown])).sum(1), 1)
+    assert (blend.weight(other_patterns) < 0.45).all()
+    assert_allclose(blend.predict_proba(pd.concat([X, other_patterns])).sum(1), 1)
 
 
-def test_the_answer_is_the_weighted_mean(known):
-    X, y = known
+def test_probabilities_are_the_weighted_mean(library_rows):
+    X, y = library_rows
     forest, library = ExtraTreesClassifier(random_state=0), LibraryMatch(sharpness=5)
     blend = LibraryBlend(forest, library, midpoint=0.9, width=0.1, max_weight=0.6).fit(X, y)
     mixed = 0.5 * X + 0.5 * X.iloc[::-1].to_numpy()
@@ -60,8 +60,8 @@ def test_the_answer_is_the_weighted_mean(known):
     assert_allclose(blend.predict_proba(mixed), expected, atol=1e-6)
 
 
-def test_frozen_parts_are_kept_and_candidates_have_names(known):
-    X, y = known
+def test_frozen_parts_are_kept_and_candidates_have_ids(library_rows):
+    X, y = library_rows
     entries = pd.DataFrame({"id": [f"crystal {i}" for i in range(8)]})
     library = LibraryMatch().fit(X, y, entries)
     classifier = Constant().fit(X, y)
@@ -71,7 +71,7 @@ def test_frozen_parts_are_kept_and_candidates_have_names(known):
     assert blend.predict(X[5:6]).tolist() == [62]
 
 
-def test_rows_without_a_profile_are_left_to_the_classifier():
+def test_the_classifier_predicts_rows_without_a_profile():
     rng = np.random.default_rng(0)
     X = make_patterns(6, 0)
     elements = pd.DataFrame(
@@ -84,8 +84,8 @@ def test_rows_without_a_profile_are_left_to_the_classifier():
     assert blend.predict(X).tolist() == [14, 14, 225, 62, 62, 62]
 
 
-def test_rows_without_anything_get_the_prior_if_asked(known):
-    X, y = known
+def test_empty_rows_get_the_prior_with_all_missing_prior(library_rows):
+    X, y = library_rows
     broken = X.copy()
     broken.iloc[3] = np.nan
     network = FusionClassifier(max_epochs=1, hidden_size=8, device="cpu", random_state=0)
@@ -100,8 +100,8 @@ def test_rows_without_anything_get_the_prior_if_asked(known):
         blend.predict_proba(broken.iloc[:, ::-1])
 
 
-def test_rows_that_only_the_classifier_can_answer(known):
-    X, y = known
+def test_rows_with_features_of_the_classifier_only(library_rows):
+    X, y = library_rows
     X = pd.concat([X, pd.DataFrame(np.ones((8, 3)), columns=[f"eds__x{i}" for i in range(3)])], axis=1)
     blend = LibraryBlend(Constant()).fit(X, y)
     X.iloc[1, :N_BINS] = np.nan
@@ -109,8 +109,8 @@ def test_rows_that_only_the_classifier_can_answer(known):
     assert blend.predict(X).tolist() == [2, 225, *y[2:]]
 
 
-def test_groups_reach_a_classifier_that_asks(known):
-    X, y = known
+def test_groups_reach_a_classifier_whose_fit_takes_them(library_rows):
+    X, y = library_rows
     groups = np.arange(8)
     assert LibraryBlend(Constant()).fit(X, y, groups=groups).classifier_.groups_ is groups
     LibraryBlend(ExtraTreesClassifier(2)).fit(X, y, groups=groups)
@@ -124,6 +124,6 @@ def test_groups_reach_a_classifier_that_asks(known):
         ({"midpoint": "x"}, "midpoint"),
     ],
 )
-def test_bad_parameters(known, params, message):
+def test_bad_parameters(library_rows, params, message):
     with pytest.raises((TypeError, ValueError), match=message):
-        LibraryBlend(Constant(), **params).fit(*known)
+        LibraryBlend(Constant(), **params).fit(*library_rows)

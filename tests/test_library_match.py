@@ -45,7 +45,7 @@ def frame(patterns, block="powder", **compositions):
 
 @pytest.fixture(scope="module")
 def minerals():
-    """Some minerals of AMCSD, blocks for powder patterns and formulas, and the library of both."""
+    """A sample of AMCSD minerals, blocks for powder patterns and formulas, and the library of both."""
     crystals = load_amcsd()[::60]
     features = make_features(
         diffraction=("powder", PowderProfile(512, (0.1, 0.9))), chemistry=("formula", ElementFractions())
@@ -53,7 +53,7 @@ def minerals():
     return crystals, features, make_library(crystals, features, random_state=0)
 
 
-def test_each_pattern_finds_itself_whatever_its_scale_and_background():
+def test_each_pattern_matches_itself_at_any_scale_and_background():
     X = frame(make_patterns(30))
     match = LibraryMatch().fit(X, np.arange(30))
     measured = 7 * X + 3
@@ -62,12 +62,12 @@ def test_each_pattern_finds_itself_whatever_its_scale_and_background():
     np.testing.assert_allclose(match.predict_proba(measured).sum(axis=1), 1)
 
 
-def test_a_pattern_that_is_not_in_the_library_is_unlike_it():
+def test_patterns_outside_the_library_have_low_similarity():
     match = LibraryMatch().fit(frame(make_patterns(30)), np.arange(30))
     assert match.similarity(frame(make_patterns(5, seed=1))).max() < 0.9
 
 
-def test_bins_that_were_not_measured_do_not_count():
+def test_bins_that_were_not_measured_are_left_out():
     X = frame(make_patterns(30))
     match = LibraryMatch(baseline=None).fit(X, np.arange(30))
     cut = X.copy()
@@ -80,12 +80,12 @@ def test_bins_that_were_not_measured_do_not_count():
 
 def test_cosine_is_the_cosine_over_common_bins():
     rng = np.random.default_rng(0)
-    ours, theirs = rng.uniform(size=(4, 64)), rng.uniform(size=(6, 64))
-    ours[1, :20] = ours[2, 50:] = theirs[3, 10:30] = np.nan
+    measured, library = rng.uniform(size=(4, 64)), rng.uniform(size=(6, 64))
+    measured[1, :20] = measured[2, 50:] = library[3, 10:30] = np.nan
     match = LibraryMatch(power=1, baseline=None, smoothing=0, max_shift=0, max_stretch=0, n_best=6)
-    found = match.fit(theirs, np.arange(6)).candidates(ours, n=6)
-    for row, label, similarity in found[["row", "label", "similarity"]].itertuples(index=False):
-        a, b = ours[row], theirs[label]
+    table = match.fit(library, np.arange(6)).candidates(measured, n=6)
+    for row, label, similarity in table[["row", "label", "similarity"]].itertuples(index=False):
+        a, b = measured[row], library[label]
         both = ~(np.isnan(a) | np.isnan(b))
         expected = a[both] @ b[both] / np.linalg.norm(a[both]) / np.linalg.norm(b[both])
         assert similarity == pytest.approx(expected, abs=0.003)
@@ -143,22 +143,22 @@ def test_misfit_grows_from_errors_of_measurement_to_other_elements():
     fractions = ElementFractions().fit_transform
     library = fractions(["Mg2SiO4", "Mg1.8Fe0.2SiO4", "Fe2SiO4", "NaCl"])
     measured = fractions(["Mg1.9Si1.05O3.9"])
-    found = misfit(measured, library, "fractions")[0]
-    assert found[0] < 0.7
-    assert (np.diff(found) > 0.5).all()
-    blind = measured.copy()
-    blind[0, 7] = np.nan  # oxygen was not measurable
-    assert misfit(blind, library, "fractions")[0, 0] < 0.7
+    misfits = misfit(measured, library, "fractions")[0]
+    assert misfits[0] < 0.7
+    assert (np.diff(misfits) > 0.5).all()
+    without_oxygen = measured.copy()
+    without_oxygen[0, 7] = np.nan
+    assert misfit(without_oxygen, library, "fractions")[0, 0] < 0.7
 
 
-def test_entries_without_composition_are_neither_best_nor_worst():
+def test_entries_without_composition_get_the_median_misfit():
     fractions = ElementFractions().fit_transform(["NaCl", None, "Fe2O3", "KCl"])
-    found = misfit(fractions[:1], fractions, "fractions")[0]
-    assert found[0] < found[1] < found[2]
+    misfits = misfit(fractions[:1], fractions, "fractions")[0]
+    assert misfits[0] < misfits[1] < misfits[2]
     assert (misfit(fractions[1:2], fractions, "fractions") == 0).all()
 
 
-def test_rows_with_chemistry_alone_are_answered_and_rows_with_nothing_named():
+def test_rows_with_chemistry_alone_are_matched_and_empty_rows_raise():
     X = frame(make_patterns(3), eds=(ElementFractions(), ["NaCl", "SiO2", "Fe2O3"]))
     match = LibraryMatch().fit(X, [225, 152, 167])
     measured = X.copy()
@@ -168,6 +168,23 @@ def test_rows_with_chemistry_alone_are_answered_and_rows_with_nothing_named():
     measured.iloc[1] = np.nan
     with pytest.raises(ValueError, match=r"row 1: every block is missing \(powder, eds\)"):
         match.predict(measured)
+
+
+def test_both_results_of_one_search_with_an_empty_row():
+    X = frame(make_patterns(4), eds=(ElementFractions(), ["NaCl", "SiO2", "Fe2O3", "KCl"]))
+    match = LibraryMatch().fit(X, [225, 152, 167, 225])
+    measured = X.copy()
+    measured.iloc[1] = np.nan
+    measured.iloc[2, :N_BINS] = np.nan
+    proba, similarity = match.predict_proba_and_similarity(measured)
+    rows = [0, 2, 3]
+    np.testing.assert_array_equal(proba[rows], match.predict_proba(measured.iloc[rows]))
+    np.testing.assert_array_equal(similarity[rows], match.similarity(measured.iloc[rows]))
+    np.testing.assert_array_equal(proba[1], 0)
+    assert np.isnan(similarity).tolist() == [False, True, True, False]
+    proba, similarity = match.predict_proba_and_similarity(measured[1:2])
+    assert (proba == 0).all()
+    assert np.isnan(similarity).all()
 
 
 def test_two_profiles_are_averaged_and_either_may_be_missing():
@@ -181,7 +198,7 @@ def test_two_profiles_are_averaged_and_either_may_be_missing():
     assert match.similarity(mixed).max() < 0.9
 
 
-def test_candidates_tell_what_the_entries_are():
+def test_candidates_have_the_columns_of_the_entries():
     entries = pd.DataFrame({"id": list("abcde"), "mineral": ["one"] * 5}, index=range(5, 10))
     X = frame(make_patterns(5))
     table = LibraryMatch().fit(X, [1, 2, 2, 3, 4], entries).candidates(X[2:4], n=3)
@@ -228,7 +245,7 @@ def test_blocks_that_cannot_be_used():
         LibraryMatch().fit(X[["ranked__rank1_z"]], np.arange(5))
 
 
-def test_a_library_of_minerals_knows_them_and_is_small(minerals, tmp_path):
+def test_a_library_of_minerals_matches_them_and_is_small(minerals, tmp_path):
     crystals, features, (X, y, entries) = minerals
     match = LibraryMatch().fit(X, y, entries)
     specimens, truth, _ = make_specimens(crystals, ("powder", "formula"), random_state=1)
@@ -246,16 +263,16 @@ def test_the_library_leaves_broken_crystals_out_and_keeps_entries_in_step(minera
     _, features, _ = minerals
     crystals = load_amcsd()
     broken = min(find_faults(crystals))
-    some = crystals[np.array([broken - 1, broken, broken + 1])]
+    subset = crystals[np.array([broken - 1, broken, broken + 1])]
     with pytest.warns(BrokenEntryWarning):
-        X, y, entries = make_library(some, features, random_state=0)
-    assert entries["id"].tolist() == [some.ids[0], some.ids[2]]
-    assert y.tolist() == some.space_groups[[0, 2]].tolist()
+        X, y, entries = make_library(subset, features, random_state=0)
+    assert entries["id"].tolist() == [subset.ids[0], subset.ids[2]]
+    assert y.tolist() == subset.space_groups[[0, 2]].tolist()
     exact = ElementFractions().fit_transform(entries["formula"])
     np.testing.assert_array_equal(X.filter(like="chemistry__"), exact)
 
 
-def test_a_library_needs_blocks():
+def test_make_library_needs_a_column_transformer():
     with pytest.raises(ValueError, match="make_features, got PowderProfile"):
         make_library(load_amcsd()[:2], PowderProfile())
 

@@ -91,16 +91,21 @@ def test_bad_input(scored):
         metrics.make_level_scorers("point_group")
 
 
-def test_scorers_in_cross_validation_and_search(monkeypatch):
+def test_scorers_in_cross_validation_and_search():
     X = pd.DataFrame({"q": np.tile([0.0, 1.0, 2.0], 10)})
     y = np.tile([62, 225, 227], 10)
-    scorers = pickle.loads(pickle.dumps(metrics.make_level_scorers()))
+    scorers = pickle.loads(pickle.dumps(metrics.make_level_scorers("space_group")))
     result = cross_validate(DecisionTreeClassifier(), X, y, scoring=scorers, cv=3)
     assert all((result[f"test_{level}_accuracy"] == 1).all() for level in metrics.SCORED_LEVELS)
     search = GridSearchCV(
         DecisionTreeClassifier(), {"max_depth": [1, 2]}, scoring=scorers, refit="space_group_accuracy", cv=3
     )
     assert search.fit(X, y).best_params_ == {"max_depth": 2}
+
+
+def test_scorers_take_any_labels_by_default():
+    X, y = np.zeros((6, 1)), np.array([62, 225] * 3)
+    assert "label_accuracy" in metrics.make_level_scorers()(DummyClassifier().fit(X, y), X, y)
 
 
 def test_probabilities_are_computed_once():
@@ -112,5 +117,5 @@ def test_probabilities_are_computed_once():
             return super().predict_proba(X)
 
     X, y = np.zeros((6, 1)), np.array([62, 225] * 3)
-    metrics.make_level_scorers()(Counting().fit(X, y), X, y)
+    metrics.make_level_scorers("space_group")(Counting().fit(X, y), X, y)
     assert calls == [6]

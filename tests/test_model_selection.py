@@ -29,12 +29,13 @@ SPACE_GROUPS = [225, 225, 225, 154, 154, 136, 167, 167, 167]
 
 
 class Recorder(ClassifierMixin, BaseEstimator):
-    """Remembers what its fits were given; blocks may be named, as for a network."""
+    """Classifier that records the arguments of its fits; it has parameters of a network."""
 
     fits = []
 
-    def __init__(self, branches=None):
+    def __init__(self, branches=None, hierarchy=None):
         self.branches = branches
+        self.hierarchy = hierarchy
 
     def fit(self, X, y, sample_weight=None, groups=None):
         blocks = {name.split("__")[0] for name in X.columns}
@@ -59,7 +60,7 @@ def recorder():
 
 @pytest.fixture
 def data():
-    # the rings of this test are compositions, too: any transformer will do
+    # the column rings has formulas here: the test needs only the name of the column
     X = pd.DataFrame({"rings": CELLS * 4, "formula": CELLS * 4})
     return X, np.array(SPACE_GROUPS * 4), np.arange(36) // 2
 
@@ -80,7 +81,7 @@ def tree(features):
 
 def test_rows_and_columns(data, tree):
     X, y, groups = data
-    table = compare({"tree": tree}, X, y, groups=groups, cv=3)
+    table = compare({"tree": tree}, X, y, groups=groups, cv=3, hierarchy="space_group")
     assert table["model"].tolist() == ["tree"] * 3 + ["tree (diffraction only)"] * 3 + ["prior"] * 3
     assert table["fold"].tolist() == [0, 1, 2] * 3
     assert (table["n_train"] + table["n_test"] == 36).all()
@@ -95,8 +96,8 @@ def test_rows_and_columns(data, tree):
 def test_scores_are_those_of_cross_validate(data, tree):
     X, y, groups = data
     cv = StratifiedGroupKFold(3)
-    table = compare({"tree": tree}, X, y, groups=groups, cv=cv)
-    expected = cross_validate(tree, X, y, groups=groups, cv=cv, scoring=make_level_scorers())
+    table = compare({"tree": tree}, X, y, groups=groups, cv=cv, hierarchy="space_group")
+    expected = cross_validate(tree, X, y, groups=groups, cv=cv, scoring=make_level_scorers("space_group"))
     np.testing.assert_allclose(
         table.loc[table["model"] == "tree", "space_group_calibration_error"],
         expected["test_space_group_calibration_error"],
@@ -130,6 +131,22 @@ def test_derived_models_see_one_modality(data, features, recorder):
     assert len(features.transformers) == 3
 
 
+def test_numbered_columns_of_one_modality_are_diffraction(data, recorder):
+    X, y, _ = data
+    X = X.assign(spots_1=X["rings"], spots_2=X["rings"])
+    features = make_features(
+        first=("spots_1", RankedElements(2)),
+        second=("spots_2", RankedElements(2)),
+        presence=("formula", ElementPresence()),
+    )
+    table = compare({"net": make_pipeline(features, recorder)}, X, y, cv=2, chemistry_only=True)
+    assert list(table["model"].unique()) == [
+        "net", "net (diffraction only)", "net (chemistry only)", "prior"
+    ]  # fmt: skip
+    blocks = [fit["blocks"] for fit in Recorder.fits]
+    assert blocks[::2] == [{"first", "second", "presence"}, {"first", "second"}, {"presence"}]
+
+
 def test_specimens_without_the_modality_get_the_prior(data, features):
     X, y, groups = data
     X = X.assign(rings=X["rings"].where(np.arange(36) % 4 > 0))
@@ -160,9 +177,8 @@ class Probabilities:
 
 def test_models_of_plain_matrices():
     X, y = np.random.default_rng(0).normal(size=(30, 3)), np.arange(30) % 3
-    table = compare(
-        {"tree": DecisionTreeClassifier(), "frequent": DummyClassifier(strategy="prior")}, X, y, cv=2
-    )
+    models = {"tree": DecisionTreeClassifier(), "frequent": DummyClassifier(strategy="prior")}
+    table = compare(models, X, y, cv=2)
     assert list(table["model"].unique()) == ["tree", "frequent"]
     assert "label_accuracy" in table
 
@@ -277,8 +293,40 @@ def test_labels_unseen_in_training_and_other_labels(data, tree):
     assert np.isfinite(table.drop(columns="model")).all(axis=None)
     named = compare({"tree": tree}, X, np.array([f"sg{n}" for n in y]), cv=2)
     assert "label_accuracy" in named
-    numbered = compare({"tree": tree}, X, y, cv=2, scoring=make_level_scorers(hierarchy=None))
+    numbered = compare({"tree": tree}, X, y, cv=2)
     assert "label_top5" in numbered
+
+
+LEVELS_OF_SYMMETRY, PLAIN_LABELS = "space_group_accuracy", "label_accuracy"
+
+
+def wrap_in_search(model):
+    return GridSearchCV(model, {"recorder__branches": [None]}, cv=2)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, wrap_in_search])
+@pytest.mark.parametrize(
+    ("of_model", "of_compare", "score"),
+    [
+        (None, None, PLAIN_LABELS),
+        ("space_group", None, LEVELS_OF_SYMMETRY),
+        (None, "space_group", LEVELS_OF_SYMMETRY),
+    ],
+)
+def test_scored_levels(data, features, recorder, tree, wrap, of_model, of_compare, score):
+    X, y, _ = data
+    network = wrap(make_pipeline(features, recorder.set_params(hierarchy=of_model)))
+    table = compare({"tree": tree, "network": network}, X, y, cv=2, hierarchy=of_compare)
+    assert {LEVELS_OF_SYMMETRY, PLAIN_LABELS} & set(table.columns) == {score}
+    assert table[score].notna().all()
+
+
+def test_hierarchy_is_checked(data, tree):
+    X, y, _ = data
+    with pytest.raises(ValueError, match="hierarchy must be one of"):
+        compare({"tree": tree}, X, y, hierarchy="point_group")
+    with pytest.raises(ValueError, match="space groups must be integers"):
+        compare({"tree": tree}, X, np.array([f"sg{n}" for n in y]), hierarchy="space_group")
 
 
 def test_other_scoring(data, tree):

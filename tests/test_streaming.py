@@ -1,4 +1,4 @@
-"""Endless specimens: the same arithmetic as the transformers, repeatable chunks, training that resumes."""
+"""Streams of specimens: the arithmetic of the transformers, repeatable chunks, training that resumes."""
 
 import warnings
 
@@ -51,10 +51,10 @@ def test_powder_features_are_those_of_the_transformer():
     powder = PowderProfile(n_bins=200, smoothing=0.002).fit([None])
     cells = [Profile(c, two_theta=axis, wavelength=1.54) for c in counts]
     q = torch.from_numpy(2 * np.sin(np.radians(axis / 2)) / 1.54)
-    made = powder._batched(q)(torch.from_numpy(counts).float()).numpy()
-    np.testing.assert_allclose(made, powder.transform(cells), atol=2e-3)
-    assert np.isnan(made).any()
-    assert not np.isnan(made).all()
+    features = powder._batched(q)(torch.from_numpy(counts).float()).numpy()
+    np.testing.assert_allclose(features, powder.transform(cells), atol=2e-3)
+    assert np.isnan(features).any()
+    assert not np.isnan(features).all()
 
 
 def test_ring_features_are_those_of_the_transformer():
@@ -65,8 +65,8 @@ def test_ring_features_are_those_of_the_transformer():
     )
     radial = RadialProfile(n_bins=64).fit([None])
     cells = [DiffractionImage(image, pixel_size=0.03) for image in images]
-    made = radial._batched(0.03)(torch.from_numpy(images).float()).numpy()
-    np.testing.assert_allclose(made, radial.transform(cells), atol=1e-5)
+    features = radial._batched(0.03)(torch.from_numpy(images).float()).numpy()
+    np.testing.assert_allclose(features, radial.transform(cells), atol=1e-5)
 
 
 def test_chemistry_features_are_those_of_the_transformers(crystals):
@@ -74,9 +74,9 @@ def test_chemistry_features_are_those_of_the_transformers(crystals):
     features = make_features(fractions=("formula", ElementFractions()), ranked=("formula", RankedElements()))
     X, y = SpecimenStream(crystals, features, formula_params=exact, chunk_size=40, random_state=1).chunk(0)
     table = pd.DataFrame({"formula": crystals.formulas.astype(object)})
-    known = features.fit_transform(table).to_numpy()
+    exact_features = features.fit_transform(table).to_numpy()
     for row, label in zip(X.numpy(), y, strict=True):
-        apart = np.nanmax(np.abs(known - row), axis=1)
+        apart = np.nanmax(np.abs(exact_features - row), axis=1)
         assert apart.min() < 1e-3
         assert crystals.space_groups[apart.argmin()] == label
 
@@ -131,10 +131,10 @@ def test_missing_never_takes_all(crystals):
     stream = make_stream(crystals, missing={"powder": 0.5, "formula": 0.5}, chunk_size=512)
     X, _ = stream.chunk(0)
     is_profile = np.char.startswith(stream.feature_names_.astype(str), "diffraction")
-    there = np.stack([(~X[:, part].isnan()).any(1).numpy() for part in (is_profile, ~is_profile)])
-    assert there.any(0).all()
-    assert 0.2 < (~there[0]).mean() < 0.6
-    assert 0.2 < (~there[1]).mean() < 0.6
+    is_measured = np.stack([(~X[:, part].isnan()).any(1).numpy() for part in (is_profile, ~is_profile)])
+    assert is_measured.any(0).all()
+    assert 0.2 < (~is_measured[0]).mean() < 0.6
+    assert 0.2 < (~is_measured[1]).mean() < 0.6
 
 
 def test_crystals_without_a_line_are_named(crystals):
@@ -148,9 +148,15 @@ def test_crystals_without_a_line_are_named(crystals):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"conditions": {"powder": RingConditions()}}, "PowderConditions"),
+        (
+            {"conditions": {"powder": RingConditions()}},
+            "conditions of 'powder' must be a PowderConditions .* got RingConditions",
+        ),
+        ({"conditions": {"powder": []}}, "conditions of 'powder' must hold at least one PowderConditions"),
+        ({"conditions": {"powder": PowderConditions}}, "got the class PowderConditions itself"),
+        ({"shares": [1, 2]}, "shares must be a dict from a column"),
         ({"shares": {"powder": [1, 2]}}, "shares of powder"),
-        ({"weights": [1.0, 2.0]}, "one a crystal"),
+        ({"weights": [1.0, 2.0]}, "one for each crystal"),
         ({"missing": {"rings": 0.5}}, "missing must give"),
         ({"weights": [0.0] * 30}, "weights are 0"),
         ({"conditions": {"powders": "harsh"}}, "conditions and shares name"),

@@ -87,7 +87,7 @@ def test_extinction_groups_follow_from_the_operations():
     assert derived == dict(zip(NUMBERS.tolist(), extinction_group(NUMBERS).tolist(), strict=True))
 
 
-def test_groups_number_as_in_the_literature_once_screw_axes_of_one_condition_are_told_apart():
+def test_number_of_groups_in_the_literature():
     labels = extinction_group(NUMBERS).astype(float)
     labels[208 - 1] += 0.5  # P4(2)32 beside P2(1)3
     labels[np.array([171, 172, 180, 181]) - 1] += 0.5  # P6(2) and relatives beside P3(1)

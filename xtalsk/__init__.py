@@ -1,6 +1,6 @@
-"""Crystal structure from diffraction and chemistry, as scikit-learn estimators.
+"""scikit-learn estimators that determine crystal structure from diffraction and chemistry.
 
-The public names can be imported from here or from the module that holds them; they are loaded when used.
+Import a public name from here or from its module. The package loads a module when one of its names is used.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Established classifiers to compare with, set up for the tables of features of this package."""
+"""Established classifiers with defaults for the features of this package."""
 
 import importlib
 
@@ -15,10 +15,48 @@ from xtalsk.utils import check_option
 __all__ = ["BASELINES", "make_baseline"]
 
 BASELINES = ("hist_gradient_boosting", "extra_trees", "random_forest", "lightgbm", "xgboost", "prior")
-"""Names that `make_baseline` knows."""
+"""Names of the classifiers that `make_baseline` makes."""
+
+# Tuned defaults. The boosted trees are small because each round grows one tree for each of up to 230 space
+# groups; `make_baseline` gives the measured times. Data and commands of these choices are not recorded.
+_DEFAULTS = {
+    "hist_gradient_boosting": {
+        "learning_rate": 0.2,
+        "max_iter": 30,
+        "max_leaf_nodes": 15,
+        "max_features": 0.1,  # share of the features that each split considers
+        "min_samples_leaf": 5,
+        # Without a penalty, leaves of rare labels grow without bound: their second derivatives are nearly 0.
+        "l2_regularization": 1.0,
+        # Early stopping ignores the groups in its random split, and fails on labels that occur once.
+        "early_stopping": False,
+    },
+    "extra_trees": {"n_estimators": 300},
+    "random_forest": {"n_estimators": 300},
+    "lightgbm": {
+        "learning_rate": 0.1,
+        "n_estimators": 60,
+        "num_leaves": 15,
+        "colsample_bytree": 0.1,  # share of the features that each tree considers
+        "min_child_samples": 5,
+        "reg_lambda": 1.0,
+        "verbosity": -1,
+    },
+    "xgboost": {
+        "learning_rate": 0.2,
+        "n_estimators": 30,
+        "max_depth": 4,
+        "max_bin": 64,
+        "colsample_bytree": 0.1,  # share of the features that each tree considers
+        "tree_method": "hist",
+    },
+    "prior": {"strategy": "prior"},
+}
+_WITHOUT_N_JOBS = ("hist_gradient_boosting", "prior")
 
 
 def _import_boosting(name):
+    """Return the optional package ``name``; raise ImportError that names the extra if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -28,101 +66,57 @@ def _import_boosting(name):
 
 
 class _HistGradientBoosting(HistGradientBoostingClassifier):
-    """Scikit-learn's, which fails on columns without any value, as elements that nothing can measure have."""
+    """HistGradientBoostingClassifier that accepts columns of nothing but NaN, as of unmeasurable elements."""
 
     def fit(self, X, y, sample_weight=None):
         empty = np.flatnonzero(pd.isna(np.asarray(X)).all(axis=0)) if np.ndim(X) == 2 else ()
         if len(empty):
             X = X.copy() if hasattr(X, "iloc") else np.array(X)
-            part = X.iloc if hasattr(X, "iloc") else X
-            part[:, empty] = 0.0
+            columns = X.iloc if hasattr(X, "iloc") else X
+            columns[:, empty] = 0.0
         return super().fit(X, y, sample_weight=sample_weight)
 
 
-def _make_hist_gradient_boosting(random_state, n_jobs, params):
-    # Early stopping would split at random, across groups, and fails on labels that occur once. Without
-    # regularisation the leaves of rare labels, whose second derivatives all but vanish, grow without bound.
-    defaults = {
-        "learning_rate": 0.2,
-        "max_iter": 30,
-        "max_leaf_nodes": 15,
-        "max_features": 0.1,
-        "min_samples_leaf": 5,
-        "l2_regularization": 1.0,
-        "early_stopping": False,
-    }
-    return _HistGradientBoosting(**{**defaults, "random_state": random_state, **params})
+_SKLEARN_CLASSES = {
+    "hist_gradient_boosting": _HistGradientBoosting,
+    "extra_trees": ExtraTreesClassifier,
+    "random_forest": RandomForestClassifier,
+    "prior": DummyClassifier,
+}
 
 
-def _make_extra_trees(random_state, n_jobs, params):
-    return ExtraTreesClassifier(
-        **{"n_estimators": 300, "random_state": random_state, "n_jobs": n_jobs, **params}
-    )
-
-
-def _make_random_forest(random_state, n_jobs, params):
-    return RandomForestClassifier(
-        **{"n_estimators": 300, "random_state": random_state, "n_jobs": n_jobs, **params}
-    )
-
-
-def _make_lightgbm(random_state, n_jobs, params):
-    defaults = {
-        "learning_rate": 0.1,
-        "n_estimators": 60,
-        "num_leaves": 15,
-        "colsample_bytree": 0.1,
-        "min_child_samples": 5,
-        "reg_lambda": 1.0,
-        "verbosity": -1,
-    }
-    boosting = _import_boosting("lightgbm")
-    return boosting.LGBMClassifier(**{**defaults, "random_state": random_state, "n_jobs": n_jobs, **params})
-
-
-def _make_xgboost(random_state, n_jobs, params):
-    defaults = {
-        "learning_rate": 0.2,
-        "n_estimators": 30,
-        "max_depth": 4,
-        "max_bin": 64,
-        "colsample_bytree": 0.1,
-        "tree_method": "hist",
-    }
-    boosting = _import_boosting("xgboost")
-    return _LabelEncoded(
-        boosting.XGBClassifier(**{**defaults, "random_state": random_state, "n_jobs": n_jobs, **params})
-    )
-
-
-def _make_prior(random_state, n_jobs, params):
-    return DummyClassifier(**{"strategy": "prior", "random_state": random_state, **params})
+def _make_classifier(name, params):
+    """Return the classifier ``name`` with these parameters."""
+    if name == "lightgbm":
+        return _import_boosting(name).LGBMClassifier(**params)
+    if name == "xgboost":
+        return _LabelEncoded(_import_boosting(name).XGBClassifier(**params))
+    return _SKLEARN_CLASSES[name](**params)
 
 
 def make_baseline(name, *, random_state=None, n_jobs=None, **params):
-    """Make a classifier to compare with.
+    """Make an established classifier for a comparison.
 
-    All take NaN for what was not measured, and labels that are strings or any integers. The defaults of the
-    boosted trees are kept small, because each round grows one tree for each of up to 230 space groups. On
-    7,400 rows, 700 features and 190 space groups a fit takes some 210 s of one core with
-    ``"hist_gradient_boosting"``, 200 s with ``"random_forest"``, 70 s with ``"xgboost"``, 45 s with
-    ``"extra_trees"`` and 40 s with ``"lightgbm"``; all divide the work between the cores they are given.
+    All accept NaN for missing values, and labels that are strings or any integers. The boosted trees are
+    small, because each round grows one tree for each of up to 230 space groups. On 7,400 rows, 700 features
+    and 190 space groups, a fit on one core takes about 210 s with ``"hist_gradient_boosting"``, 200 s with
+    ``"random_forest"``, 70 s with ``"xgboost"``, 45 s with ``"extra_trees"`` and 40 s with ``"lightgbm"``.
+    All can use several cores.
 
     Parameters
     ----------
     name : {"hist_gradient_boosting", "extra_trees", "random_forest", "lightgbm", "xgboost", "prior"}
-        ``"prior"`` knows nothing but how frequent the labels are. LightGBM and XGBoost are optional:
-        ``pip install xtalsk[boosting]``.
+        ``"prior"`` predicts the frequencies of the labels in the training data. LightGBM and XGBoost are
+        optional: ``pip install xtalsk[boosting]``.
     random_state : int, RandomState instance or None, default=None
         Seed of the classifier.
     n_jobs : int or None, default=None
-        Number of threads; ``"hist_gradient_boosting"`` always uses all that OpenMP gives it, and ``"prior"``
-        needs none.
+        Number of threads. ``"hist_gradient_boosting"`` ignores it and uses the threads of OpenMP;
+        ``"prior"`` ignores it too.
     **params
-        Parameters of the classifier, in place of the defaults of this function. Those of
-        ``"hist_gradient_boosting"`` are 30 rounds at a learning rate of 0.2 of trees of 15 leaves with at
-        least 5 samples and an L2 penalty of 1, which look at a tenth of the features at each split, without
-        early stopping.
+        Parameters of the classifier; they replace the defaults of this function. The defaults of
+        ``"hist_gradient_boosting"`` are 30 rounds, a learning rate of 0.2, trees of 15 leaves with at least 5
+        samples, an L2 penalty of 1, a tenth of the features for each split, and no early stopping.
 
     Returns
     -------
@@ -132,7 +126,7 @@ def make_baseline(name, *, random_state=None, n_jobs=None, **params):
     Raises
     ------
     ValueError
-        If the name is not known.
+        If the name is unknown.
     ImportError
         If the package of an optional baseline is missing.
 
@@ -144,11 +138,14 @@ def make_baseline(name, *, random_state=None, n_jobs=None, **params):
     array(['cubic'], dtype='<U9')
     """
     check_option("name", name, BASELINES)
-    return globals()[f"_make_{name}"](random_state, n_jobs, params)
+    defaults = {**_DEFAULTS[name], "random_state": random_state}
+    if name not in _WITHOUT_N_JOBS:
+        defaults["n_jobs"] = n_jobs
+    return _make_classifier(name, {**defaults, **params})
 
 
 class _LabelEncoded(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """A classifier that takes any labels around one that takes only 0 to n_classes - 1, as XGBoost does."""
+    """Classifier for any labels that holds one for the labels 0 to n_classes - 1, such as XGBoost."""
 
     def __init__(self, estimator):
         self.estimator = estimator

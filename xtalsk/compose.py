@@ -1,4 +1,4 @@
-"""Blocks of features, each from one column of the specimens."""
+"""Blocks of features; each block is computed from one column of the specimens."""
 
 import re
 
@@ -10,9 +10,10 @@ _BLOCK_NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 
 
 def _check_block(name, block):
+    """Return name, transformer and column of a block; raise ValueError if one of them cannot be used."""
     if not _BLOCK_NAME.fullmatch(name):
         raise ValueError(
-            f"the block name {name!r} must be made of a-z and 0-9, with single underscores between them"
+            f"the block name {name!r} must consist of a-z and 0-9, with single underscores between them"
         )
     if not isinstance(block, tuple) or len(block) != 2 or not isinstance(block[0], str):
         raise ValueError(
@@ -27,32 +28,32 @@ def _check_block(name, block):
 
 
 def make_features(*, n_jobs=None, verbose=False, **blocks):
-    """Compose blocks of features from columns of the specimens.
+    """Make the transformer that computes blocks of features from columns of the specimens.
 
     Parameters
     ----------
     n_jobs : int or None, default=None
         Number of blocks to compute in parallel.
     verbose : bool, default=False
-        Whether to print the time each block takes in `fit`.
+        Whether `fit` prints the time of each block.
     **blocks : tuple of (str, transformer)
-        For each block its name, the column of the specimens (``"rings"``, ``"formula"`` ...) and the
-        transformer or pipeline that turns this column into features, or ``"drop"``. Several blocks may use
-        one column. A name consists of a-z and 0-9 with single underscores in between; ``n_jobs`` and
-        ``verbose`` cannot be names.
+        ``name=(column, transformer)`` for each block: the column of the specimens (``"rings"``,
+        ``"formula"`` ...) and the transformer or pipeline that computes features from it, or ``"drop"``.
+        Several blocks may use the same column. A name consists of a-z and 0-9 with single underscores between
+        them; ``n_jobs`` and ``verbose`` cannot be names.
 
     Returns
     -------
     ColumnTransformer
-        Its output is a pandas DataFrame of float32 features named ``block__feature``; columns of the
+        Its output is a pandas DataFrame of float32 features named ``block__feature``. Columns of the
         specimens that no block uses are dropped. The blocks are parameters:
-        ``set_params(diffraction="drop")`` leaves one out, and a grid search can try several transformers
-        for one.
+        ``set_params(diffraction="drop")`` removes one, and a grid search can compare several transformers
+        for one block.
 
     Raises
     ------
     ValueError
-        If there is no block, a name cannot be used or a block is not a column and a transformer.
+        If there is no block, a name has other characters, or a block is not a column and a transformer.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Drawings of results."""
+"""Figures of results."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,7 +7,7 @@ from xtalsk.metrics import SCORED_LEVELS
 
 __all__ = ["ComparisonDisplay"]
 
-# Dark to light along one hue, so that the order of the levels is seen and survives grey printing.
+# Shades of one hue, from light (coarse level) to dark (fine level); their order remains visible in grey.
 _COLOURS = dict(zip(SCORED_LEVELS, ("#9ecae1", "#4f9bcb", "#2171b5", "#08306b"), strict=True))
 _OTHER_COLOUR = "#2171b5"
 _METRIC_LABELS = {
@@ -18,31 +18,33 @@ _METRIC_LABELS = {
 
 
 def _label_of(metric):
+    """Return the label of the axis for a metric."""
     if metric.startswith("top") and metric[3:].isdigit():
         return f"top-{metric[3:]} accuracy"
     return _METRIC_LABELS.get(metric, metric.replace("_", " "))
 
 
 def _levels_in(table, metric):
-    """Levels of symmetry, coarse to fine, then others, for which the table has the metric."""
-    ends = [column.removesuffix(f"_{metric}") for column in table.columns if column.endswith(f"_{metric}")]
+    """Return the levels of the metric in the table: those of symmetry, coarse to fine, then others."""
+    levels = [column.removesuffix(f"_{metric}") for column in table.columns if column.endswith(f"_{metric}")]
     if metric == "accuracy":
-        ends = [level for level in ends if not level.endswith("_balanced")]
-    return [level for level in SCORED_LEVELS if level in ends] + [e for e in ends if e not in SCORED_LEVELS]
+        levels = [level for level in levels if not level.endswith("_balanced")]
+    of_symmetry = [level for level in SCORED_LEVELS if level in levels]
+    return of_symmetry + [level for level in levels if level not in SCORED_LEVELS]
 
 
 class ComparisonDisplay:
-    """One row for each model of a comparison, one colour for each level of symmetry.
+    """Figure of a comparison: one row for each model, one colour for each level of symmetry.
 
-    Strokes are the folds, dots their means, and lines reach from the worst fold to the best. Make it with
-    `from_table`.
+    A small vertical mark is the score of one fold, a dot is the mean of the folds, and a line connects the
+    lowest and the highest score. Use `from_table` to draw it.
 
     Parameters
     ----------
     table : DataFrame
         From `xtalsk.model_selection.compare`.
     metric : str
-        The score to draw, without its level: ``"accuracy"``, ``"top5"``, ``"balanced_accuracy"`` or
+        Score without its level: ``"accuracy"``, ``"top5"``, ``"balanced_accuracy"`` or
         ``"calibration_error"``.
     levels : list of str
         Levels to draw.
@@ -50,7 +52,9 @@ class ComparisonDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Axes of the drawing.
     figure_ : matplotlib Figure
+        Figure of these axes.
 
     See Also
     --------
@@ -64,17 +68,17 @@ class ComparisonDisplay:
 
     @classmethod
     def from_table(cls, table, *, metric="accuracy", levels=None, ax=None):
-        """Draw the table of a comparison.
+        """Draw a table of `xtalsk.model_selection.compare`.
 
         Parameters
         ----------
         table : DataFrame
             From `xtalsk.model_selection.compare`.
         metric : str, default="accuracy"
-            The score to draw, without its level: ``"accuracy"``, ``"top5"``, ``"balanced_accuracy"`` or
+            Score without its level: ``"accuracy"``, ``"top5"``, ``"balanced_accuracy"`` or
             ``"calibration_error"``.
         levels : list of str or None, default=None
-            Levels to draw; None draws all that the table has.
+            Levels to draw; None draws all levels of the table.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a new figure.
 
@@ -85,7 +89,7 @@ class ComparisonDisplay:
         Raises
         ------
         ValueError
-            If the table is empty or has no such score.
+            If the table is empty or does not have the score at these levels.
 
         Examples
         --------
@@ -99,17 +103,17 @@ class ComparisonDisplay:
         >>> [label.get_text() for label in display.ax_.get_yticklabels()]
         ['prior', 'fusion']
         """
-        known = _levels_in(table, metric)
-        unknown = [level for level in levels or () if level not in known]
-        if not known or unknown or not len(table):
+        available = _levels_in(table, metric)
+        unknown = [level for level in levels or () if level not in available]
+        if not available or unknown or not len(table):
             raise ValueError(
                 f"expected a table of compare with {metric!r} of {unknown or 'at least one level'}, "
                 f"got {len(table)} rows with columns {list(table.columns)}"
             )
-        return cls(table, metric=metric, levels=list(levels or known)).plot(ax=ax)
+        return cls(table, metric=metric, levels=list(levels or available)).plot(ax=ax)
 
     def plot(self, ax=None):
-        """Draw, with the model that is best at the finest level at the top.
+        """Draw the figure. The model with the best score at the finest level is at the top.
 
         Parameters
         ----------
@@ -126,23 +130,26 @@ class ComparisonDisplay:
         means = means.sort_values(columns[-1], ascending=best_last, kind="stable")
         if ax is None:
             _, ax = plt.subplots(figsize=(7.5, 1.1 + 0.5 * len(means)), layout="constrained")
-        lanes = np.linspace(0.24, -0.24, len(columns)) if len(columns) > 1 else [0]
-        for level, column, lane in zip(self.levels, columns, lanes, strict=True):
-            colour = _COLOURS.get(level, _OTHER_COLOUR)
-            rows = np.arange(len(means)) + lane
-            for row, model in zip(rows, means.index, strict=True):
-                folds = self.table.loc[self.table["model"] == model, column]
-                ax.plot([folds.min(), folds.max()], [row, row], "-", color=colour, lw=1)
-                ax.plot(folds, np.full(len(folds), row), "|", color=colour, ms=6, mew=1)
-            label = level.replace("_", " ")
-            ax.plot(
-                means[column], rows, "o", color=colour, ms=6.5, mec="white", mew=0.6, label=label, zorder=3
-            )
-        self._finish(ax, list(means.index))
+        offsets = np.linspace(0.24, -0.24, len(columns)) if len(columns) > 1 else [0]
+        for level, offset in zip(self.levels, offsets, strict=True):
+            self._draw_level(ax, level, means[f"{level}_{self.metric}"], offset)
+        self._format_axes(ax, list(means.index))
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _finish(self, ax, models):
+    def _draw_level(self, ax, level, means, offset):
+        """Draw folds and means of one level in all rows, at an offset from the centre of the row."""
+        colour = _COLOURS.get(level, _OTHER_COLOUR)
+        heights = np.arange(len(means)) + offset
+        for height, model in zip(heights, means.index, strict=True):
+            folds = self.table.loc[self.table["model"] == model, means.name]
+            ax.plot([folds.min(), folds.max()], [height, height], "-", color=colour, lw=1)
+            ax.plot(folds, np.full(len(folds), height), "|", color=colour, ms=6, mew=1)
+        label = level.replace("_", " ")
+        ax.plot(means, heights, "o", color=colour, ms=6.5, mec="white", mew=0.6, label=label, zorder=3)
+
+    def _format_axes(self, ax, models):
+        """Set the limits, labels, grid and legend of the axes."""
         n_folds = self.table["fold"].nunique()
         ax.set_yticks(range(len(models)), models)
         ax.set_ylim(-0.6, len(models) - 0.4)

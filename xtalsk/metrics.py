@@ -1,7 +1,7 @@
 """Scores of a classifier's probabilities at every level of symmetry.
 
-A classifier gives probabilities of space groups; those of the coarser levels are their sums. A label that
-the classifier never saw in training has no probability: it counts as wrong, whatever was predicted.
+A classifier predicts probabilities of space groups; the probabilities of the coarser levels are their sums. A
+label that is not in the training data has no probability. Such a sample counts as wrong.
 """
 
 import numpy as np
@@ -22,10 +22,11 @@ __all__ = [
 ]
 
 SCORED_LEVELS = ("crystal_system", "point_group", "extinction_group", "space_group")
-"""Levels that are scored where the labels are space groups, coarse to fine."""
+"""Levels of symmetry that `level_scores` scores, coarse to fine."""
 
 
 def _check_probabilities(proba, classes):
+    """Return both as arrays; raise if the shapes do not fit or a probability is not finite."""
     proba, classes = np.asarray(proba, dtype=float), np.asarray(classes)
     if proba.ndim != 2 or classes.shape != proba.shape[1:]:
         raise ValueError(
@@ -39,6 +40,7 @@ def _check_probabilities(proba, classes):
 
 
 def _check_scored(y_true, proba, classes):
+    """Return all three as arrays; raise if the shapes do not fit or a probability is not finite."""
     proba, classes = _check_probabilities(proba, classes)
     y_true = np.asarray(y_true)
     check_consistent_length(y_true, proba)
@@ -46,7 +48,7 @@ def _check_scored(y_true, proba, classes):
 
 
 def level_probabilities(proba, classes, level):
-    """Sum probabilities of space groups to those of a coarser level.
+    """Sum the probabilities of space groups to those of a coarser level of symmetry.
 
     Parameters
     ----------
@@ -65,7 +67,8 @@ def level_probabilities(proba, classes, level):
     Raises
     ------
     ValueError
-        If the shapes do not fit, a probability is not finite or a class is not a space-group number.
+        If there is not one column for each class, a probability is not finite, or a class is not a
+        space-group number.
 
     Examples
     --------
@@ -81,10 +84,10 @@ def level_probabilities(proba, classes, level):
 
 
 def top_k_accuracy(y_true, proba, classes, *, k=1):
-    """Fraction of samples whose label is among the k most probable ones.
+    """Return the fraction of samples whose label is one of the k most probable classes.
 
-    Unlike sklearn's function of this name it takes labels that are not among the classes; they count as
-    wrong. Among equally probable classes the first comes first.
+    Labels that are not among the classes count as wrong; the function of this name in scikit-learn does not
+    accept them. Equally probable classes are ranked in the order of ``classes``.
 
     Parameters
     ----------
@@ -93,10 +96,17 @@ def top_k_accuracy(y_true, proba, classes, *, k=1):
     classes : array-like of shape (n_classes,)
         Label of each column.
     k : int, default=1
+        Number of most probable classes.
 
     Returns
     -------
     float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or a probability is not finite.
 
     Examples
     --------
@@ -111,11 +121,11 @@ def top_k_accuracy(y_true, proba, classes, *, k=1):
 
 
 def balanced_accuracy(y_true, proba, classes):
-    """Recall of the most probable label, averaged over the labels of ``y_true`` with equal weight.
+    """Return the recall of the most probable class, averaged over the labels of ``y_true``.
 
-    A macro average: a rare space group counts as much as a frequent one. Labels that are predicted but do
-    not occur in ``y_true`` have no recall and are left out, as in sklearn's ``balanced_accuracy_score``;
-    labels unseen in training have recall zero.
+    All labels have the same weight (macro average), so a rare space group counts as much as a frequent one.
+    Labels that are predicted but are not in ``y_true`` have no recall and are left out, as in
+    ``balanced_accuracy_score`` of scikit-learn. Labels that are not among the classes have a recall of 0.
 
     Parameters
     ----------
@@ -127,6 +137,12 @@ def balanced_accuracy(y_true, proba, classes):
     Returns
     -------
     float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or a probability is not finite.
 
     Examples
     --------
@@ -140,10 +156,11 @@ def balanced_accuracy(y_true, proba, classes):
 
 
 def expected_calibration_error(y_true, proba, classes, *, n_bins=15):
-    """How far the probability of the most probable label is from the frequency with which it is right.
+    """Return the expected calibration error: the difference between confidence and accuracy.
 
-    The mean over bins of equal width of ``|accuracy - confidence|``, weighted by the number of samples in
-    each bin: equation 3 of [1]_.
+    The confidence is the probability of the most probable class. Samples are sorted into bins of equal width
+    of the confidence. The error is the mean over the bins of ``|accuracy - confidence|``, weighted by the
+    number of samples in each bin: equation 3 of [1]_.
 
     Parameters
     ----------
@@ -152,11 +169,17 @@ def expected_calibration_error(y_true, proba, classes, *, n_bins=15):
     classes : array-like of shape (n_classes,)
         Label of each column.
     n_bins : int, default=15
+        Number of bins between 0 and 1.
 
     Returns
     -------
     float
-        0 for perfectly calibrated, at most 1.
+        Between 0, for perfectly calibrated probabilities, and 1.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or a probability is not finite.
 
     References
     ----------
@@ -178,7 +201,7 @@ def expected_calibration_error(y_true, proba, classes, *, n_bins=15):
 
 
 def level_scores(y_true, proba, classes, *, hierarchy=None, top_k=5):
-    """All scores of one set of probabilities.
+    """Return all scores of one set of probabilities.
 
     Parameters
     ----------
@@ -187,16 +210,22 @@ def level_scores(y_true, proba, classes, *, hierarchy=None, top_k=5):
     classes : array-like of shape (n_classes,)
         Label of each column.
     hierarchy : {"space_group"} or None, default=None
-        Whether the labels are space-group numbers, to be scored at each of `SCORED_LEVELS`, or any labels,
-        scored as the one level ``"label"``.
+        ``"space_group"``: the labels are space-group numbers, and each of `SCORED_LEVELS` is scored. None:
+        any labels, and the only level is ``"label"``.
     top_k : int, default=5
-        Number of most probable labels of the ``top`` score.
+        Number of most probable classes in the ``top`` score.
 
     Returns
     -------
     dict of str to float
-        For each level ``<level>_accuracy``, ``<level>_top5`` (with the ``top_k`` used),
+        For each level ``<level>_accuracy``, ``<level>_top5`` (the number is ``top_k``),
         ``<level>_balanced_accuracy`` and ``<level>_calibration_error``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, a probability is not finite, ``hierarchy`` is unknown, or a label or class
+        is not a space-group number although ``hierarchy="space_group"``.
 
     Examples
     --------
@@ -220,7 +249,7 @@ def level_scores(y_true, proba, classes, *, hierarchy=None, top_k=5):
 
 
 class _LevelScorers:
-    """A callable ``(estimator, X, y) -> dict``; a class, so that worker processes can unpickle it."""
+    """A scorer ``(estimator, X, y) -> dict``. It is a class so that worker processes can unpickle it."""
 
     def __init__(self, hierarchy, top_k):
         self.hierarchy = hierarchy
@@ -234,27 +263,33 @@ class _LevelScorers:
         return f"make_level_scorers(hierarchy={self.hierarchy!r}, top_k={self.top_k})"
 
 
-def make_level_scorers(hierarchy="space_group", *, top_k=5):
-    """Make the ``scoring`` argument of sklearn's ``cross_validate`` that gives the scores of every level.
+def make_level_scorers(hierarchy=None, *, top_k=5):
+    """Make a ``scoring`` argument for ``cross_validate`` of scikit-learn: all scores of `level_scores`.
 
-    Probabilities are computed once for all scores.
+    The scorer computes the probabilities once for all scores.
 
     Parameters
     ----------
-    hierarchy : {"space_group"} or None, default="space_group"
-        Whether the labels are space-group numbers, or any labels.
+    hierarchy : {"space_group"} or None, default=None
+        ``"space_group"``: the labels are space-group numbers, and each of `SCORED_LEVELS` is scored. None:
+        any labels, and the only level is ``"label"``.
     top_k : int, default=5
-        Number of most probable labels of the ``top`` score.
+        Number of most probable classes in the ``top`` score.
 
     Returns
     -------
     callable
         ``scorers(estimator, X, y)`` returns the dict of `level_scores`.
 
+    Raises
+    ------
+    ValueError
+        If ``hierarchy`` is unknown.
+
     Notes
     -----
-    In ``GridSearchCV`` name the score that chooses: ``GridSearchCV(..., scoring=make_level_scorers(),
-    refit="space_group_accuracy")``.
+    ``GridSearchCV`` needs the name of the score that selects the best parameters:
+    ``GridSearchCV(..., scoring=make_level_scorers("space_group"), refit="space_group_accuracy")``.
 
     Examples
     --------
@@ -263,7 +298,8 @@ def make_level_scorers(hierarchy="space_group", *, top_k=5):
     >>> from sklearn.model_selection import cross_validate
     >>> from xtalsk.metrics import make_level_scorers
     >>> X, y = np.zeros((9, 1)), np.repeat([62, 225, 227], 3)
-    >>> scores = cross_validate(DummyClassifier(), X, y, cv=3, scoring=make_level_scorers())
+    >>> scorers = make_level_scorers("space_group")
+    >>> scores = cross_validate(DummyClassifier(), X, y, cv=3, scoring=scorers)
     >>> scores["test_space_group_top5"]
     array([1., 1., 1.])
     """

@@ -1,8 +1,8 @@
-"""From a space-group number to every coarser class of symmetry.
+"""Classes of symmetry of space-group numbers: point group, Laue class, crystal system and others.
 
-All functions take one number or an array of numbers (1-230) and return one label or an array of labels of
-the same shape. Point groups, Laue classes, crystal systems and lattice centrings are those that gemmi
-[1]_ lists for the standard setting of each space-group type.
+All functions take one number (1 to 230) or an array of numbers, and return one label or an array of labels.
+Point groups, Laue classes, crystal systems and lattice centrings are those of gemmi [1]_ for the standard
+setting of each space-group type.
 
 References
 ----------
@@ -36,7 +36,7 @@ LEVELS = (
     "extinction_group",
     "space_group",
 )
-"""Names of the levels of symmetry, coarse to fine."""
+"""Names of the levels of symmetry, from coarse to fine."""
 
 _FAMILY_LETTER = {
     "triclinic": "a",
@@ -47,10 +47,9 @@ _FAMILY_LETTER = {
     "cubic": "c",
 }
 
-# Space-group types whose standard settings leave the same set of powder lines, i.e. the same lines absent
-# once reflections of equal |q| in the holohedry of the lattice are merged; in the orthorhombic system up to
-# a permutation of the axes. Types that are not listed stand alone. The test suite derives the list anew
-# from the symmetry operations.
+# Space-group types with the same absent powder lines in their standard settings. Reflections of equal |q| in
+# the holohedry of the lattice count as one line. In the orthorhombic system the axes may be permuted. Types
+# that are not listed stand alone. The test suite derives this list from the symmetry operations.
 _SHARED_EXTINCTIONS = (
     (1, 2), (3, 6, 10), (4, 11), (5, 8, 12), (7, 13), (9, 15), (16, 25, 47), (21, 35, 38, 65),
     (22, 42, 69), (23, 24, 44, 71), (26, 28, 51), (27, 49), (29, 57), (30, 53), (31, 59), (32, 55), (33, 62),
@@ -82,7 +81,7 @@ def check_space_group(numbers):
     Raises
     ------
     ValueError
-        If an entry is not an integer from 1 to 230; the message names the first such entry.
+        If an entry is not an integer from 1 to 230. The message names the first such entry.
     """
     array = np.asarray(numbers)
     try:
@@ -99,7 +98,7 @@ def check_space_group(numbers):
 
 @cache
 def _table(level):
-    """Labels of one level for the numbers 1 to 230, with an unused entry 0 in front."""
+    """Labels of one level for the numbers 0 to 230; number 0 is not used."""
     groups = [gemmi.find_spacegroup_by_number(n) for n in range(1, 231)]
     if level == "space_group":
         labels = list(range(1, 231))
@@ -138,7 +137,7 @@ def to_level(numbers, level):
     Returns
     -------
     str, int or ndarray
-        The label of each number; an array where ``numbers`` is one.
+        The label of each number. It is an array if ``numbers`` is an array.
 
     Raises
     ------
@@ -168,7 +167,7 @@ def point_group(numbers):
 
 
 def laue_class(numbers):
-    """Hermann-Mauguin symbol of the Laue class: the point group with an inversion centre added.
+    """Hermann-Mauguin symbol of the Laue class, which is the point group with an inversion centre.
 
     Examples
     --------
@@ -180,7 +179,7 @@ def laue_class(numbers):
 
 
 def crystal_system(numbers):
-    """One of the seven crystal systems, trigonal and hexagonal apart.
+    """Name of the crystal system. Trigonal and hexagonal are two systems.
 
     Examples
     --------
@@ -192,7 +191,7 @@ def crystal_system(numbers):
 
 
 def crystal_family(numbers):
-    """One of the six crystal families: trigonal and hexagonal are both ``"hexagonal"``.
+    """Name of the crystal family. Trigonal and hexagonal crystals are both ``"hexagonal"``.
 
     Examples
     --------
@@ -204,7 +203,7 @@ def crystal_family(numbers):
 
 
 def bravais_lattice(numbers):
-    """Pearson's symbol of the Bravais lattice, e.g. ``"cF"``; one-face centrings are ``"S"``.
+    """Pearson symbol of the Bravais lattice, e.g. ``"cF"``. Centrings of one face (A, B, C) are ``"S"``.
 
     Examples
     --------
@@ -218,12 +217,12 @@ def bravais_lattice(numbers):
 def extinction_group(numbers):
     """Lowest space-group number that shares the systematic absences of a powder pattern.
 
-    A powder pattern shows line positions and which lines are absent; space groups with the same extinction
-    group cannot be told apart by either, only by intensities (or by chemistry). There are 97 such groups, 38
-    of which hold one space group. The symbols of International Tables [2]_ number 99, 40 of them for one
-    space group, because two conditions are written there with two screw axes each: P2₁3 and P4₂32
-    (h00: h = 2n), and P3₁ and P6₂ with their relatives (00l: l = 3n). Absences are those of the standard
-    settings; in the orthorhombic system the axes may be exchanged.
+    Space groups of one extinction group have the same lines and the same absences in a powder pattern. Only
+    intensities or chemistry distinguish them. There are 97 such groups, and 38 of them are a single space
+    group. International Tables [2]_ list 99 symbols, 40 of them for a single space group, because they write
+    two conditions with two screw axes each: P2₁3 and P4₂32 (h00: h = 2n), and P3₁ and P6₂ with related groups
+    (00l: l = 3n). Absences are those of the standard settings. In the orthorhombic system the axes may be
+    permuted.
 
     Parameters
     ----------

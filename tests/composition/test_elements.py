@@ -76,7 +76,7 @@ UNMEASURED = pd.DataFrame({"h": [np.nan, np.nan, 0.0], "o": [2.0, np.nan, 1.0], 
 
 
 @pytest.mark.parametrize("as_matrix", [False, True])
-def test_single_nan_in_a_table_is_an_element_that_cannot_be_measured(as_matrix):
+def test_nan_entries_of_a_table_are_elements_that_cannot_be_measured(as_matrix):
     table = UNMEASURED
     if as_matrix:
         table = np.zeros((3, 20))
@@ -102,7 +102,7 @@ def test_elements_that_cannot_be_measured_are_left_out(transformer):
 @pytest.mark.parametrize(
     "transformer", [ElementFractions(), ElementPresence(), RankedElements(2), CompositionStatistics()]
 )
-def test_a_row_in_which_nothing_was_found(transformer):
+def test_rows_without_any_element(transformer):
     table = pd.DataFrame({"h": [np.nan, 0.0, 0.0, np.nan], "o": [0.0, 0.0, 1.0, np.nan]})
     statistics = isinstance(transformer, CompositionStatistics)
     for rows in (table, table.to_numpy()):
@@ -113,7 +113,7 @@ def test_a_row_in_which_nothing_was_found(transformer):
         transformer.fit([np.zeros(5)]).transform([np.zeros(5)])
 
 
-def test_classifiers_take_elements_that_cannot_be_measured():
+def test_classifiers_accept_elements_that_cannot_be_measured():
     rng = np.random.RandomState(0)
     table = pd.DataFrame(rng.dirichlet(np.ones(6), 60), columns=["be", "o", "na", "si", "ca", "fe"])
     y = (table["si"] > table["fe"]).astype(int)
@@ -135,7 +135,7 @@ def test_tables_are_checked():
         fitted.transform(table.assign(h=0.0))
     with pytest.raises(ValueError, match=r"'total' of a table .* must end in an element symbol"):
         fitted.fit(table.assign(total=1.0))
-    with pytest.raises(ValueError, match="'a__o': O has a column already"):
+    with pytest.raises(ValueError, match="'a__o': another column already holds O"):
         fitted.fit(table.assign(a__o=1.0))
     with pytest.raises(ValueError, match="at most 98 columns"):
         fitted.fit(np.ones((2, 99)))

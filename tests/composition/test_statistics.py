@@ -70,7 +70,7 @@ def test_matminer_featurizers_are_called_once_for_each_composition(monkeypatch):
 
 def test_the_cache_is_bounded(monkeypatch):
     monkeypatch.setattr(_statistics, "_cache", {})
-    monkeypatch.setattr(_statistics, "_CACHE_ROWS", 3)
+    monkeypatch.setattr(_statistics, "MAX_CACHED_COMPOSITIONS", 3)
     cells = ["Fe2O3", "FeO", "NaCl", "MnO", "NiO"]
     statistics = CompositionStatistics(presets=(matminer.TMetalFraction(),))
     out = statistics.fit_transform(cells)

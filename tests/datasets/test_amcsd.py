@@ -24,7 +24,7 @@ def test_counts_by_crystal_system(amcsd):
 
 
 def test_sites_agree_with_the_formulas(amcsd):
-    """Atoms counted in the cell and the formula of the entry come from different parts of the source."""
+    """The atoms of the cell and the formula are independent columns of the source."""
     off = 0
     for i in range(0, len(amcsd), 10):
         sites = slice(amcsd.offsets[i], amcsd.offsets[i + 1])
@@ -32,7 +32,7 @@ def test_sites_agree_with_the_formulas(amcsd):
         stated = np.zeros(99)
         for element, amount in Composition(amcsd.formulas[i]).items():
             stated[element.Z] += amount
-        counted[1] = stated[1] = 0  # hydrogen is seldom located
+        counted[1] = stated[1] = 0  # most entries lack hydrogen
         if stated.sum():
             off += np.abs(counted / counted.sum() - stated / stated.sum()).max() > 0.03
     assert off <= 3
@@ -52,12 +52,12 @@ def test_details_are_kept(amcsd):
 def test_loading_is_quick_and_described(amcsd):
     start = time.perf_counter()
     _, descr = load_amcsd(return_descr=True)
-    assert time.perf_counter() - start < 5  # 0.25 s measured; the bound only catches a wrong order of growth
+    assert time.perf_counter() - start < 5  # 0.25 s measured; the limit is wide for slow machines
     for part in ("9,273", "Downs", "larixite", "CC0"):
         assert part in descr
 
 
-def test_the_packaged_file_is_what_the_database_gives(amcsd):
+def test_packaged_file_agrees_with_the_database(amcsd):
     pytest.importorskip("larixite")
     import larixite
 

@@ -82,9 +82,16 @@ def test_groups_join_formula_and_name(crystals):
         ({"missing": 1.5}, "probabilities from 0 to 1"),
         ({"missing": {"eds": 0.1}}, r"missing names \['eds'\]"),
         ({"modalities": "eds", "counts": 0}, "counts must be above 0"),
-        ({"conditions": {"eds": EELSConditions()}}, "must be a EDSConditions"),
+        (
+            {"conditions": {"eds": EELSConditions()}},
+            "of 'eds' must be an EDSConditions .* got EELSConditions",
+        ),
         ({"n_zones": 1.5}, "n_zones must be a positive integer"),
-        ({"conditions": "rough"}, "RingConditions or one of"),
+        ({"conditions": "rough"}, "conditions must be one of .* or a dict .* got 'rough'"),
+        (
+            {"conditions": RingConditions()},
+            r"a dict .* for example {'rings': RingConditions\(...\)}; got a RingConditions",
+        ),
         ({"conditions": {"rings": PowderConditions()}}, "must be a RingConditions"),
         ({"conditions": {"sound": "harsh"}}, r"conditions name \['sound'\]"),
         ({"on_error": "ignore"}, "on_error must be one of"),
@@ -96,7 +103,7 @@ def test_arguments(crystals, arguments, message):
         make_specimens(crystals, **arguments)
 
 
-def test_several_zones_are_columns_of_their_own(crystals):
+def test_several_zones_are_several_columns(crystals):
     conditions = {"spots": SpotConditions(image_size=64)}
     X, _, _ = make_specimens(crystals, "spots", n_zones=2, conditions=conditions, random_state=0)
     assert list(X) == ["spots_1", "spots_2"]
@@ -114,13 +121,13 @@ def test_conditions_are_kept_in_words(crystals):
     assert "image_size=64" in X.attrs["conditions"]["rings"]
 
 
-def test_crystals_that_cannot_be_right_are_left_out_and_named(crystals):
+def test_faulty_crystals_are_left_out_and_listed(crystals):
     three = crystals[:3]
     crowded = replace(three, frac_coords=np.where(three.crystal_of_site[:, None] == 1, 0, three.frac_coords))
     with pytest.warns(BrokenEntryWarning, match="1 of 3 entries were left out:\ncrystal 1 "):
         X, y, groups = make_specimens(crowded, "formula", n_replicas=2)
     assert len(X) == len(y) == len(groups) == 4
-    with pytest.raises(ValueError, match="occupancies at the place of its site 0 add up to"):
+    with pytest.raises(ValueError, match="occupancies on the position of its site 0 add up to"):
         make_specimens(crowded, "formula", on_error="raise")
 
 
@@ -186,7 +193,7 @@ def test_presets_hold_for_spectra_too(crystals):
 
 
 def test_crystals_without_lines_have_spectra(crystals):
-    """Lithium and hydrogen show nothing in range, which is recorded like anything else."""
+    """Lithium and hydrogen have no lines in range; their spectra are pure background."""
     light = replace(
         crystals[:2],
         atomic_numbers=np.where(crystals[:2].crystal_of_site == 0, 3, 1),
@@ -200,14 +207,14 @@ def test_crystals_without_lines_have_spectra(crystals):
 
 def test_densities():
     crystals = load_amcsd()
-    found = densities(crystals)
-    assert found.shape == (len(crystals),)
-    assert 0.04 < found.min() < 0.1  # solid hydrogen
-    assert 22 < found.max() < 23  # osmium
+    density = densities(crystals)
+    assert density.shape == (len(crystals),)
+    assert 0.04 < density.min() < 0.1  # solid hydrogen
+    assert 22 < density.max() < 23  # osmium
     for name, low, high in (("Corundum", 3.95, 4.05), ("Quartz", 2.6, 2.75), ("Pyrite", 4.95, 5.05)):
-        assert low < np.median(found[crystals.names == name]) < high
+        assert low < np.median(density[crystals.names == name]) < high
     half = replace(crystals[:3], occupancies=crystals[:3].occupancies / 2)
-    np.testing.assert_allclose(densities(half), found[:3] / 2)
+    np.testing.assert_allclose(densities(half), density[:3] / 2)
 
 
 def test_thin_specimens_have_the_density_of_their_crystal(crystals):

@@ -63,5 +63,5 @@ def test_simulated_centers_are_found(beam_stop):
     error = np.hypot(*(geometry.center.numpy() - true).T)
     assert np.median(error) < 0.05
     assert error.max() < 0.3
-    found = 2 * geometry.ellipticity.norm(dim=1).numpy()
-    np.testing.assert_allclose(found, conditions.ellipticity, atol=0.005)
+    ellipticity = 2 * geometry.ellipticity.norm(dim=1).numpy()
+    np.testing.assert_allclose(ellipticity, conditions.ellipticity, atol=0.005)

@@ -37,9 +37,9 @@ def center_errors(draw_rings, size, electrons, stop, ellipticity=0.0, n=12):
         centers.append(center)
         shapes.append(shape)
     images = torch.from_numpy(np.array(images))
-    found = find_geometry(images, torch.ones_like(images, dtype=torch.bool), ellipticity=bool(ellipticity))
-    error = np.hypot(*(found.center.numpy() - np.array(centers)).T)
-    return error, np.abs(found.ellipticity.numpy() - np.array(shapes)).max(axis=1), found
+    geometry = find_geometry(images, torch.ones_like(images, dtype=torch.bool), ellipticity=bool(ellipticity))
+    error = np.hypot(*(geometry.center.numpy() - np.array(centers)).T)
+    return error, np.abs(geometry.ellipticity.numpy() - np.array(shapes)).max(axis=1), geometry
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_known_center_is_taken(draw_rings):
     image = draw_rings(electrons=1e6, center=(60.3, 68.8))
     cells = [DiffractionImage(image, pixel_size=PIXEL, center=c) for c in ((60.3, 68.8), (66.0, 60.0))]
     right, wrong = RadialProfile(128, scale="linear").fit_transform(cells)
-    found = RadialProfile(128, scale="linear", center="find").fit_transform(cells)
-    np.testing.assert_allclose(found[0], found[1])
-    np.testing.assert_allclose(right, found[0], atol=0.3)
+    searched = RadialProfile(128, scale="linear", center="find").fit_transform(cells)
+    np.testing.assert_allclose(searched[0], searched[1])
+    np.testing.assert_allclose(right, searched[0], atol=0.3)
     assert np.nanmax(np.abs(right - wrong)) > 3
 
 
@@ -185,10 +185,10 @@ def test_hot_and_dead_pixels_do_not_show(draw_rings):
     rng = np.random.default_rng(0)
     spoilt[tuple(rng.integers(2, 126, (2, 30)))] = 60000
     spoilt[tuple(rng.integers(2, 126, (2, 30)))] = 0
-    clean, found = RadialProfile(128).fit_transform(
+    clean, corrected = RadialProfile(128).fit_transform(
         [DiffractionImage(i, pixel_size=PIXEL) for i in (image, spoilt)]
     )
-    np.testing.assert_allclose(found, clean, atol=0.1)
+    np.testing.assert_allclose(corrected, clean, atol=0.1)
 
 
 @pytest.mark.parametrize(

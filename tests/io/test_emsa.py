@@ -1,4 +1,4 @@
-"""The EMSA/MAS format: dialects of the header and the data, and files that are cut off or odd."""
+"""The EMSA/MAS format: dialects of the header and the data, and truncated or unusual files."""
 
 from pathlib import Path
 
@@ -102,9 +102,9 @@ def test_details_with_units_and_without(path):
     assert (spectrum.convergence_angle, spectrum.collection_angle) == (1.5, 3.4)
 
 
-@pytest.mark.parametrize("nothing", ["", "0", "-1.0", "n/a"])
-def test_what_is_not_known_is_none_and_can_be_given(path, nothing):
-    write(path, BEAMKV=nothing, ELEVANGLE=nothing)
+@pytest.mark.parametrize("unknown", ["", "0", "-1.0", "n/a"])
+def test_unknown_details_are_none_and_can_be_given(path, unknown):
+    write(path, BEAMKV=unknown, ELEVANGLE=unknown)
     assert read_spectrum(path).beam_energy is None
     spectrum = read_spectrum(path, beam_energy=20, takeoff_angle=30)
     assert (spectrum.beam_energy, spectrum.takeoff_angle) == (20, 30)
@@ -116,11 +116,11 @@ def test_repeated_keywords(path):
     path.write_text(text.replace("#COMMENT", "#COMMENT     : second\nruns on\n#OFFSET: -20.0\n#COMMENT"))
     assert read_spectrum(path).energy[0] == -20
     path.write_text(text.replace("#COMMENT", "#OFFSET      : 5\n#COMMENT"))
-    with pytest.raises(ValueError, match=r"a\.msa: #OFFSET stands twice, '-20\.0' and '5'"):
+    with pytest.raises(ValueError, match=r"a\.msa: #OFFSET occurs twice, with '-20\.0' and '5'"):
         read_spectrum(path)
 
 
-def test_odd_channels_are_carried(path):
+def test_negative_fractional_and_nan_counts_are_kept(path):
     spectrum = read_spectrum(write(path, "-3.5\n0.25\nnan\n65535\n0\n0\n"))
     np.testing.assert_array_equal(spectrum.counts, [-3.5, 0.25, np.nan, 65535, 0, 0])
 
@@ -128,26 +128,29 @@ def test_odd_channels_are_carried(path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"data": "3,\n0,\n7,\n"}, "#NPOINTS says 6 channels, found 3$"),
-        ({"data": "3,\n0,\n7,\n", "end": ""}, "found 3; there is no #ENDOFDATA, the file is cut off"),
-        ({"NPOINTS": None, "end": ""}, "neither #NPOINTS nor #ENDOFDATA"),
-        ({"DATATYPE": "XY", "data": "1, 2\n3\n"}, "#NPOINTS says 6 channels, found 1.5"),
-        ({"data": ""}, "no numbers after #SPECTRUM"),
+        ({"data": "3,\n0,\n7,\n"}, "#NPOINTS gives 6 channels, found 3$"),
+        ({"data": "3,\n0,\n7,\n", "end": ""}, "found 3; #ENDOFDATA is missing, the file is truncated"),
+        ({"NPOINTS": None, "end": ""}, "#NPOINTS and #ENDOFDATA are both missing"),
+        ({"DATATYPE": "XY", "data": "1, 2\n3\n"}, "#NPOINTS gives 6 channels, found 1.5"),
+        ({"data": ""}, "expected numbers after #SPECTRUM, found none"),
         ({"data": "3,\noops\n"}, r"expected numbers in line 15, got 'oops'"),
-        ({"XUNITS": "nm"}, "the axis is in 'nm', expected eV or keV"),
+        ({"XUNITS": "nm"}, "expected an axis in eV or keV, got the unit 'nm'"),
         ({"XUNITS": None}, "does not name the unit of its energies; give energy_unit"),
         ({"XPERCHAN": None}, "unknown calibration, #XPERCHAN is missing; give offset .* and dispersion"),
         ({"XPERCHAN": "0"}, "unknown calibration, #XPERCHAN is 0; give offset"),
         ({"XPERCHAN": "-10"}, "unknown calibration, #XPERCHAN is -10; give offset"),
         ({"OFFSET": None}, "unknown calibration, #OFFSET is missing; give offset"),
-        ({"OFFSET": "0", "CHOFFSET": "96"}, "#OFFSET 0 and #CHOFFSET 96 put the zero at different channels"),
+        ({"OFFSET": "0", "CHOFFSET": "96"}, "#OFFSET 0 and #CHOFFSET 96 give different zero channels"),
         ({"OFFSET": "?"}, r"expected a number for #OFFSET, got '\?'"),
         ({"DATATYPE": "YX"}, "#DATATYPE must be Y or XY, got 'YX'"),
-        ({"XPERCHAN": "0.01", "OFFSET": "0", "SIGNALTYPE": "EDS"}, "runs from 0 to 0.05 eV, .* mixed up"),
-        ({"XUNITS": "keV", "XPERCHAN": "1000"}, "runs from .* mixed up"),
+        (
+            {"XPERCHAN": "0.01", "OFFSET": "0", "SIGNALTYPE": "EDS"},
+            "runs from 0 to 0.05 eV, .* probably wrong",
+        ),
+        ({"XUNITS": "keV", "XPERCHAN": "1000"}, "runs from .* probably wrong"),
     ],
 )
-def test_bad_files_are_named(path, arguments, message):
+def test_errors_name_the_file(path, arguments, message):
     write(path, **arguments)
     with pytest.raises(ValueError, match=rf"^a\.msa: .*{message}"):
         read_spectrum(path)
@@ -156,7 +159,7 @@ def test_bad_files_are_named(path, arguments, message):
 @pytest.mark.parametrize("n_characters", [0, 40, 250])
 def test_truncated_header(path, n_characters):
     path.write_text(write(path).read_text()[:n_characters])
-    with pytest.raises(ValueError, match=r"a\.msa: no #SPECTRUM after \d+ keywords"):
+    with pytest.raises(ValueError, match=r"a\.msa: expected #SPECTRUM, found \d+ keywords without it"):
         read_spectrum(path)
 
 
@@ -170,7 +173,7 @@ def test_calibration_can_be_given(path):
     np.testing.assert_allclose(read_spectrum(path, dispersion=5).energy, -20 + 5 * np.arange(6))
     with pytest.raises(ValueError, match="dispersion must be a positive number"):
         read_spectrum(path, dispersion=0)
-    with pytest.raises(ValueError, match="energy_unit='keV', but the file says 'eV'"):
+    with pytest.raises(ValueError, match="energy_unit='keV', but the unit in the file is 'eV'"):
         read_spectrum(path, energy_unit="keV")
 
 
@@ -178,10 +181,9 @@ def measured_files(folder):
     return sorted(Path(folder, "eds").glob("*/*.msa"))
 
 
-def test_measured_files(shared_data):
-    files = measured_files(shared_data)
-    if not files:
-        pytest.skip(f"no spectra in {shared_data / 'eds'}")
+def test_measured_files(measured_data):
+    files = measured_files(measured_data)
+    assert files
     for file in files:
         spectrum = read_spectrum(file)
         assert len(spectrum.counts) == 4096
@@ -191,17 +193,15 @@ def test_measured_files(shared_data):
         assert 19_000 < spectrum.energy[-1] < 42_000
 
 
-def test_measured_lines_stand_where_they_should(shared_data):
-    """OFFSET and CHOFFSET of K309 give the same zero: counted twice, all lines would be off by 475 eV."""
+def test_energies_of_measured_lines(measured_data):
+    """#OFFSET and #CHOFFSET of K309 give the same zero. Applied together they shift all lines by 475 eV."""
     for name, energies in {
         "k309/K309.msa": [1740, 3691, 6400],
         "k309/Fe std.msa": [6400],
         "k412/Fe std.msa": [6400],
         "example2/Si std.msa": [1740],
     }.items():
-        if not (shared_data / "eds" / name).is_file():
-            pytest.skip(f"no {name} in {shared_data / 'eds'}")
-        spectrum = read_spectrum(shared_data / "eds" / name)
+        spectrum = read_spectrum(measured_data / "eds" / name)
         for energy in energies:
             near = np.abs(spectrum.energy - energy) < 100
             counts = spectrum.counts[near] - spectrum.counts[near].min()

@@ -15,7 +15,7 @@ DATA = "20.00 5\n20.02 9\n20.04 6\n"
         DATA.replace(" ", "\t"),
         DATA.replace(" ", ","),
         DATA.replace(" ", " ; ").replace("\n", "\r\n"),
-        "# made by hand\n2theta  counts\n\n" + DATA,
+        "# header\n2theta  counts\n\n" + DATA,
         "\ufeff2theta,counts\n" + DATA.replace(" ", ","),
         DATA.replace("\n", " 0.5\n"),
         DATA.replace("20.0", "+2.00").replace(" ", "e1 "),
@@ -63,14 +63,14 @@ def test_axis_q(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "0 lines"),
-        ("nothing here\n", "0 lines"),
-        ("1 2\n", "1 lines"),
-        ("10 5\n20 x\n30 6\n", "after line 1 .*'20 x'"),
-        ("10 5\n190 6\n", "out of range"),
+        ("", "found 0"),
+        ("nothing here\n", "found 0"),
+        ("1 2\n", r"two or more lines with two numbers \(2θ or q, and intensity\), found 1"),
+        ("10 5\n20 x\n30 6\n", "expected two numbers in line 2, got '20 x'"),
+        ("10 5\n190 6\n", "two_theta must be from 0 to below 180 degrees, got 10 to 190"),
     ],
 )
-def test_bad_text_names_the_file(tmp_path, text, message):
+def test_errors_of_text_files_name_the_file(tmp_path, text, message):
     path = tmp_path / "bad.xy"
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"bad\.xy.*{message}"):
@@ -99,6 +99,21 @@ def test_numpy_files(tmp_path):
         read_image(tmp_path / "d.npy")
 
 
+@pytest.mark.parametrize("name", ["text.npy", "text.npz", "text.png", "cut.npz", "array.npz"])
+def test_errors_of_unreadable_files_name_the_file(tmp_path, name):
+    path = tmp_path / name
+    if name == "cut.npz":
+        np.savez(path, data=np.ones((8, 8)))
+        path.write_bytes(path.read_bytes()[:100])
+    elif name == "array.npz":
+        with path.open("wb") as file:
+            np.save(file, np.ones((8, 8)))
+    else:
+        path.write_text("no image")
+    with pytest.raises(ValueError, match=rf"^{name}: "):
+        read_image(path)
+
+
 @pytest.mark.parametrize(("suffix", "dtype"), [(".png", np.uint8), (".tif", np.uint16), (".tif", np.float32)])
 def test_grey_images(tmp_path, suffix, dtype):
     from PIL import Image
@@ -108,7 +123,7 @@ def test_grey_images(tmp_path, suffix, dtype):
     np.testing.assert_array_equal(read_image(tmp_path / f"grey{suffix}").data, data)
 
 
-def test_colours_are_added_and_transparency_is_not(tmp_path):
+def test_colours_are_summed_without_transparency(tmp_path):
     from PIL import Image
 
     colours = np.full((8, 8, 4), (1, 2, 3, 255), dtype=np.uint8)
@@ -143,14 +158,14 @@ def test_microscope_formats(tmp_path):
         read_image(tmp_path / "rings.unknown")
 
 
-def test_calibration_in_reciprocal_nanometres_becomes_angstrom(tmp_path):
-    from xtalsk.io._readers import _pixel_size
+def test_pixel_size_in_reciprocal_angstrom():
+    from xtalsk.io._pixels import pixel_size
 
     def axes(units, scales=(0.1, 0.1)):
         return [{"units": units, "scale": s} for s in scales]
 
-    assert _pixel_size(axes("1/nm"), tmp_path) == pytest.approx(0.01)
-    assert _pixel_size(axes("Å⁻¹"), tmp_path) == pytest.approx(0.1)
-    assert _pixel_size(axes("nm"), tmp_path) is None
-    with pytest.raises(ValueError, match="not square"):
-        _pixel_size(axes("1/nm", (0.1, 0.2)), tmp_path)
+    assert pixel_size(axes("1/nm"), "a.dm3")[0] == pytest.approx(0.01)
+    assert pixel_size(axes("Å⁻¹"), "a.dm3")[0] == pytest.approx(0.1)
+    assert pixel_size(axes("nm"), "a.dm3") == (None, "")
+    with pytest.raises(ValueError, match="expected square pixels"):
+        pixel_size(axes("1/nm", (0.1, 0.2)), "a.dm3")

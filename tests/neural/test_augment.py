@@ -4,20 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+from xtalsk.columns import find_blocks
 from xtalsk.neural import _augment
-from xtalsk.neural._augment import (
-    ProfileAugment,
-    add_foreign,
+from xtalsk.neural._augment import ProfileAugment, check_augment, limit_stretch
+from xtalsk.neural._blocks import measure_block
+from xtalsk.neural._branches import Conv1dBranch
+from xtalsk.neural._disturbances import (
+    add_counting_noise,
+    add_foreign_phase,
     broaden,
-    check_augment,
-    count,
     drop_peaks,
-    hide,
-    limit_stretch,
+    mask_bins,
     stretch,
 )
-from xtalsk.neural._blocks import find_blocks, measure_block
-from xtalsk.neural._branches import Conv1dBranch
 
 N, N_BINS = 2000, 200
 
@@ -44,7 +43,7 @@ def test_counting_noise_grows_with_the_intensity():
     intensity = torch.tensor([1.0, 4.0, 16.0, 64.0]).repeat_interleave(50)
     x = intensity.sqrt().repeat(N, 1)
     measured = torch.ones_like(x, dtype=torch.bool)
-    noisy = count(x, measured, 0.05)
+    noisy = add_counting_noise(x, measured, 0.05)
     variance = (noisy.square() - intensity).square().mean(0).view(4, 50).mean(1)
     mean = intensity.mean()
     # the mean of r², log-uniform over a factor of 100, and of b, uniform from 0 to the mean intensity
@@ -86,7 +85,7 @@ def test_impurity_adds_a_share_of_another_profile_elsewhere():
     own, measured = lines(60, n=N // 2)
     other, _ = lines(140, n=N // 2)
     x, measured = torch.cat([own, other]), torch.cat([measured, measured])
-    mixed = add_foreign(x, measured, 0.4).square()
+    mixed = add_foreign_phase(x, measured, 0.4).square()
     torch.testing.assert_close(mixed.mean(1), x.square().mean(1), rtol=1e-3, atol=0)
     foreign = mixed[: N // 2, 100:].sum(1) / mixed[: N // 2].sum(1)
     has = foreign > 1e-3
@@ -143,7 +142,7 @@ def test_shift_moves_lines_by_up_to_so_many_bins():
 
 def test_masks_hide_both_ends_and_the_middle_up_to_the_amount():
     measured = torch.ones(N, N_BINS, dtype=torch.bool)
-    left = hide(measured, 0.4)
+    left = mask_bins(measured, 0.4)
     hidden = 1 - left.float().mean(1)
     assert hidden.max() <= 0.4 + 2 / N_BINS
     assert hidden.mean() == pytest.approx(0.2, abs=0.02)
@@ -153,7 +152,7 @@ def test_masks_hide_both_ends_and_the_middle_up_to_the_amount():
     assert ((inner < 0).any(1) & left[:, 0] & left[:, -1]).any()
     some = torch.zeros(N, N_BINS, dtype=torch.bool)
     some[:, :3] = True
-    assert hide(some, 0.9).any(1).all()
+    assert mask_bins(some, 0.9).any(1).all()
     x, kept = disturbed(*lines(50, 150), masks=0.4)
     assert not kept.all()
     assert (x[~kept] == 0).all()
@@ -162,12 +161,12 @@ def test_masks_hide_both_ends_and_the_middle_up_to_the_amount():
 def test_hidden_bins_do_not_matter_to_the_branch(monkeypatch):
     """Also where the training data have no gaps."""
 
-    def hide_some(measured, amount):
+    def mask_some(measured, amount):
         measured = measured.clone()
         measured[:, 20:40] = False
         return measured
 
-    monkeypatch.setattr(_augment, "hide", hide_some)
+    monkeypatch.setattr(_augment, "mask_bins", mask_some)
     (block,) = find_blocks([f"a__q_{i:04}" for i in range(64)], 64)
     x = torch.rand(8, 64) + 0.1
     x[:, 50] = 3.0

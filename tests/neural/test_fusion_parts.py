@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from xtalsk.neural import FusionClassifier
-from xtalsk.neural._augment import ProfileAugment, check_augment, stretch
+from xtalsk.columns import find_blocks
+from xtalsk.neural import FusionClassifier, schedule_factor
+from xtalsk.neural._augment import ProfileAugment, check_augment
 from xtalsk.neural._batches import Batches, Rows, split_validation
-from xtalsk.neural._blocks import find_blocks, measure_block
+from xtalsk.neural._blocks import branch_of, measure_block
 from xtalsk.neural._branches import scale_rows, standardise_rows
+from xtalsk.neural._disturbances import stretch
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index, sum_to_level
 from xtalsk.neural._mixing import choose_kept
-from xtalsk.neural._net import own_random_numbers, schedule_factor, seed_torch
+from xtalsk.neural._net import own_random_numbers, seed_torch
 from xtalsk.utils import check_device
 
 
@@ -20,7 +22,7 @@ def test_kinds_of_blocks_follow_from_names():
     names += [f"c__pixel_{r:03}_{c:03}" for r in range(8) for c in range(9)]
     names += ["d__x", "d__y__z", "bare", "e__pixel_000_000", "e__pixel_000_001"]
     blocks = {block.name: block for block in find_blocks(names, len(names))}
-    kinds = {name: block.kind for name, block in blocks.items()}
+    kinds = {name: branch_of(block) for name, block in blocks.items()}
     assert kinds == {
         "a": "conv1d", "b": "dense", "c": "conv2d", "d": "dense", "features": "dense", "e": "dense"
     }  # fmt: skip
@@ -31,7 +33,7 @@ def test_kinds_of_blocks_follow_from_names():
 def test_columns_are_put_in_order_of_the_axis():
     names = [f"p__d_{i:04}" for i in reversed(range(32))]
     (block,) = find_blocks(names, 32)
-    assert block.kind == "conv1d"
+    assert branch_of(block) == "conv1d"
     assert block.columns.tolist() == list(reversed(range(32)))
     names = [f"p__pixel_{r:03}_{c:03}" for c in range(8) for r in range(10)]
     (block,) = find_blocks(names, 80)
@@ -40,7 +42,7 @@ def test_columns_are_put_in_order_of_the_axis():
 
 def test_matrix_without_names_is_one_block():
     (block,) = find_blocks(None, 50)
-    assert (block.name, block.kind, len(block.columns)) == ("features", "dense", 50)
+    assert (block.name, branch_of(block), len(block.columns)) == ("features", "dense", 50)
 
 
 def test_statistics_ignore_gaps_and_missing_rows():
@@ -81,7 +83,7 @@ def test_validation_split_leaves_rare_classes_in_training():
         train, valid = split_validation(y, groups, 0.5, np.random.RandomState(seed))
         assert {2, 3} <= set(y[train])
         assert {0, 1} == set(y[valid])
-    with pytest.raises(ValueError, match="nothing to keep back"):
+    with pytest.raises(ValueError, match="needs rows for validation"):
         split_validation(np.arange(3), None, 0.1, np.random.RandomState(0))
 
 

@@ -1,4 +1,4 @@
-"""How many X-rays specimens emit, against independent numbers and measured standards."""
+"""X-ray emission, against published numbers and measured standards."""
 
 import numpy as np
 import pytest
@@ -118,7 +118,7 @@ def test_light_elements_have_no_lines():
     assert (table.energy >= 100).all()
 
 
-def test_mended_yields():
+def test_corrected_yields():
     # W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121
     expected = [7.0e-4, 1.4e-3, 3.1e-3, 5.8e-3, 9.2e-3]
     assert [_yield(z, "K") for z in range(5, 10)] == expected
@@ -148,7 +148,7 @@ def test_m_lines_of_the_first_lanthanides(symbol, name, energy):
 
 
 def test_lines_have_their_familiar_strengths():
-    """Kβ to Kα, and Lβ1 to Lα, as spectra at high voltage show them."""
+    """Ratios Kβ to Kα and Lβ1 to Lα in spectra at high voltage."""
     table = xray_lines()
     film = 1e-6
     for symbol, expected in (("Fe", 0.135), ("Ca", 0.12), ("Sr", 0.18)):
@@ -196,7 +196,7 @@ def test_depth_distribution(symbol, edge, beam_energy):
     ("symbol", "beam_energy", "kept"), [("Al", 15e3, 0.90), ("Si", 15e3, 0.90), ("Cu", 20e3, 0.87)]
 )
 def test_bulk_depth_is_slowing_down_and_backscattering(symbol, beam_energy, kept):
-    """Ionisations along the path in Bethe's stopping power, less those lost with backscattered electrons."""
+    """Ionisations along the path with Bethe's stopping power, minus the loss by backscattered electrons."""
     z, table = number(symbol), xray_lines()
     edge = table.edge[(table.shell_z == z) & (table.shell_name == "K")][0]
     energy = np.linspace(edge, beam_energy, 2000)
@@ -223,7 +223,7 @@ def test_surface_ionisation(symbol, backscattered, overvoltage):
 
 
 def test_films():
-    """A film without absorption gives in proportion to its thickness; a thick one what gets out of it."""
+    """Intensity is proportional to the thickness of a thin film; absorption limits it in a thick film."""
     line = lines_of("Fe")[:1]
     thin = [yields(pure("Fe"), line, 200e3, 30.0, t)[0] for t in (1e-7, 2e-7, 1e-4, 1.0)]
     assert thin[1] / thin[0] == pytest.approx(2, rel=1e-4)
@@ -239,7 +239,7 @@ def test_films():
 
 
 def test_absorption_in_bulk_specimens_depends_on_the_angle():
-    """Soft X-rays come out of bulk specimens the better, the higher the detector stands."""
+    """More soft X-rays leave a bulk specimen at a higher take-off angle."""
     out = {
         symbol: [yields(by_weight(K412), lines_of(symbol), 15e3, a, np.inf).sum() for a in (10.0, 40.0, 90.0)]
         for symbol in ("O", "Fe")
@@ -266,7 +266,7 @@ def test_continuum():
 
 
 def local_template(energies, symbol, family, mass, beam_energy, angle, resolution, shift):
-    """Lines of an element as model and detector have them, on the channels of a spectrum."""
+    """Return the predicted lines of an element in the channels of a spectrum."""
     line = lines_of(symbol, family)
     at = xray_lines().energy[line]
     one = torch.ones(1, 1, dtype=torch.float64)
@@ -278,7 +278,7 @@ def local_template(energies, symbol, family, mass, beam_energy, angle, resolutio
 
 
 def measured_over_predicted(spectrum, weights, windows, family="K"):
-    """Fit of predicted lines and a straight background in each window: a factor for each element."""
+    """Return a factor for each element: fit of predicted lines and a linear background in each window."""
     mass, factors = by_weight(weights), {}
     for (low, high), symbols in windows.items():
         inside = (spectrum.energy > low) & (spectrum.energy < high)
@@ -302,11 +302,11 @@ def measured_over_predicted(spectrum, weights, windows, family="K"):
     ("name", "weights"),
     [("example2/K412 unk", K412), ("example2/K411 std", K411), ("k412/III-E K412[0][4]", K412)],
 )
-def test_measured_glasses(shared_data, name, weights):
-    """Lines of two reference glasses at 15 and 20 keV, relative to silicon's."""
-    path = shared_data / "eds" / f"{name}.msa"
+def test_measured_glasses(measured_data, name, weights):
+    """Intensities of two reference glasses at 15 and 20 keV, relative to silicon."""
+    path = measured_data / "eds" / f"{name}.msa"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} does not exist")
     windows = {
         (1100, 2000): [s for s in ("Mg", "Al", "Si") if s in weights],
         (3400, 4300): ["Ca"],
@@ -338,11 +338,11 @@ STANDARDS = {  # name in the file: per cent by weight, window, element, family
         ("k412", ["SiO2", "MgO", "Al2O3", "CaF2", "Fe"]),  # 20 kV
     ],
 )
-def test_measured_standards(shared_data, folder, names):
-    """Bulk standards at one beam current: counts per second are the same multiple of those predicted."""
-    folder = shared_data / "eds" / folder
+def test_measured_standards(measured_data, folder, names):
+    """At one beam current, measured and predicted counts per second of all standards have the same ratio."""
+    folder = measured_data / "eds" / folder
     if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
+        pytest.skip(f"{folder} does not exist")
     factors = []
     for name in names:
         weights, window, symbol, family = STANDARDS[name]

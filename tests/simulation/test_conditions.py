@@ -1,4 +1,4 @@
-"""Conditions, counts and electrons."""
+"""Conditions, Poisson counts and electron wavelengths."""
 
 from dataclasses import fields
 
@@ -32,32 +32,32 @@ def test_values_and_distributions():
         ring_width=(0.01, 0.02),
         march_parameter=Sometimes(0.3, 0.5, 1.0),
     )
-    drawn = conditions.draw(4000, random_state=0)
-    assert (drawn.eta == 0.3).all()
-    assert drawn.ring_width.between(0.01, 0.02).all()
-    assert abs(drawn.ring_width.mean() - 0.015) < 2e-4
-    assert abs(np.log10(drawn.electrons).mean() - 4) < 0.05
-    assert set(drawn.march_parameter) == {0.5, 1.0}
-    assert abs((drawn.march_parameter == 0.5).mean() - 0.3) < 0.03
-    assert "blur" in drawn  # of the detector
-    assert not {"image_size", "q_max"} & set(drawn)
+    values = conditions.draw(4000, random_state=0)
+    assert (values.eta == 0.3).all()
+    assert values.ring_width.between(0.01, 0.02).all()
+    assert abs(values.ring_width.mean() - 0.015) < 2e-4
+    assert abs(np.log10(values.electrons).mean() - 4) < 0.05
+    assert set(values.march_parameter) == {0.5, 1.0}
+    assert abs((values.march_parameter == 0.5).mean() - 0.3) < 0.03
+    assert "blur" in values  # of the detector
+    assert not {"image_size", "q_max"} & set(values)
     again = conditions.draw(4000, random_state=0)
-    assert drawn.equals(again)
+    assert values.equals(again)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("preset", ["ideal", "typical", "harsh"])
-def test_presets_say_how_they_were_made(kind, preset):
-    """The text of conditions makes the same conditions again."""
+def test_repr_of_presets_is_code(kind, preset):
+    """The repr of conditions, evaluated, makes equal conditions."""
     import scipy.stats
 
     conditions = getattr(kind, preset)()
-    drawn = conditions.draw(200, 0)
-    assert not drawn.isna().any().any()
+    values = conditions.draw(200, 0)
+    assert not values.isna().any().any()
     names = {"inf": np.inf, "Sometimes": Sometimes} | {k.__name__: k for k in KINDS}
     names |= {name: getattr(scipy.stats, name) for name in ("loguniform", "lognorm", "norm")}
     again = eval(repr(conditions), {"__builtins__": {}}, names)
-    assert again.draw(200, 0).equals(drawn)
+    assert again.draw(200, 0).equals(values)
     assert all(field.name in repr(conditions) for field in fields(kind))
 
 
@@ -69,6 +69,8 @@ def test_presets_say_how_they_were_made(kind, preset):
         (lambda: RingConditions(eta=[1, 2, 3]), "eta must be a number"),
         (lambda: RingConditions(detector=Detector(gain=-1)), "gain must be above 0"),
         (lambda: Sometimes(1.5, 1), "probability must be from 0 to 1"),
+        (lambda: Sometimes("often", 1), "probability must be from 0 to 1, got 'often'"),
+        (lambda: Sometimes(0.5, 1, otherwise="none"), "otherwise must be a number, got 'none'"),
         (lambda: PowderConditions(two_theta=(90, 5, 0.02)), "start, stop, step"),
         (lambda: PowderConditions(two_theta=(5, 190, 0.02)), "within 0 to 180 degrees"),
         (lambda: PowderConditions(two_theta=5), "start, stop, step"),
@@ -105,7 +107,7 @@ def test_counts_are_poisson(rate):
     assert np.abs(share - expected.pmf(np.arange(120))).max() < 4 * np.sqrt(0.25 / n)
 
 
-def test_counts_of_mixed_rates_keep_their_places():
+def test_counts_of_mixed_rates_keep_their_order():
     rates = torch.tensor([0.0, 2.0, 1e6, 0.0, 40.0] * 1000)
     counts = poisson(rates, torch.Generator().manual_seed(1)).view(-1, 5)
     assert (counts[:, [0, 3]] == 0).all()

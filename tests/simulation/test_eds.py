@@ -1,15 +1,16 @@
-"""X-ray spectra: the detector, and what is drawn of the conditions."""
+"""X-ray spectra: the detector, and the effect of each condition."""
 
 import numpy as np
 import pytest
 import torch
 
+from xtalsk.physics._constants import FWHM_PER_SIGMA
 from xtalsk.physics._xray_detector import efficiency, escape_share, line_tail, line_width
 from xtalsk.physics._xray_lines import xray_lines
 from xtalsk.physics._xray_yields import line_tables
 from xtalsk.simulation import EDSConditions, simulate_eds
 from xtalsk.simulation._chunks import columns_on
-from xtalsk.simulation._profiles import make_generator
+from xtalsk.simulation._counting import make_generator
 from xtalsk.simulation.spectra._eds import draw_eds, expected_counts
 from xtalsk.simulation.spectra._formulas import atomic_fractions
 from xtalsk.utils._formula import SYMBOLS
@@ -53,7 +54,7 @@ def test_window_and_detector():
 
 
 def test_line_shape():
-    width = 2.3548 * line_width(column(5895.0, 677.0, 277.0), column(130.0, 127.0, 127.0))
+    width = FWHM_PER_SIGMA * line_width(column(5895.0, 677.0, 277.0), column(130.0, 127.0, 127.0))
     assert float(width[0]) == pytest.approx(130, abs=0.1)
     np.testing.assert_allclose(width[1:], [64, 56], rtol=0.04)  # as makers specify detectors of 127 eV
     share, slope = line_tail(np.array([300.0, 6400.0]))
@@ -81,22 +82,22 @@ def test_escape_peaks_are_drawn():
     assert escaped / alpha == pytest.approx(0.0034, abs=0.0004)
 
 
-def test_counts_are_drawn_counts():
+def test_the_total_counts_follow_the_condition():
     conditions = EDSConditions(counts=(2e3, 5e4))
-    counts, drawn = simulate_eds(
+    counts, values = simulate_eds(
         ["SrTiO3"], [0] * 150, conditions=conditions, random_state=0, return_conditions=True
     )
-    deviation = (counts.sum(1) - drawn.counts) / np.sqrt(drawn.counts)
+    deviation = (counts.sum(1) - values.counts) / np.sqrt(values.counts)
     assert abs(deviation.mean()) < 0.3
     assert 0.8 < deviation.std() < 1.2
     assert counts.dtype.kind == "u"
-    assert list(drawn) == [*EDSConditions._limits, "density"]
+    assert list(values) == [*EDSConditions._limits, "density"]
 
 
 def test_random_state():
-    made = [simulate_eds(["Fe2O3", "NaCl"], random_state=seed) for seed in (0, 0, 1)]
-    np.testing.assert_array_equal(made[0], made[1])
-    assert (made[0] != made[2]).any()
+    spectra = [simulate_eds(["Fe2O3", "NaCl"], random_state=seed) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(spectra[0], spectra[1])
+    assert (spectra[0] != spectra[2]).any()
 
 
 def test_rows_repeat():
@@ -143,7 +144,7 @@ def test_resolution_widens_lines():
     [("copper", "Al", 650, 1250), ("carbon", "Fe", 150, 400), ("silicon", "Fe", 1500, 2000)],
 )
 def test_stray_lines(stray, specimen, low, high):
-    """Lines of grid, support and detector have the share of the specimen's that is drawn."""
+    """Lines of grid, support and detector have the given share of the counts in lines of the specimen."""
     setting = CLEAN | {"copper": 0.0, "carbon": 0.0, "silicon": 0.0}
     axis, without = spectrum(specimen, **setting)
     _, counts = spectrum(specimen, **setting | {stray: 0.25})
@@ -163,19 +164,19 @@ def test_windows_weaken_soft_lines():
     assert share(1.0) / share(0.0) == pytest.approx(0.449 / 0.74, rel=0.08)
 
 
-def test_the_grid_of_a_window_lets_hard_lines_through():
+def test_the_grid_of_a_window_transmits_hard_lines():
     def share(window):
         axis, counts = spectrum("Mo", thickness_nm=30.0, window=window)
         hard = counts[(axis > 17000) & (axis < 18000)].sum()
         return hard / counts[(axis > 2150) & (axis < 2600)].sum()
 
     through = np.exp(-6.5 * 2.33 * 0.038)  # 0.38 mm of silicon at 17.4 keV
-    expected = (0.775 + 0.225 * through) / (0.775 * 0.97)  # the film takes 3% at 2.3 keV
+    expected = (0.775 + 0.225 * through) / (0.775 * 0.97)  # the film absorbs 3% at 2.3 keV
     assert share(1.0) / share(0.0) == pytest.approx(expected, rel=0.05)
 
 
 def test_specimens_without_lines():
-    """Hydrogen to beryllium have no lines in range: their spectra are continuum only."""
+    """Hydrogen to beryllium have no lines in the window: their spectra hold only the continuum."""
     for conditions in ("ideal", "harsh", EDSConditions.scanning()):
         counts = simulate_eds(["Li", "H2", "BeH"], conditions=conditions, random_state=0)
         assert (counts.sum(1) > 0).all()
@@ -188,20 +189,20 @@ def test_specimens_without_lines():
 
 def expected_rates(fractions, conditions, seed=0):
     rng = np.random.RandomState(seed)
-    drawn = draw_eds(conditions, fractions, np.full(len(fractions), 5.0), rng)
+    values = draw_eds(conditions, fractions, np.full(len(fractions), 5.0), rng)
     fractions = torch.from_numpy(fractions)
-    columns = columns_on({name: drawn[name].to_numpy() for name in drawn}, fractions)
-    return expected_counts(fractions, columns, conditions, make_generator(rng, "cpu")), drawn
+    columns = columns_on({name: values[name].to_numpy() for name in values}, fractions)
+    return expected_counts(fractions, columns, conditions, make_generator(rng, "cpu")), values
 
 
 @pytest.mark.parametrize("preset", [EDSConditions.harsh(), EDSConditions.scanning()])
-def test_rates_are_finite_whatever_the_conditions(amcsd, preset):
+def test_rates_are_finite_under_all_conditions(amcsd, preset):
     chosen = np.random.RandomState(0).choice(len(amcsd), 300, replace=False)
-    rates, drawn = expected_rates(atomic_fractions(amcsd.formulas[chosen]), preset)
+    rates, values = expected_rates(atomic_fractions(amcsd.formulas[chosen]), preset)
     assert rates.dtype == torch.float64
     assert torch.isfinite(rates).all()
     assert (rates >= 0).all()
-    np.testing.assert_allclose(rates.sum(1), drawn.counts, rtol=1e-9)
+    np.testing.assert_allclose(rates.sum(1), values.counts, rtol=1e-9)
 
 
 def test_yield_errors_are_those_of_elements():
@@ -213,8 +214,8 @@ def test_yield_errors_are_those_of_elements():
     assert spread == pytest.approx(0.2 * np.sqrt(2), rel=0.15)
 
 
-def test_density_matters_in_films():
-    """In a dense film more soft X-rays are absorbed."""
+def test_density_sets_the_absorption_in_films():
+    """A dense film absorbs more soft X-rays."""
     conditions = ideal(thickness_nm=300.0, counts=1e6)
     axis = conditions.axis()
     counts = simulate_eds(["Fe2O3"], [0, 0], conditions, density=[1.0], random_state=0)
@@ -233,7 +234,7 @@ def test_density_matters_in_films():
         (lambda: simulate_eds(["Fe"], [1]), "rows must be from 0 to 0"),
         (lambda: simulate_eds(["Fe"], density=0), "density must be positive"),
         (lambda: simulate_eds(["Fe"], density=np.nan), "density must be positive"),
-        (lambda: simulate_eds(["Fe"], conditions="good"), "conditions must be a EDSConditions or one of"),
+        (lambda: simulate_eds(["Fe"], conditions="good"), "conditions must be an EDSConditions or one of"),
         (lambda: EDSConditions(counts=0), "counts must be above 0"),
         (lambda: EDSConditions(resolution=90), "resolution must be from 110 to 300"),
         (lambda: EDSConditions(beam_energy=2000), "beam_energy must be from 1 to 1000"),

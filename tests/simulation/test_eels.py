@@ -1,4 +1,4 @@
-"""Energy-loss spectra: cross-sections against other programs, and what the recording does to them."""
+"""Energy-loss spectra: cross-sections against other programs, and the simulation of the recording."""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ import torch
 import xraylib
 
 from xtalsk.crystals import CrystalSet
+from xtalsk.physics._constants import RYDBERG_EV
 from xtalsk.physics._eels_cross_sections import aperture_share, cross_sections, effective_energy
 from xtalsk.physics._eels_edges import ABOVE, edge_table, white_line_area
 from xtalsk.physics._eels_gos import k_shell, l_shell, optical_strength
@@ -26,12 +27,12 @@ def row_of(name):
 
 
 def cross_section(name, beam_energy=200.0, convergence=0.0, collection=20.0):
-    """Barn per eV at `ABOVE` the onset."""
+    """Cross-section in barn per eV at the energies `ABOVE` the onset."""
     values = (torch.tensor([float(v)], dtype=torch.float64) for v in (beam_energy, convergence, collection))
     return cross_sections(torch.tensor([row_of(name)]), *values)[0].numpy()
 
 
-def drawn(**changes):
+def values_of(**changes):
     column = {name: [getattr(IDEAL, name)] for name in IDEAL.draw(1, 0).columns}
     column |= {name: [value] for name, value in changes.items()}
     return {name: np.array(values, dtype=float) for name, values in column.items()}
@@ -44,7 +45,7 @@ def as_columns(values):
 @pytest.mark.parametrize("name", ["B K", "O K", "Si K", "Ti L3", "Cu L3"])
 @pytest.mark.parametrize("beam_energy", [60.0, 200.0])
 def test_cross_sections_are_those_of_exspy(name, beam_energy):
-    """SIGMAK3 and SIGMAL3 as exspy has them, without convergence; it gives both L edges at once."""
+    """SIGMAK3 and SIGMAL3 of exspy, without convergence; exspy gives the sum of both L edges."""
     gos = pytest.importorskip("exspy._misc.eels.hydrogenic_gos")
     theirs = gos.HydrogenicGOS(name.replace(" ", "_"))
     onset = edge_table().onset[row_of(name)]
@@ -64,7 +65,7 @@ def test_k_shells_agree_with_photoabsorption(symbol):
 
 
 def test_oscillator_strengths_sum_to_the_electrons():
-    """Bethe's rule for the K shell; transitions to filled states are missing from its two electrons."""
+    """Bethe's sum rule for the two K electrons; transitions to filled states are missing."""
     energy = np.geomspace(532, 1e5, 4000)
     strength = k_shell(8, energy, np.full(4000, 1e-5))
     assert 1.5 < np.trapezoid(strength, energy) < 2.0
@@ -91,7 +92,7 @@ def test_share_of_the_aperture_against_sampling():
         assert float(ours) == pytest.approx(inside.mean(), abs=0.005)
 
 
-def test_larger_apertures_collect_more_and_convergence_loses():
+def test_larger_apertures_and_smaller_convergence_collect_more():
     small, large, convergent = (
         cross_section("O K", collection=c, convergence=a)[20] for c, a in ((5, 0), (50, 0), (5, 10))
     )
@@ -99,18 +100,18 @@ def test_larger_apertures_collect_more_and_convergence_loses():
     assert convergent < 0.6 * small
 
 
-def test_photoabsorption_is_met_in_the_dipole_limit():
+def test_cross_sections_agree_with_photoabsorption_in_the_dipole_limit():
     """dσ/dE = 4πa₀²R²/(E T) df/dE ln(1 + β²/θ_E²), Egerton (2011), eq. 3.151, of an M edge."""
     place, beta = 30, 5e-3
     energy = edge_table().onset[row_of("La M5")] + ABOVE[place]
     speed, gamma = effective_energy(200.0)
     theta_e = energy / (2 * gamma * speed)
     strength = optical_strength(57, xraylib.M5_SHELL, np.array([energy * 1.0005]))[0]
-    expected = 3.5188e8 * 13.6057**2 / (energy * speed) * strength * np.log1p((beta / theta_e) ** 2)
+    expected = 3.5188e8 * RYDBERG_EV**2 / (energy * speed) * strength * np.log1p((beta / theta_e) ** 2)
     assert cross_section("La M5", collection=5)[place] == pytest.approx(expected, rel=0.03)
 
 
-def test_edges_are_where_tables_have_them():
+def test_onsets_agree_with_tables():
     table = edge_table()
     onsets = {table.name(i): table.onset[i] for i in range(len(table))}
     for name, onset in {"C K": 284, "O K": 532, "Ti L3": 456, "Fe L3": 708, "La M5": 832}.items():
@@ -130,10 +131,10 @@ def test_white_lines_shrink_as_states_fill():
 
 
 def test_core_losses_are_those_of_the_atoms():
-    """Twice as much magnesium in twice the height of its edge, at the cross-section of one atom."""
+    """The height of an edge is the atomic fraction times the cross-section of one atom."""
     axis = torch.arange(1200.0, 1500.0, 1.0, dtype=torch.float64)[None].repeat(2, 1)
     fractions = np.stack([parse_formula("MgB3"), parse_formula("MgB")])
-    column = {k: v.repeat(2) for k, v in as_columns(drawn(convergence_angle=0.0)).items()}
+    column = {k: v.repeat(2) for k, v in as_columns(values_of(convergence_angle=0.0)).items()}
     one, two = core_losses(fractions, axis, column, torch.Generator().manual_seed(0)).numpy()
     step = [c[110:130].mean() - c[80:100].mean() for c in (one, two)]
     assert step[1] / step[0] == pytest.approx(2, rel=0.02)
@@ -149,7 +150,9 @@ def test_fine_structure_dies_out():
 
 
 def test_plural_scattering_keeps_electrons_and_moves_them():
-    column = as_columns(drawn(relative_thickness=0.8, plasmon_energy=20.0, plasmon_width=3.0, resolution=0.5))
+    column = as_columns(
+        values_of(relative_thickness=0.8, plasmon_energy=20.0, plasmon_width=3.0, resolution=0.5)
+    )
     response = torch.fft.irfft(transfer(4096, 0.5, column), n=4096)[0].numpy()
     assert response.sum() == pytest.approx(1, abs=1e-6)
     zero_loss = response[:10].sum() + response[-10:].sum()
@@ -157,7 +160,7 @@ def test_plural_scattering_keeps_electrons_and_moves_them():
     assert abs(response[20:60].argmax() + 20 - 40) <= 2  # 20 eV in half-eV channels
 
 
-def test_spectra_are_the_same_again_and_independent_of_their_number():
+def test_the_seed_fixes_the_spectra():
     again = [simulate_eels(["Fe2O3", "SiO2"], random_state=4) for _ in range(2)]
     np.testing.assert_array_equal(*again)
     assert (simulate_eels(["Fe2O3", "SiO2"], random_state=5) != again[0]).any()
@@ -166,7 +169,7 @@ def test_spectra_are_the_same_again_and_independent_of_their_number():
     assert (counts[0] != counts[1]).any()
 
 
-def test_forms_of_compositions_are_equal(rutile):
+def test_all_forms_of_compositions_give_the_same_spectrum(rutile):
     conditions = replace(IDEAL, energy=(400, 700, 1.0))
     expected = simulate_eels(["TiO2"], conditions=conditions, random_state=0)
     fractions = parse_formula("TiO2")[None]
@@ -216,7 +219,7 @@ def test_errors_of_the_axis_move_edges():
     assert onset(dispersion_error=-0.1) == pytest.approx(550 + (532 - 550) / 0.9, abs=1.5)
 
 
-def test_the_zero_loss_peak_is_there_from_below_zero():
+def test_a_window_from_below_zero_holds_the_zero_loss_peak():
     conditions = replace(IDEAL, energy=(-20, 300, 0.5), relative_thickness=0.5)
     counts = simulate_eels(["SiC"], conditions=conditions, random_state=0)[0].astype(float)
     axis = conditions.axis()
@@ -236,9 +239,9 @@ def test_blur_correlates_the_noise():
     assert rough.std() == pytest.approx(np.sqrt(2 * 1e6 / 1001), rel=0.1)
 
 
-def test_single_precision_does():
-    """Rendering is in single precision; expectations are those of double precision to a thousandth."""
-    table = drawn(counts=1e9)
+def test_single_precision_is_enough():
+    """The simulation in single precision agrees with double precision to a thousandth."""
+    table = values_of(counts=1e9)
     counts = render_eels(parse_formula("Fe2O3")[None], table, IDEAL, torch.Generator().manual_seed(0))
     assert counts.dtype == torch.float32
     axis = torch.from_numpy(IDEAL.axis())[None]

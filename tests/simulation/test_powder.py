@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from xtalsk.crystals import CrystalSet
 from xtalsk.simulation import PowderConditions, compute_reflections, simulate_powder
-from xtalsk.simulation._profiles import broaden, gather_lines
+from xtalsk.simulation._line_profiles import broaden, gather_lines
 from xtalsk.simulation.powder._lines import line_widths, lorentz_polarisation
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains, strained_q
 from xtalsk.simulation.reflections._texture import march
@@ -58,7 +58,7 @@ def test_tails_lean_to_low_angles():
 
 
 def test_pattern_is_the_sum_of_its_lines(rutile):
-    """Against a direct sum in double precision: changing widths, both wavelengths, 1% of the strongest."""
+    """Agrees with a direct sum in double precision to 1% of the strongest point, for Kα1 and Kα2."""
     conditions = replace(
         IDEAL, two_theta=(20, 120, 0.02), ka2=0.5, u=0.02, v=-0.004, w=0.006, crystallite_size=500.0,
         microstrain=1e-3, peak_counts=1e8,
@@ -84,7 +84,7 @@ def test_pattern_is_the_sum_of_its_lines(rutile):
 
 
 def direct_profile(conditions, two_theta):
-    """Profile of one line of weight 1 by a direct convolution on a fine axis, peak height 1 without tail."""
+    """Profile of one line by a direct convolution with its tail on a fine axis: angles and intensity."""
     column = {
         n: torch.tensor([float(getattr(conditions, n))])
         for n in ("u", "v", "w", "crystallite_size", "microstrain")
@@ -100,7 +100,7 @@ def direct_profile(conditions, two_theta):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_tails_and_widths_are_right_at_every_angle(dtype):
-    """Single lines from 8 to 89.5 degrees, against a direct convolution, to 3% of their height."""
+    """Single lines from 8 to 89.5 degrees agree with a direct convolution to 3% of their height."""
     from xtalsk.simulation.powder._simulate import line_profiles
 
     conditions = PowderConditions(
@@ -118,8 +118,8 @@ def test_tails_and_widths_are_right_at_every_angle(dtype):
     column = {name: torch.full((n,), float(getattr(conditions, name)), dtype=dtype) for name in names}
     lines = torch.arange(n), angles_, torch.ones(n, dtype=dtype)
     axis = torch.from_numpy(conditions.axis()).to(dtype)
-    found = line_profiles(None, np.arange(n), lines, column, axis, conditions).double().numpy()
-    for row, angle in zip(found, angles_.tolist(), strict=True):
+    profiles = line_profiles(None, np.arange(n), lines, column, axis, conditions).double().numpy()
+    for row, angle in zip(profiles, angles_.tolist(), strict=True):
         x, expected = direct_profile(conditions, angle)
         near = np.abs(conditions.axis() - angle) < 0.5
         expected = np.interp(conditions.axis(), x, expected)
@@ -127,8 +127,8 @@ def test_tails_and_widths_are_right_at_every_angle(dtype):
 
 
 @pytest.mark.parametrize("preset", ["typical", "harsh"])
-def test_single_precision_is_that_of_double(rutile, preset):
-    """Expected counts, drawn alike, differ by less than 1e-3 of the strongest."""
+def test_single_precision_agrees_with_double(rutile, preset):
+    """Expected counts under equal conditions differ by less than 1e-3 of the strongest."""
     from unittest import mock
 
     from xtalsk.simulation.powder import _simulate as _powder
@@ -136,14 +136,14 @@ def test_single_precision_is_that_of_double(rutile, preset):
     conditions = replace(
         getattr(PowderConditions, preset)(), line_scatter=0.0, background_removed=0.0, full_scale=0.0
     )
-    found = []
+    expected = []
     for dtype in (torch.float32, torch.float64):
         r = compute_reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH, dtype=dtype)
         with mock.patch.object(
             _powder, "poisson", lambda rates, _: 1e6 * rates / rates.amax(1, keepdim=True)
         ):
-            found.append(simulate_powder(r, np.zeros(8, int), conditions, random_state=0).astype(float))
-    np.testing.assert_allclose(found[0], found[1], atol=1e3)
+            expected.append(simulate_powder(r, np.zeros(8, int), conditions, random_state=0).astype(float))
+    np.testing.assert_allclose(expected[0], expected[1], atol=1e3)
 
 
 def test_a_pattern_does_not_depend_on_the_chunk(rutile, monkeypatch):
@@ -153,13 +153,13 @@ def test_a_pattern_does_not_depend_on_the_chunk(rutile, monkeypatch):
     monkeypatch.setattr(_powder, "poisson", lambda rates, _: 1e5 * rates / rates.amax(1, keepdim=True))
     conditions = replace(PowderConditions(), line_scatter=0.0)
     together = simulate_powder(r, np.zeros(8, int), conditions, random_state=0)
-    monkeypatch.setattr(_powder, "_PATTERNS_PER_CHUNK", 3)
+    monkeypatch.setattr(_powder, "PATTERNS_PER_CHUNK", 3)
     np.testing.assert_allclose(
         together, simulate_powder(r, np.zeros(8, int), conditions, random_state=0), atol=2
     )
 
 
-def test_lines_stand_at_their_angles(gold_xray):
+def test_line_positions(gold_xray):
     conditions = replace(IDEAL, two_theta=(30, 90, 0.01), zero_shift=0.2)
     counts = simulate_powder(gold_xray, None, conditions, random_state=0)[0]
     assert abs(counts.max() / 1e6 - 1) < 0.01
@@ -195,7 +195,7 @@ def test_lorentz_polarisation():
 
 
 def test_widths_in_their_limits():
-    """Caglioti alone is Gaussian, size alone Scherrer's, strain alone Stokes and Wilson's."""
+    """Caglioti widths alone are Gaussian; size alone gives Scherrer's width, microstrain alone 4 e tanθ."""
     two_theta = torch.tensor([20.0, 60.0, 120.0], dtype=torch.float64)
 
     def widths(**fields):
@@ -228,26 +228,26 @@ def test_march_function_in_its_limits():
 
 
 def test_texture_of_plates(rutile):
-    """Each line changes by the mean of the March function over the members of its family."""
+    """The intensity of a line changes by the mean of the March function over the members of its family."""
     r = compute_reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
     from xtalsk.simulation.reflections._texture import march_factors
 
     rows, planes = np.array([0]), np.array([[0, 0, 1]])
     pattern, lines = gather_lines(r, rows)
-    found = march_factors(r, rows, planes, torch.tensor([0.6]), pattern, lines).numpy()
+    factors = march_factors(r, rows, planes, torch.tensor([0.6]), pattern, lines).numpy()
     reciprocal = Lattice(rutile.lattices[0]).reciprocal_lattice_crystallographic
-    for hkl, factor in zip(r.hkl.tolist(), found, strict=True):
+    for hkl, factor in zip(r.hkl.tolist(), factors, strict=True):
         g = reciprocal.get_cartesian_coords(hkl)
-        cosine = g[2] / np.linalg.norm(g)  # alike for all members about the fourfold axis
+        cosine = g[2] / np.linalg.norm(g)  # equal for all members, which the fourfold axis relates
         expected = (0.36 * cosine**2 + (1 - cosine**2) / 0.6) ** -1.5
         np.testing.assert_allclose(factor, expected, rtol=1e-4)
     planes = np.array([[1, 0, 0]])
-    found = march_factors(r, rows, planes, torch.tensor([0.6]), pattern, lines).numpy()
+    factors = march_factors(r, rows, planes, torch.tensor([0.6]), pattern, lines).numpy()
     row = r.hkl.tolist().index([1, 0, 1])  # half of the members are near the a axis, half normal to it
     g = reciprocal.get_cartesian_coords([1, 0, 1])
     cosines = np.array([g[0] / np.linalg.norm(g), 0])
     expected = ((0.36 * cosines**2 + (1 - cosines**2) / 0.6) ** -1.5).mean()
-    np.testing.assert_allclose(found[row], expected, rtol=1e-4)
+    np.testing.assert_allclose(factors[row], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -279,9 +279,9 @@ def test_strain_keeps_the_symmetry(symbol, lattice, free):
 
 def test_strained_lines_are_those_of_the_strained_cell(rutile):
     r = compute_reflections(rutile, "xray", 1.0)
-    _, drawn = simulate_powder(r, None, replace(IDEAL, strain=0.01, two_theta=(20, 90, 0.02)), random_state=0,
-                      return_conditions=True)  # fmt: skip
-    strain = drawn[list(STRAIN_COLUMNS)].to_numpy()
+    conditions = replace(IDEAL, strain=0.01, two_theta=(20, 90, 0.02))
+    _, values = simulate_powder(r, None, conditions, random_state=0, return_conditions=True)
+    strain = values[list(STRAIN_COLUMNS)].to_numpy()
     assert np.abs(strain).max() > 1e-3
     e = strain[0][[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
     reciprocal = Lattice(rutile.lattices[0] @ (np.eye(3) + e)).reciprocal_lattice_crystallographic
@@ -291,18 +291,18 @@ def test_strained_lines_are_those_of_the_strained_cell(rutile):
         np.testing.assert_allclose(q, np.linalg.norm(reciprocal.get_cartesian_coords(hkl)), rtol=1e-6)
 
 
-def test_background_and_counts_are_what_was_asked_for(gold_xray):
+def test_mean_background_and_poisson_noise(gold_xray):
     conditions = PowderConditions(
         two_theta=(20, 60, 0.02), background=(400, 600), peak_counts=1000, crystallite_size=np.inf,
         microstrain=0, air=0, hump=0, waviness=0,
     )  # fmt: skip
-    counts, drawn = simulate_powder(
+    counts, values = simulate_powder(
         gold_xray, np.zeros(40, int), conditions, random_state=1, return_conditions=True
     )
-    assert drawn.background.between(400, 600).all()
+    assert values.background.between(400, 600).all()
     flat = counts[:, :300].astype(float)  # 20 to 26 degrees hold no line
     steps = np.diff(flat, axis=1)
-    np.testing.assert_allclose(flat.mean(1), drawn.background, rtol=0.02)
+    np.testing.assert_allclose(flat.mean(1), values.background, rtol=0.02)
     np.testing.assert_allclose(steps.var() / 2, flat.mean(), rtol=0.05)  # Poisson: variance equals mean
 
 
@@ -310,13 +310,13 @@ def test_second_phase_adds_its_lines(gold, rutile):
     both = CrystalSet.concatenate([gold, rutile])
     r = compute_reflections(both, "xray", 1.05, wavelength=WAVELENGTH)
     conditions = replace(IDEAL, two_theta=(20, 60, 0.02), impurity=0.2)
-    counts, drawn = simulate_powder(r, [0] * 20, conditions, random_state=0, return_conditions=True)
+    counts, values = simulate_powder(r, [0] * 20, conditions, random_state=0, return_conditions=True)
     axis, clean = (
         conditions.axis(),
         simulate_powder(r, [0], replace(conditions, impurity=0), random_state=0)[0],
     )
     strongest = np.abs(axis - 27.4) < 0.3  # 110 of rutile
-    for row, guest in enumerate(drawn.impurity_row):
+    for row, guest in enumerate(values.impurity_row):
         height = counts[row][strongest].max() / counts[row].max()
         assert guest == 1  # never the crystal itself
         assert height == pytest.approx(0.2, abs=0.02)
@@ -352,22 +352,22 @@ def test_powder_arguments(gold_xray, arguments, message):
         simulate_powder(gold_xray, **arguments)
 
 
-def test_exposure_time_sets_the_counts_of_all_lines(gold_xray):
+def test_line_counts_are_the_sum_of_all_points(gold_xray):
     conditions = replace(IDEAL, two_theta=(30, 90, 0.02), line_counts=50_000.0)
     counts = simulate_powder(gold_xray, np.zeros(5, int), conditions, random_state=0)
     np.testing.assert_allclose(counts.sum(1), 50_000, rtol=0.02)
 
 
 def test_zoned_crystals_split_lines(rutile):
-    """The widths of lines grow, their areas stay."""
+    """Zoning makes lines wider and leaves their areas unchanged."""
     r = compute_reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
     plain = replace(IDEAL, two_theta=(25, 79, 0.01), w=0.0025)
     one = simulate_powder(r, None, plain, random_state=3)[0].astype(float)
-    zoned, drawn = simulate_powder(
+    zoned, values = simulate_powder(
         r, None, replace(plain, zoning=0.01), random_state=3, return_conditions=True
     )
     two = zoned[0].astype(float)
-    strains = drawn[[f"zone_{name}" for name in STRAIN_COLUMNS]].to_numpy()
+    strains = values[[f"zone_{name}" for name in STRAIN_COLUMNS]].to_numpy()
     assert np.abs(strains).max() > 1e-3
     axis = plain.axis()
     first = (axis > 26) & (axis < 29)
@@ -377,7 +377,7 @@ def test_zoned_crystals_split_lines(rutile):
     assert share[0] == pytest.approx(share[1], rel=0.03)
 
 
-def test_low_angle_scattering_is_left_by_the_removal(gold_xray):
+def test_removed_background_leaves_low_angle_scatter(gold_xray):
     harsh = replace(PowderConditions.harsh(), two_theta=(5, 90, 0.01), background=100.0, impurity=0.0)
     sums = []
     for scatter in (0.0, 3.0):

@@ -20,7 +20,7 @@ CU_K_ALPHA = 1.5406
 
 
 def gemmi_structure(row):
-    """The entry as its source gives it: unexpanded, with rounded special positions; None if unknown."""
+    """The entry before expansion, with rounded special positions; None if gemmi does not know its setting."""
     _, formula, *cell, labels, x, y, z, occupancy, u_iso, operations = row
 
     def decode(text, default):
@@ -50,7 +50,7 @@ def gemmi_structure(row):
 
 
 def gemmi_lines(small, radiation, d_min, wavelength=None):
-    """All q and |F|² inside the sphere, without use of symmetry for merging."""
+    """All q and |F|² up to 1 / d_min, not merged by symmetry."""
     if radiation == "xray":
         calculator = gemmi.StructureFactorCalculatorX(small.cell)
     else:
@@ -65,7 +65,7 @@ def gemmi_lines(small, radiation, d_min, wavelength=None):
 
 
 def clustered(own_x, own_strength, other_x, other_strength, tolerance):
-    """Strengths of both lists summed over the clusters that their positions form together, shape (2, n)."""
+    """Strengths of both lists, summed over clusters of neighbouring positions, shape (2, n)."""
     x = np.concatenate([own_x, other_x])
     order = np.argsort(x)
     cluster = np.empty(len(x), dtype=int)
@@ -91,8 +91,8 @@ def database():
 
 
 @pytest.mark.parametrize("radiation", ["xray", "electron"])
-def test_lines_and_intensities_are_those_of_gemmi(sixty, amcsd, database, radiation):
-    """Rounded special positions (9475, 7694), mixed sites (19271), tin, wurtzite, a 33° rhombohedron too."""
+def test_lines_and_intensities_agree_with_gemmi(sixty, amcsd, database, radiation):
+    """With rounded special positions (9475, 7694), mixed sites (19271), tin, wurtzite, a 33° rhombohedron."""
     special = amcsd[np.isin(amcsd.ids, ["9475", "7694", "19271", "9162", "11540", "10531"])]
     assert len(special) == 6
     crystals = CrystalSet.concatenate([sixty, special])
@@ -112,8 +112,8 @@ def test_lines_and_intensities_are_those_of_gemmi(sixty, amcsd, database, radiat
     assert compared >= 50
 
 
-def test_lines_are_those_of_pymatgen(sixty):
-    """Pymatgen's form factors are 1 to 4% off (tin by more): each line within 3% of the strongest."""
+def test_lines_agree_with_pymatgen(sixty):
+    """Lines agree to 3% of the strongest: pymatgen's form factors are off by 1 to 4%, that of tin by more."""
     calculator = XRDCalculator(wavelength=CU_K_ALPHA, debye_waller_factors={})
     checked = 0
     for i in range(0, len(sixty), 2):
@@ -139,8 +139,8 @@ def test_lines_are_those_of_pymatgen(sixty):
     assert checked >= 10
 
 
-def test_anomalous_scattering_is_that_of_a_direct_sum():
-    """Zincblende has no centre: the mean over Friedel mates differs from either."""
+def test_anomalous_scattering_agrees_with_a_direct_sum():
+    """Zincblende has no inversion centre: the mean of Friedel mates differs from either."""
     sphalerite = Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3])
     crystals = CrystalSet.from_pymatgen([sphalerite])
     r = compute_reflections(crystals, "xray", d_min=1.0, wavelength=CU_K_ALPHA, default_u_iso=0.0)
@@ -158,7 +158,7 @@ def test_anomalous_scattering_is_that_of_a_direct_sum():
 
 
 @pytest.mark.parametrize("radiation", ["xray", "electron"])
-def test_form_factors_are_those_of_gemmi(radiation):
+def test_form_factors_agree_with_gemmi(radiation):
     q = torch.linspace(0.05, 2.0, 7, dtype=torch.float64)
     z = torch.tensor([1, 8, 26, 50, 98])
     own = form_factors(z, q, radiation)
@@ -170,7 +170,7 @@ def test_form_factors_are_those_of_gemmi(radiation):
         np.testing.assert_allclose(own[:, k], reference, rtol=1e-5)
 
 
-def test_each_crystal_is_computed_alike_in_any_company(sixty):
+def test_crystals_do_not_depend_on_each_other(sixty):
     together = compute_reflections(sixty, "electron", d_min=1.2, dtype=torch.float64)
     for i in (0, 20, 49):
         alone = compute_reflections(sixty[i], "electron", d_min=1.2, dtype=torch.float64)
@@ -180,7 +180,7 @@ def test_each_crystal_is_computed_alike_in_any_company(sixty):
 
 
 def test_multiplicities_fill_the_sphere(sixty):
-    """Families of a lattice without absences number all its points."""
+    """Multiplicities of a lattice without absences add up to the number of its points."""
     lone = Structure.from_spacegroup("P6/mmm", Lattice.hexagonal(3.1, 3.4), ["W"], [[0, 0, 0]])
     r = compute_reflections(CrystalSet.from_pymatgen([lone]), "xray", d_min=0.7)
     reciprocal = lone.lattice.reciprocal_lattice_crystallographic
@@ -189,8 +189,8 @@ def test_multiplicities_fill_the_sphere(sixty):
 
 
 @pytest.mark.parametrize("radiation", ["xray", "electron"])
-def test_single_precision_is_that_of_a_direct_sum(sixty, radiation):
-    """Sixty structures: atom by atom in double precision, to 1e-4 of the strongest line."""
+def test_single_precision_agrees_with_a_direct_sum(sixty, radiation):
+    """Sixty structures agree with a sum over atoms in double precision to 1e-4 of the strongest line."""
     wavelength = CU_K_ALPHA if radiation == "xray" else None
     r = compute_reflections(sixty, radiation, d_min=1.0, wavelength=wavelength)
     energy = 12398.419843 / CU_K_ALPHA
@@ -248,14 +248,14 @@ def test_memory_does_not_grow_with_one_huge_crystal(sixty, monkeypatch):
     from xtalsk.simulation.reflections import _structure_factors
 
     whole = compute_reflections(sixty[59], "electron", 1.0)
-    monkeypatch.setattr(_structure_factors, "_PAIRS_PER_CHUNK", 100)
+    monkeypatch.setattr(_structure_factors, "PAIRS_PER_CHUNK", 100)
     sliced = compute_reflections(sixty[59], "electron", 1.0)
     np.testing.assert_allclose(
         whole.intensity, sliced.intensity, rtol=1e-4, atol=1e-6 * float(whole.intensity.max())
     )
 
 
-def test_crystals_that_cannot_be_right_are_named(sixty):
+def test_faulty_crystals_are_named(sixty):
     three = sixty[:3]
     crowded = replace(
         three, frac_coords=np.where(three.crystal_of_site[:, None] == 1, 0.5, three.frac_coords)
@@ -268,12 +268,12 @@ def test_crystals_that_cannot_be_right_are_named(sixty):
     assert lengths[1] == 0
     assert lengths[[0, 2]].min() > 0
     for render in (simulate_rings, simulate_spots):
-        with pytest.raises(ValueError, match=r"crystal 1 .* has no reflections: left out as faulty"):
+        with pytest.raises(ValueError, match=r"crystal 1 .* has no reflections: it was left out as faulty"):
             render(r)
     assert len(simulate_rings(r, [0, 2], RingConditions(image_size=32))) == 2
     with pytest.raises(ValueError, match="1 of 3 entries were left out"):
         compute_reflections(crowded, d_min=1.0, on_error="raise")
-    across = replace(three, frac_coords=three.frac_coords.copy())  # both ends of the cell are one place
+    across = replace(three, frac_coords=three.frac_coords.copy())  # both ends of the cell are the same point
     across.frac_coords[:2] = [[0.9999, 0.5, 0], [0, 0.5, 0.00001]]
     if np.diff(three.offsets)[0] > 1:
         with pytest.warns(BrokenEntryWarning, match="crystal 0"):
@@ -281,7 +281,7 @@ def test_crystals_that_cannot_be_right_are_named(sixty):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_absent_lines_are_no_lines_even_alone(dtype):
+def test_systematic_absences_are_left_out_where_no_other_line_is(dtype):
     """100 and 111 of body-centred iron stay absent where no other line is within reach."""
     iron = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])
     for radiation in ("xray", "electron"):

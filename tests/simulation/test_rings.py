@@ -10,9 +10,9 @@ from xtalsk.simulation import Detector, RingConditions, compute_reflections, sim
 IDEAL = RingConditions.ideal()
 
 
-def radius_of(drawn, row, size):
+def radius_of(values, row, size):
     y, x = np.indices((size, size))
-    return np.hypot(y - drawn.center_row[row], x - drawn.center_column[row])
+    return np.hypot(y - values.center_row[row], x - values.center_column[row])
 
 
 def test_wrong_radiation(gold_xray, gold_electron):
@@ -24,11 +24,11 @@ def test_wrong_radiation(gold_xray, gold_electron):
 
 def test_ring_radii_and_strengths(gold_electron):
     """The intensity summed around a ring is proportional to p |F|² d."""
-    images, drawn = simulate_rings(
+    images, values = simulate_rings(
         gold_electron, None, replace(IDEAL, ring_width=0.006), electrons=1e8, random_state=0,
         return_conditions=True,
     )  # fmt: skip
-    radius = radius_of(drawn, 0, 256) * 2 / 256
+    radius = radius_of(values, 0, 256) * 2 / 256
     measured, expected = [], []
     for q, f2, p in zip(gold_electron.q, gold_electron.intensity, gold_electron.multiplicity, strict=True):
         if q > 0.95:  # later rings leave the image
@@ -54,8 +54,8 @@ def test_dose_is_poisson(gold_electron, electrons):
     np.testing.assert_allclose(pixel[:, bright].var(0).mean(), pixel[:, bright].mean(), rtol=0.05)
 
 
-def test_single_precision_is_that_of_double(gold):
-    """Expected counts of a smooth image, averaged over many draws, from both precisions."""
+def test_single_precision_agrees_with_double(gold):
+    """Counts of a smooth image in both precisions differ by no more than counting noise."""
     import torch
 
     conditions = replace(IDEAL, image_size=64, ring_width=0.02, background=0.3)
@@ -79,7 +79,7 @@ def test_background_has_its_share(gold_electron, n_grains):
 
     def image(background):
         conditions = replace(IDEAL, background=background, background_decay=0.3, n_grains=n_grains)
-        images, drawn = simulate_rings(
+        images, values = simulate_rings(
             gold_electron,
             np.zeros(20, int),
             conditions,
@@ -87,46 +87,46 @@ def test_background_has_its_share(gold_electron, n_grains):
             random_state=0,
             return_conditions=True,
         )
-        mean = images.mean(0) * (radius_of(drawn, 0, 256) < 128)
+        mean = images.mean(0) * (radius_of(values, 0, 256) < 128)
         return mean / mean.sum()
 
     mixed, rings_only, diffuse_only = image(0.4), image(0.0), image(1.0)
-    found = ((mixed - rings_only) * (diffuse_only - rings_only)).sum() / (
+    share = ((mixed - rings_only) * (diffuse_only - rings_only)).sum() / (
         (diffuse_only - rings_only) ** 2
     ).sum()
-    assert abs(found - 0.4) < (0.01 if np.isinf(n_grains) else 0.06)
+    assert abs(share - 0.4) < (0.01 if np.isinf(n_grains) else 0.06)
 
 
-def test_beam_stop_hides_the_beam_and_the_centre_moves(gold_electron):
+def test_beam_stop_and_random_center(gold_electron):
     conditions = RingConditions(
         image_size=128, electrons=1e6, beam_stop=1.0, direct_beam=1.0, off_center=0.08
     )
-    images, drawn = simulate_rings(
+    images, values = simulate_rings(
         gold_electron, np.zeros(20, int), conditions, random_state=3, return_conditions=True
     )
-    assert (np.abs(drawn.center_row - 63.5) <= 0.08 * 128).all()
-    assert drawn.center_row.std() > 3
+    assert (np.abs(values.center_row - 63.5) <= 0.08 * 128).all()
+    assert values.center_row.std() > 3
     for row, image in enumerate(images):
-        assert image[radius_of(drawn, row, 128) < 2.5].max() == 0
+        assert image[radius_of(values, row, 128) < 2.5].max() == 0
     bare = simulate_rings(gold_electron, None, replace(conditions, beam_stop=0.0), random_state=3)[0]
     assert bare.max() > 1000
 
 
 def test_direct_beam_carries_its_electrons(gold_electron):
     conditions = replace(IDEAL, image_size=128, direct_beam=0.5, beam_width=0.02)
-    images, drawn = simulate_rings(gold_electron, None, conditions, random_state=0, return_conditions=True)
-    inside = radius_of(drawn, 0, 128) < 8
+    images, values = simulate_rings(gold_electron, None, conditions, random_state=0, return_conditions=True)
+    inside = radius_of(values, 0, 128) < 8
     assert abs(images[0][inside].sum() / 0.5e5 - 1) < 0.03
     assert abs(images[0][~inside].sum() / 1e5 - 1) < 0.03
 
 
 def test_ellipse(gold_electron):
     conditions = replace(IDEAL, q_max=0.6, ellipticity=0.1, ring_width=0.006, detector=Detector(blur=0.5))
-    images, drawn = simulate_rings(
+    images, values = simulate_rings(
         gold_electron, None, conditions, electrons=1e8, random_state=0, return_conditions=True
     )
     y, x = np.indices((256, 256)) - 127.5
-    azimuth = drawn.ellipse_azimuth[0]
+    azimuth = values.ellipse_azimuth[0]
     first = float(gold_electron.q[0]) / (1.2 / 256)
     lengths = []
     for angle in (azimuth, azimuth + np.pi / 2):
@@ -137,30 +137,30 @@ def test_ellipse(gold_electron):
     np.testing.assert_allclose(lengths[0] / lengths[1], 1.1, rtol=0.01)
 
 
-def test_far_corners_are_of_the_same_image(gold_electron):
-    """Whatever the centre and the ellipse, no pixel reads the profile of another image."""
+def test_corners_belong_to_the_same_image(gold_electron):
+    """For any centre and ellipse, no pixel gets its value from the profile of another image."""
     conditions = replace(
         IDEAL, image_size=64, off_center=0.25, ellipticity=1.0, background=1.0, background_decay=0.05
     )
-    images, drawn = simulate_rings(
+    images, values = simulate_rings(
         gold_electron, np.zeros(64, int), conditions, random_state=0, return_conditions=True
     )
     for row, image in enumerate(images):
-        far = radius_of(drawn, row, 64) > 40
+        far = radius_of(values, row, 64) > 40
         assert image[far].max(initial=0) <= 5
 
 
 def test_detector_may_be_named(gold_electron):
     conditions = RingConditions(image_size=32, detector="harsh")
     assert conditions.detector == Detector.harsh()
-    with pytest.raises(ValueError, match="must be a Detector or one of"):
+    with pytest.raises(ValueError, match="detector must be a Detector or one of"):
         RingConditions(detector="rough")
 
 
-def first_ring(gold_electron, image, drawn, size=256):
+def first_ring(gold_electron, image, values, size=256):
     """Counts of the first ring in 36 sectors, by azimuth."""
     y, x = np.indices((size, size))
-    y, x = y - drawn.center_row[0], x - drawn.center_column[0]
+    y, x = y - values.center_row[0], x - values.center_column[0]
     on = np.abs(np.hypot(x, y) * 2 / size - float(gold_electron.q[0])) < 0.025
     sector = (np.degrees(np.arctan2(y, x)) % 360 / 10).astype(int)
     return np.bincount(sector[on], weights=image[on], minlength=36)
@@ -169,11 +169,11 @@ def first_ring(gold_electron, image, drawn, size=256):
 def test_few_grains_make_spotty_rings(gold_electron):
     roughness = {}
     for n_grains in (100, 3000, np.inf):
-        images, drawn = simulate_rings(
+        images, values = simulate_rings(
             gold_electron, None, replace(IDEAL, n_grains=n_grains), electrons=1e7, random_state=1,
             return_conditions=True,
         )  # fmt: skip
-        sectors = first_ring(gold_electron, images[0], drawn)
+        sectors = first_ring(gold_electron, images[0], values)
         roughness[n_grains] = sectors.std() / sectors.mean()
         assert abs(images.sum() / 1e7 - 1) < 0.01
     # 111 of gold: 8 members, excited for a share of 1 / (t q) of the orientations, exponential grains
@@ -188,29 +188,29 @@ def test_grains_and_smooth_rings_share_the_electrons_alike(gold_electron):
     q = gold_electron.q.numpy()
     sums = []
     for n_grains in (4000, np.inf):
-        images, drawn = simulate_rings(
+        images, values = simulate_rings(
             gold_electron, np.zeros(10, int), replace(IDEAL, n_grains=n_grains, thickness_angstrom=300.0),
             electrons=1e6, random_state=1, return_conditions=True,
         )  # fmt: skip
-        radius = radius_of(drawn, 0, 256) * 2 / 256
+        radius = radius_of(values, 0, 256) * 2 / 256
         mean = images.mean(0)
         sums.append([mean[np.abs(radius - line) < 0.02].sum() for line in q[q < 0.9]])
     np.testing.assert_allclose(sums[0], sums[1], rtol=0.08)
 
 
-def test_texture_makes_arcs_where_the_pole_density_says(gold_electron):
+def test_texture_makes_arcs_of_the_pole_density(gold_electron):
     """Plates of gold on 111 tilted by 90°: the 111 arcs lie along the fibre axis."""
     from xtalsk.simulation.reflections import _texture
 
     conditions = replace(IDEAL, march_parameter=0.6, texture_tilt=90.0)
     for seed in range(40):
-        images, drawn = simulate_rings(
+        images, values = simulate_rings(
             gold_electron, None, conditions, electrons=1e8, random_state=seed, return_conditions=True
         )
-        if drawn[["texture_h", "texture_k", "texture_l"]].to_numpy().tolist() == [[1, 1, 1]]:
+        if values[["texture_h", "texture_k", "texture_l"]].to_numpy().tolist() == [[1, 1, 1]]:
             break
-    sectors = first_ring(gold_electron, images[0], drawn)
-    chi = np.radians(np.arange(36) * 10 + 5) - drawn.texture_azimuth[0]
+    sectors = first_ring(gold_electron, images[0], values)
+    chi = np.radians(np.arange(36) * 10 + 5) - values.texture_azimuth[0]
     grid = np.linspace(0, 2 * np.pi, 721)[:-1]
     import torch
 
@@ -227,11 +227,11 @@ def test_texture_makes_arcs_where_the_pole_density_says(gold_electron):
 
 
 def test_camera_length_is_off(gold_electron):
-    images, drawn = simulate_rings(
+    images, values = simulate_rings(
         gold_electron, None, replace(IDEAL, calibration=0.05), electrons=1e8, random_state=0,
         return_conditions=True,
     )  # fmt: skip
-    radius = radius_of(drawn, 0, 256) * 2 / 256
+    radius = radius_of(values, 0, 256) * 2 / 256
     near = np.abs(radius - 1.05 * float(gold_electron.q[0])) < 0.012
     place = np.average(radius[near], weights=images[0][near])
     np.testing.assert_allclose(place, 1.05 * float(gold_electron.q[0]), atol=5e-4)
@@ -262,7 +262,7 @@ def test_random_state_and_presets(gold_electron, gold_xray):
             assert (first[0] != first[1]).any()
 
 
-def test_global_random_numbers_are_left_alone(gold_electron):
+def test_global_random_state_is_unchanged(gold_electron):
     import torch
 
     torch.manual_seed(0)
@@ -300,7 +300,7 @@ def test_ring_arguments(gold_electron, fields, message):
     [
         ({"rows": [1]}, "rows must be from 0 to 0"),
         ({"rows": []}, "non-empty"),
-        ({"conditions": "rough"}, "must be a RingConditions or one of"),
+        ({"conditions": "rough"}, "conditions must be a RingConditions or one of"),
     ],
 )
 def test_arguments(gold_electron, arguments, message):

@@ -7,12 +7,13 @@ import torch
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
+from xtalsk.columns import find_blocks
 from xtalsk.compose import make_features
 from xtalsk.composition import ElementPresence
 from xtalsk.io import Spectrum, read_spectrum
 from xtalsk.neural import FusionClassifier
-from xtalsk.neural._augment import check_augment, limit_stretch, stretch
-from xtalsk.neural._blocks import find_blocks
+from xtalsk.neural._augment import check_augment, limit_stretch
+from xtalsk.neural._disturbances import stretch
 from xtalsk.spectra import SpectrumBins
 from xtalsk.spectra._functional import bin_spectra, energy_edges, rebin_counts
 
@@ -168,8 +169,8 @@ def test_names_count_from_the_zero_that_a_stretch_keeps():
 def test_a_block_of_energies_is_hardly_stretched():
     names = [f"eds__e_{i:04d}" for i in range(10, 110)] + [f"rings__q_{i:04d}" for i in range(100)]
     eds, rings = find_blocks(names, 200)
-    assert (eds.kind, eds.first, eds.axis) == ("conv1d", 10, "e")
-    assert (rings.kind, rings.first, rings.axis) == ("conv1d", 0, "q")
+    assert (eds.layout, eds.first, eds.axis) == ("profile", 10, "e")
+    assert (rings.layout, rings.first, rings.axis) == ("profile", 0, "q")
     amounts = check_augment(1.0)
     assert limit_stretch(amounts, rings.axis) == amounts
     assert limit_stretch(amounts, eds.axis) == {**amounts, "stretch": 0.002}
@@ -234,12 +235,10 @@ def test_grid_search_over_the_bins(specimens):
     assert search.best_params_["columntransformer__eds"] != "drop"
 
 
-def test_measured_spectra(shared_data):
-    if not (shared_data / "eds").is_dir():
-        pytest.skip(f"no spectra in {shared_data / 'eds'}")
+def test_measured_spectra(measured_data):
     bins = SpectrumBins().fit([None])
     for name, center in {"k309/Fe std": 6400, "k412/Fe std": 6400, "example2/Si std": 1740}.items():
-        path = shared_data / "eds" / f"{name}.msa"
+        path = measured_data / "eds" / f"{name}.msa"
         features = bins.transform([path])[0]
         assert not np.isnan(features).any()
         high = bins.energy_ > 1200

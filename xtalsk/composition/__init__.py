@@ -1,4 +1,4 @@
-"""From a measured composition to features."""
+"""Transformers of compositions into features."""
 
 from xtalsk.composition._fractions import ElementFractions
 from xtalsk.composition._presence import ElementPresence

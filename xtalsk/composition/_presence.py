@@ -3,22 +3,23 @@ from numbers import Real
 import numpy as np
 from sklearn.utils import check_scalar
 
-from xtalsk.composition._fractions import _ElementTransformer
+from xtalsk.composition._element_transformer import ElementTransformer
 from xtalsk.utils._formula import FEATURE_NAMES
 
 
-class ElementPresence(_ElementTransformer):
-    """One for each element that is there, zero for the others, from hydrogen to californium.
+class ElementPresence(ElementTransformer):
+    """Presence of each element from hydrogen to californium: 1 if it is present, 0 if it is absent.
 
-    Amounts from a microscope carry errors of several per cent; which elements are there is known better.
-    Elements that could not be measured, single NaN in a table of atomic fractions, stay NaN.
+    Amounts measured in a microscope have errors of several per cent. The presence of an element is more
+    certain than its amount. An element that cannot be measured, a NaN in a row of a table of atomic
+    fractions, stays NaN.
 
     Parameters
     ----------
     threshold : float, default=0.01
         Smallest atomic fraction that counts as present, in (0, 1].
     on_error : {"raise", "warn"}, default="raise"
-        Whether a composition that cannot be used is an error, or a warning after which it counts as not
+        What to do with a composition that cannot be used: raise an error, or warn and treat it as not
         measured.
 
     Attributes
@@ -26,11 +27,11 @@ class ElementPresence(_ElementTransformer):
     n_features_in_ : int
         Number of input columns.
     feature_names_in_ : ndarray of str
-        Their names, where they have names.
+        Names of the input columns, if they have names.
 
     See Also
     --------
-    ElementFractions : The amounts, and which compositions are understood.
+    ElementFractions : The amounts, and the accepted forms of compositions.
 
     Examples
     --------

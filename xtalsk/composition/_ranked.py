@@ -2,10 +2,10 @@ from functools import cache
 from numbers import Integral
 
 import numpy as np
-from pymatgen.core import Element
 from sklearn.utils import check_scalar
 
-from xtalsk.composition._fractions import _ElementTransformer
+from xtalsk.composition._constants import EQUAL_DECIMALS
+from xtalsk.composition._element_transformer import ElementTransformer
 from xtalsk.utils import check_option
 from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, electronegativities
 
@@ -14,7 +14,12 @@ _PROPERTIES = ("z", "period", "group", "mendeleev", "electronegativity")
 
 @cache
 def _property_table():
-    """Properties of the elements by atomic number; row 0 stands for no element. NaN where there is none."""
+    """Return the properties of the elements, shape (99, n_properties), NaN if an element has no value.
+
+    The row is the atomic number. Row 0 stands for a rank without element and is zero.
+    """
+    from pymatgen.core import Element  # slow to import
+
     table = np.zeros((N_ELEMENTS + 1, len(_PROPERTIES)))
     for z, symbol in enumerate(SYMBOLS, start=1):
         element = Element(symbol)
@@ -24,7 +29,7 @@ def _property_table():
 
 
 def rank_elements(fractions, n_ranks):
-    """Atomic numbers and fractions of the most abundant elements of each row.
+    """Return atomic numbers and fractions of the most abundant elements of each row.
 
     Parameters
     ----------
@@ -34,35 +39,35 @@ def rank_elements(fractions, n_ranks):
     Returns
     -------
     numbers : ndarray of int, shape (n_rows, n_ranks)
-        By decreasing fraction, equal ones (within 1e-9) by increasing atomic number; 0 where a row has
-        fewer elements than ranks.
+        In the order of decreasing fraction. Fractions that are equal after rounding to 9 decimals are in
+        the order of atomic number. 0 if a row has fewer elements than ranks.
     amounts : ndarray of shape (n_rows, n_ranks)
     """
-    order = np.argsort(-np.round(fractions, 9), axis=1, kind="stable")[:, :n_ranks]
+    order = np.argsort(-np.round(fractions, EQUAL_DECIMALS), axis=1, kind="stable")[:, :n_ranks]
     amounts = np.take_along_axis(fractions, order, axis=1)
     return np.where(amounts > 0, order + 1, 0), amounts
 
 
-class RankedElements(_ElementTransformer):
-    """The most abundant elements of each specimen, by decreasing atomic fraction.
+class RankedElements(ElementTransformer):
+    """The most abundant elements of each specimen, in the order of decreasing atomic fraction.
 
-    Equally abundant elements follow each other by atomic number. Each rank has a fraction and a
-    description of the element. All features of a rank without an element are zero: no element has atomic
-    number, period or group zero, so a tree can split absent ranks off, and a network sees the same zero as
-    for an absent element elsewhere. Elements that could not be measured, single NaN in a table of atomic
-    fractions, are left out.
+    Equally abundant elements are in the order of atomic number. Each rank has the fraction of the element and
+    a description of the element. All features of a rank without element are zero. No element has atomic
+    number, period or group zero, so a tree can separate such ranks, and a network sees the same zero as for
+    an absent element in other blocks. An element that cannot be measured, a NaN in a row of a table of atomic
+    fractions, is left out.
 
     Parameters
     ----------
     n_ranks : int, default=5
         Number of elements to describe, from 1 to 98.
     encoding : {"properties", "onehot"}, default="properties"
-        How an element is described: by atomic number, period, group, Mendeleev number and Pauling
-        electronegativity (as pymatgen lists them; lanthanides and actinides are in group 3, and the
-        electronegativity of He, Ne and Ar is NaN), which serves trees and networks alike; or by one
-        indicator for each of the 98 elements, which serves dense networks.
+        Description of an element. "properties", for trees and networks: atomic number, period, group,
+        Mendeleev number and Pauling electronegativity from pymatgen. There, lanthanides and actinides are in
+        group 3, and the electronegativity of He, Ne and Ar is NaN. "onehot", for dense networks: one
+        indicator for each of the 98 elements.
     on_error : {"raise", "warn"}, default="raise"
-        Whether a composition that cannot be used is an error, or a warning after which it counts as not
+        What to do with a composition that cannot be used: raise an error, or warn and treat it as not
         measured.
 
     Attributes
@@ -70,11 +75,11 @@ class RankedElements(_ElementTransformer):
     n_features_in_ : int
         Number of input columns.
     feature_names_in_ : ndarray of str
-        Their names, where they have names.
+        Names of the input columns, if they have names.
 
     See Also
     --------
-    ElementFractions : The amounts, and which compositions are understood.
+    ElementFractions : The amounts, and the accepted forms of compositions.
 
     Examples
     --------
@@ -108,9 +113,9 @@ class RankedElements(_ElementTransformer):
     def _from_fractions(self, fractions):
         numbers, amounts = rank_elements(fractions, self.n_ranks)
         table = _property_table() if self.encoding == "properties" else np.eye(N_ELEMENTS + 1)[:, 1:]
-        described = np.concatenate([amounts[..., np.newaxis], table[numbers]], axis=2)
-        return described.reshape(len(fractions), -1)
+        ranks = np.concatenate([amounts[..., np.newaxis], table[numbers]], axis=2)
+        return ranks.reshape(len(fractions), -1)
 
     def _feature_names(self):
-        described = _PROPERTIES if self.encoding == "properties" else FEATURE_NAMES
-        return [f"rank{r}_{name}" for r in range(1, self.n_ranks + 1) for name in ("fraction", *described)]
+        names = ("fraction", *(_PROPERTIES if self.encoding == "properties" else FEATURE_NAMES))
+        return [f"rank{rank}_{name}" for rank in range(1, self.n_ranks + 1) for name in names]

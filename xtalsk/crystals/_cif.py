@@ -1,184 +1,191 @@
-"""CIF text to arrays, with gemmi."""
+"""Crystal structures from CIF text, with gemmi."""
 
+import gzip
 import warnings
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import gemmi
-import numpy as np
 import pandas as pd
-import spglib
 from joblib import Parallel, delayed
 
-from xtalsk.crystals._labels import element_of_label
-from xtalsk.crystals._orbits import expand_sites
-from xtalsk.crystals._pymatgen import find_symmetry, formula_of
+from xtalsk.crystals._broken_entries import BrokenEntryWarning
+from xtalsk.crystals._choice import choose
+from xtalsk.crystals._cif_text import is_cif_text, normalise, read_text
+from xtalsk.crystals._contacts import insane_contact
+from xtalsk.crystals._formulas import formula_of
+from xtalsk.crystals._sites import check_has_sites, read_cell, read_sites
+from xtalsk.crystals._stated_symmetry import stated_symmetry
+from xtalsk.crystals._statements import read_statements
+from xtalsk.crystals._symmetry_search import find_symmetry
 from xtalsk.utils import check_option
 
-
-class BrokenEntryWarning(UserWarning):
-    """Some entries could not be read and were left out.
-
-    Attributes
-    ----------
-    errors : dict of str to str
-        What was wrong with each entry, by its identifier.
-
-    Examples
-    --------
-    >>> from xtalsk.crystals import BrokenEntryWarning
-    >>> print(BrokenEntryWarning({"quartz.cif": "it lists no atoms"}, 12))
-    1 of 12 entries were left out:
-    quartz.cif: it lists no atoms
-    """
-
-    def __init__(self, errors, n_entries):
-        self.errors, self.n_entries = errors, n_entries
-        super().__init__(errors, n_entries)
-
-    @classmethod
-    def of_crystals(cls, crystals, faults):
-        """Report the faults of rows of a `CrystalSet`."""
-        named = {f"crystal {i} ({crystals.ids[i] or crystals.formulas[i]})": f for i, f in faults.items()}
-        return cls(named, len(crystals))
-
-    def __str__(self):
-        lines = [f"{name}: {reason}" for name, reason in self.errors.items()]
-        return f"{len(self.errors)} of {self.n_entries} entries were left out:\n" + "\n".join(lines)
-
-
-def lattice_vectors(cell):
-    """Lattice vectors of a gemmi UnitCell as rows (3, 3), in Å: a along x, b in the xy plane."""
-    return np.array(cell.orth.mat.tolist()).T
-
-
-def parse_operations(triplets):
-    """Rotations (m, 3, 3) and translations (m, 3) of symmetry operations such as ``"-x,y,1/2-z"``."""
-    operations = [gemmi.Op(t) for t in triplets]
-    rotations = np.array([op.rot for op in operations]) // gemmi.Op.DEN
-    translations = np.array([op.tran for op in operations]) / gemmi.Op.DEN
-    return rotations, translations
-
-
-def number_of_operations(rotations, translations):
-    """Space-group number of a full list of symmetry operations; ValueError if they form no group."""
-    found = spglib.get_spacegroup_type_from_symmetry(rotations, translations)
-    if found is None:
-        raise ValueError("its symmetry operations do not form a space group")
-    return found.number
-
-
-def _operations(small):
-    """Symmetry operations of a gemmi SmallStructure: those listed, else those of the named group."""
-    if small.symops:
-        return parse_operations(small.symops)
-    small.determine_and_set_spacegroup("12")
-    if small.spacegroup is None:
-        if small.spacegroup_hm or small.spacegroup_number:
-            raise ValueError(f"unknown space group {small.spacegroup_hm or small.spacegroup_number!r}")
-        return parse_operations(["x,y,z"])
-    return parse_operations([op.triplet() for op in small.spacegroup.operations()])
+_SUFFIXES = (".cif", ".mcif", ".cif.gz", ".mcif.gz")
+# gemmi, spglib and NumPy raise these for damaged entries; one entry must not stop the others
+_ENTRY_ERRORS = (
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+)
 
 
 def parts_from_block(block, symprec):
-    """Arrays of one CIF data block, for `CrystalSet.from_parts`; ValueError if it is not usable."""
+    """Arrays of one CIF data block for `CrystalSet.from_parts`, and doubts about them (list of str).
+
+    ``symprec`` is the tolerance in Å of the search for symmetry, where the entry lists all atoms of the cell.
+
+    Raises
+    ------
+    ValueError
+        If the block cannot be used.
+    """
     small = gemmi.make_small_structure_from_block(block)
-    if not small.sites:
-        raise ValueError("it lists no atoms")
-    cell = small.cell
-    lattice = lattice_vectors(cell)
-    if not (np.isfinite(lattice).all() and cell.volume > 0.1 and min(cell.parameters[:3]) > 0.5):
-        raise ValueError(f"its cell is not physical: {cell.parameters}")
-    numbers = np.array([s.element.atomic_number or element_of_label(s.label) for s in small.sites])
-    if (numbers > 98).any():
-        labels = [s.label for s, z in zip(small.sites, numbers, strict=True) if z > 98]
-        raise ValueError(f"its sites {labels[:5]} are elements without form factors (Z above 98)")
-    coords = np.array([site.fract.tolist() for site in small.sites])
-    if not np.isfinite(coords).all():
-        raise ValueError("it has coordinates that are not numbers")
-    occupancies = np.array([site.occ for site in small.sites])
-    rotations, translations = _operations(small)
-    coords, sites = expand_sites(coords, rotations, translations, lattice)
-    numbers, occupancies = numbers[sites], occupancies[sites]
-    # an occupancy of 1.002 is rounding of a refinement; anything larger is a fault of the entry
-    present = occupancies > 0
-    if (occupancies > 1.01).any() or (occupancies < 0).any() or not present.any():
-        raise ValueError(f"it has occupancies from {occupancies.min():g} to {occupancies.max():g}")
-    if len(rotations) > 1:
-        space_group = number_of_operations(rotations, translations)
-    else:
-        space_group, rotations = find_symmetry(lattice, numbers, coords, occupancies, symprec)
-    u_iso = np.array([site.u_iso for site in small.sites])[sites]
-    return {
+    check_has_sites(block, small)
+    lattice, doubts = read_cell(block)
+    statements = read_statements(block)
+    sites = read_sites(block, small, statements.elements)
+    stated = stated_symmetry(block, small, lattice)
+    crystal, choice_doubts, contact = choose(lattice, sites, stated, statements)
+    doubts += sites.doubts + stated.doubts + choice_doubts
+    doubts += insane_contact(crystal, contact, [site.label for site in small.sites])
+    setting, space_group = crystal.setting, crystal.setting.number
+    rotations = setting.rotations
+    if len(setting) == 1 or not space_group:
+        space_group, rotations = find_symmetry(
+            lattice, crystal.atomic_numbers, crystal.frac_coords, crystal.occupancies, symprec
+        )
+    parts = {
         "lattice": lattice,
-        "atomic_numbers": numbers[present],
-        "frac_coords": coords[present],
-        "occupancies": np.minimum(occupancies[present], 1.0),
-        "u_iso": np.where(u_iso > 0, u_iso, np.nan)[present],  # gemmi gives 0 where a file gives none
+        "atomic_numbers": crystal.atomic_numbers,
+        "frac_coords": crystal.frac_coords,
+        "occupancies": crystal.occupancies,
+        "u_iso": crystal.u_iso,
         "space_group": space_group,
         "rotations": rotations,
-        "formula": formula_of(numbers[present], occupancies[present]),
+        "formula": formula_of(crystal.atomic_numbers, crystal.occupancies),
     }
+    return parts, list(dict.fromkeys(doubts))
+
+
+def _read_table(path):
+    """Return the DataFrame of a CSV file; ValueError with the name of the file if it is damaged."""
+    try:
+        return pd.read_csv(path)
+    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile, MemoryError) as error:
+        raise ValueError(f"{path}: not readable as a table: {error}") from error
 
 
 def _entries(source, column, id_column):
     """List the (identifier, CIF text or path) pairs of a source."""
+    if isinstance(source, str) and is_cif_text(source):
+        return [("text", source)]
     if isinstance(source, str | Path):
         path = Path(source)
-        if path.is_dir():
-            files = sorted(path.rglob("*.cif"))
+        try:
+            is_folder, exists = path.is_dir(), path.exists()
+        except (OSError, ValueError) as error:
+            raise ValueError(f"expected a path or CIF text, got {str(source)[:80]!r}: {error}") from error
+        if is_folder:
+            files = sorted(
+                f for f in path.rglob("*") if f.name.lower().endswith(_SUFFIXES) and not f.is_dir()
+            )
+            if not files:
+                raise ValueError(
+                    f"no CIF entries found in {str(path)!r}; expected files {', '.join(_SUFFIXES)}"
+                )
             return [(str(f.relative_to(path)), f) for f in files]
-        if path.name.endswith((".csv", ".csv.gz")):
-            source = pd.read_csv(path)
-        elif path.exists():
-            return [(path.name, path)]
-        else:
+        if not exists:
             raise FileNotFoundError(f"no such file or folder: {path}")
+        if not path.name.lower().endswith((".csv", ".csv.gz")):
+            return [(path.name, path)]
+        source = _read_table(path)
     if isinstance(source, pd.DataFrame):
         for name in (column, id_column):
             if name is not None and name not in source:
                 raise ValueError(f"the table has no column {name!r}; it has {list(source.columns)[:10]}")
         ids = source[id_column] if id_column else source.index
         return [(str(i), text) for i, text in zip(ids, source[column], strict=True)]
-    return [(Path(f).name, Path(f)) for f in source]
+    if isinstance(source, bytes | dict) or not isinstance(source, Iterable):
+        raise ValueError(
+            f"expected a path, CIF text, a list of these or a table, got {type(source).__name__}"
+        )
+    return [_entry(i, item) for i, item in enumerate(source)]
+
+
+def _entry(i, item):
+    """Return the (identifier, CIF text or path) of an item of a list."""
+    if isinstance(item, str) and is_cif_text(item):
+        return str(i), item
+    if isinstance(item, str | Path):
+        return Path(item).name or str(i), Path(item)
+    return str(i), item
 
 
 def _read_entry(name, content, symprec):
-    """Return (name, arrays or the reason why there are none) for each crystal of an entry."""
+    """List (name, arrays, doubts) for each crystal of an entry; a str with the reason replaces arrays."""
     try:
         if isinstance(content, Path):
-            document = gemmi.cif.read_string(content.read_text(encoding="utf-8", errors="replace"))
-        elif isinstance(content, str):
-            document = gemmi.cif.read_string(content)
-        else:
-            return [(name, f"expected CIF text, got {content!r}")]
-    except (ValueError, RuntimeError, OSError) as error:
-        return [(name, f"not readable as CIF: {error}")]
-    blocks = [b for b in document if b.find_values("_atom_site_fract_x")] or list(document)[:1]
+            content = read_text(content)
+        elif not isinstance(content, str):
+            return [(name, f"expected CIF text, got {content!r}", [])]
+        document = gemmi.cif.read_string(normalise(content))
+    except (ValueError, RuntimeError, OSError, MemoryError) as error:
+        return [(name, f"not readable as CIF: {_reason(error)}", [])]
+    blocks = [b for b in document if b.find_loop("_atom_site_fract_x")] or [
+        b for b in document if b.find_value("_atom_site_fract_x")
+    ]
+    blocks = blocks or list(document)[:1]
     if not blocks:
-        return [(name, "it holds no data block")]
-    out = []
+        return [(name, "it has no data block", [])]
+    crystals = []
     for block in blocks:
         label = name if len(blocks) == 1 else f"{name}#{block.name}"
         try:
-            out.append((label, parts_from_block(block, symprec)))
-        except (ValueError, RuntimeError) as error:
-            out.append((label, str(error)))
-    return out
+            crystals.append((label, *parts_from_block(block, symprec)))
+        except _ENTRY_ERRORS as error:
+            crystals.append((label, _reason(error), []))
+    return crystals
+
+
+def _reason(error):
+    """Text of an error; the class where the text is empty."""
+    if isinstance(error, ValueError | RuntimeError | OSError) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _by_name(pairs):
+    """Return (name, reason) pairs as a dict; names that repeat get a number."""
+    reasons = {}
+    for name, reason in pairs:
+        key, n = name, 2
+        while key in reasons:
+            key, n = f"{name} ({n})", n + 1
+        reasons[key] = reason
+    return reasons
 
 
 def read_cifs(source, column, id_column, symprec, on_error, n_jobs):
     """Parts and identifiers of all crystals of a source; see `CrystalSet.from_cifs`."""
     check_option("on_error", on_error, ("warn", "raise"))
     entries = _entries(source, column, id_column)
-    read = Parallel(n_jobs=n_jobs, batch_size="auto")(delayed(_read_entry)(*e, symprec) for e in entries)
-    flat = [pair for entry in read for pair in entry]
-    errors = {name: part for name, part in flat if isinstance(part, str)}
-    good = [(name, part) for name, part in flat if not isinstance(part, str)]
-    if errors and (on_error == "raise" or not good):
-        count = f"{len(errors)} of {len(flat)} entries"
+    results = Parallel(n_jobs=n_jobs, batch_size="auto")(delayed(_read_entry)(*e, symprec) for e in entries)
+    crystals = [crystal for entry in results for crystal in entry]
+    errors = _by_name((name, part) for name, part, _ in crystals if isinstance(part, str))
+    doubts = _by_name((name, "; ".join(doubts)) for name, _, doubts in crystals if doubts)
+    usable = [(name, part) for name, part, _ in crystals if not isinstance(part, str)]
+    if errors and (on_error == "raise" or not usable):
+        count = f"{len(errors)} of {len(crystals)} entries"
         raise ValueError(f"{count} cannot be used; the first is {': '.join(next(iter(errors.items())))}")
-    if not flat:
+    if not crystals:
         raise ValueError(f"no CIF entries found in {source!r}")
     if errors:
-        warnings.warn(BrokenEntryWarning(errors, len(flat)), stacklevel=3)
-    return [part for _, part in good], [name for name, _ in good]
+        warnings.warn(BrokenEntryWarning(errors, len(crystals)), stacklevel=3)
+    if doubts:
+        warnings.warn(BrokenEntryWarning(doubts, len(crystals), is_kept=True), stacklevel=3)
+    return [part for _, part in usable], [name for name, _ in usable]

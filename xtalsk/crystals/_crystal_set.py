@@ -1,4 +1,4 @@
-"""Many crystal structures in a handful of arrays."""
+"""`CrystalSet`: many crystal structures in columnar arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -6,18 +6,32 @@ from pathlib import Path
 
 import numpy as np
 
+from xtalsk.crystals._archive import read_arrays
+from xtalsk.crystals._constants import MIN_CELL_FULLNESS
 from xtalsk.crystals._ragged import ragged_arange, unique_rotations
 from xtalsk.symmetry import check_space_group
+
+_PER_SITE = ("atomic_numbers", "frac_coords", "occupancies", "u_iso")
+_PER_CRYSTAL = ("lattices", "space_groups", "rotation_index", "formulas", "ids", "names")
+_DTYPES = {
+    "lattices": float,
+    "offsets": np.int64,
+    "atomic_numbers": np.int16,
+    "frac_coords": float,
+    "occupancies": float,
+    "u_iso": float,
+    "rotation_index": np.int32,
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CrystalSet:
     """A columnar, ragged set of crystal structures.
 
-    The atoms of crystal ``i`` are the rows ``offsets[i]:offsets[i + 1]`` of the site arrays; they are all
-    atoms of the cell, not of its asymmetric unit. Sites may be occupied in part and several sites may share
-    a position, which is how disorder is written. Sets are made by `from_pymatgen`, `from_cifs`, `load` or
-    `xtalsk.datasets.load_amcsd`, and never changed: indexing and `concatenate` give new ones.
+    The sites of crystal ``i`` are the rows ``offsets[i]:offsets[i + 1]`` of the site arrays. They are all
+    atoms of the cell, not only of the asymmetric unit. Disordered crystals have sites with an occupancy
+    below 1 and several sites on one position. `from_pymatgen`, `from_cifs`, `load` and
+    `xtalsk.datasets.load_amcsd` make sets. A set is immutable: indexing and `concatenate` return new sets.
 
     Parameters
     ----------
@@ -26,29 +40,28 @@ class CrystalSet:
     offsets : ndarray of int, shape (n + 1,)
         First site of each crystal, and the number of sites at the end.
     atomic_numbers : ndarray of int, shape (n_sites,)
-        1 to 98; deuterium counts as hydrogen.
+        From 1 to 98. Deuterium is hydrogen.
     frac_coords : ndarray of shape (n_sites, 3)
         Fractional coordinates.
     occupancies : ndarray of shape (n_sites,)
         Above 0 and at most 1.
     u_iso : ndarray of shape (n_sites,)
-        Isotropic mean-square displacement in Å², NaN where the source gives none.
+        Isotropic mean-square displacements in Å², NaN where the source has none.
     space_groups : ndarray of int, shape (n,)
         Space-group numbers.
     rotation_sets : list of ndarray of shape (m, 3, 3)
-        Distinct point groups in the bases of the crystals: integer matrices that act on fractional
+        Distinct point groups in the bases of the crystals. The integer matrices act on fractional
         coordinates as columns.
     rotation_index : ndarray of int, shape (n,)
-        Which of ``rotation_sets`` belongs to each crystal.
+        Index into ``rotation_sets`` of the point group of each crystal.
     formulas, ids, names : ndarray of str, shape (n,)
-        Chemical formula, identifier, and the mineral or prototype whose repeats belong together (empty
-        where there is none).
+        Chemical formula, identifier, and name of the mineral or prototype. The name may be empty.
 
     Raises
     ------
     ValueError
-        If the arrays do not fit together or a crystal is not physical (flat cell, element without form
-        factors, occupancy outside (0, 1], coordinates that are not finite); the message names the crystal.
+        If shapes do not agree or a crystal is not physical (flat cell, element without form factors,
+        occupancy outside (0, 1], coordinates that are not finite). The message names the crystal.
 
     Examples
     --------
@@ -76,25 +89,18 @@ class CrystalSet:
     names: np.ndarray
 
     def __post_init__(self):
-        as_array = {
-            "lattices": float,
-            "offsets": np.int64,
-            "atomic_numbers": np.int16,
-            "frac_coords": float,
-            "occupancies": float,
-            "u_iso": float,
-            "rotation_index": np.int32,
-        }
-        for name, dtype in as_array.items():
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=dtype))
+        columns = {name: np.asarray(getattr(self, name), dtype=dtype) for name, dtype in _DTYPES.items()}
         for name in ("formulas", "ids", "names"):
-            object.__setattr__(self, name, np.asarray([str(v) for v in getattr(self, name)], dtype=object))
-        object.__setattr__(self, "space_groups", check_space_group(self.space_groups).astype(np.int16))
-        object.__setattr__(self, "rotation_sets", [np.asarray(r, dtype=np.int8) for r in self.rotation_sets])
+            columns[name] = np.asarray([str(v) for v in getattr(self, name)], dtype=object)
+        columns["space_groups"] = check_space_group(self.space_groups).astype(np.int16)
+        columns["rotation_sets"] = [np.asarray(r, dtype=np.int8) for r in self.rotation_sets]
+        for name, column in columns.items():
+            object.__setattr__(self, name, column)
         self._check_shapes()
         self._check_physics()
 
     def _check_shapes(self):
+        """Raise ValueError if the arrays do not have the lengths that ``offsets`` gives."""
         n, n_sites = len(self.offsets) - 1, len(self.atomic_numbers)
         if n < 0 or self.offsets[0] != 0 or self.offsets[-1] != n_sites or (np.diff(self.offsets) < 0).any():
             raise ValueError("offsets must rise from 0 to the number of sites")
@@ -113,11 +119,11 @@ class CrystalSet:
             raise ValueError(f"rotation_index must point into the {len(self.rotation_sets)} rotation sets")
 
     def _check_physics(self):
-        volumes = self.volumes
+        """Raise ValueError for the first crystal or site with a value that is physically impossible."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            fullness = volumes / np.linalg.norm(self.lattices, axis=2).prod(axis=1)
+            fullness = self.volumes / np.linalg.norm(self.lattices, axis=2).prod(axis=1)
         crystal_faults = {
-            "a flat, left-handed or non-finite cell": ~(fullness > 1e-4),
+            "a flat, left-handed or non-finite cell": ~(fullness > MIN_CELL_FULLNESS),
             "no atoms": np.diff(self.offsets) == 0,
         }
         z, occupancies = self.atomic_numbers, self.occupancies
@@ -127,25 +133,25 @@ class CrystalSet:
             "coordinates that are not finite": ~np.isfinite(self.frac_coords).all(axis=1),
             "a negative u_iso": self.u_iso < 0,
         }
-        for fault, where in crystal_faults.items():
-            if where.any():
-                i = int(np.flatnonzero(where)[0])
-                raise ValueError(f"crystal {i} ({self.ids[i] or self.formulas[i]}) has {fault}")
-        for fault, where in site_faults.items():
-            if where.any():
-                site = int(np.flatnonzero(where)[0])
+        for fault, is_faulty in crystal_faults.items():
+            if is_faulty.any():
+                raise ValueError(f"{self._label(int(np.argmax(is_faulty)))} has {fault}")
+        for fault, is_faulty in site_faults.items():
+            if is_faulty.any():
+                site = int(np.argmax(is_faulty))
                 i = int(self.crystal_of_site[site])
-                raise ValueError(
-                    f"crystal {i} ({self.ids[i] or self.formulas[i]}) has {fault} "
-                    f"at its site {site - int(self.offsets[i])}"
-                )
+                raise ValueError(f"{self._label(i)} has {fault} at its site {site - int(self.offsets[i])}")
+
+    def _label(self, i):
+        """Row and identifier (or formula) of a crystal, for messages."""
+        return f"crystal {i} ({self.ids[i] or self.formulas[i]})"
 
     def __len__(self):
         return len(self.offsets) - 1
 
     def __repr__(self):
-        kinds = len(np.unique(self.space_groups))
-        return f"CrystalSet({len(self)} crystals, {len(self.atomic_numbers)} sites, {kinds} space groups)"
+        n_groups = len(np.unique(self.space_groups))
+        return f"CrystalSet({len(self)} crystals, {len(self.atomic_numbers)} sites, {n_groups} space groups)"
 
     @property
     def volumes(self):
@@ -154,11 +160,11 @@ class CrystalSet:
 
     @property
     def crystal_of_site(self):
-        """Row of the crystal that each site belongs to, shape (n_sites,)."""
+        """Row of the crystal of each site, shape (n_sites,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     def __getitem__(self, key):
-        """Choose crystals by a slice, an integer, integers or a boolean mask; always a `CrystalSet`."""
+        """Return the crystals of a slice, an integer, integers or a boolean mask as a `CrystalSet`."""
         if isinstance(key, int | np.integer):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"crystal {key} of a set of {len(self)}")
@@ -169,9 +175,9 @@ class CrystalSet:
         rows = np.arange(len(self))[key]
         lengths = np.diff(self.offsets)[rows]
         sites = ragged_arange(self.offsets[rows], lengths)
-        chosen = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name in _PER_CRYSTAL}
-        chosen |= {name: getattr(self, name)[sites] for name in _PER_SITE}
-        return replace(self, offsets=np.concatenate([[0], np.cumsum(lengths)]), **chosen)
+        columns = {name: getattr(self, name)[rows] for name in _PER_CRYSTAL}
+        columns |= {name: getattr(self, name)[sites] for name in _PER_SITE}
+        return replace(self, offsets=np.concatenate([[0], np.cumsum(lengths)]), **columns)
 
     @classmethod
     def concatenate(cls, sets):
@@ -185,29 +191,34 @@ class CrystalSet:
         Returns
         -------
         CrystalSet
+
+        Raises
+        ------
+        ValueError
+            If the list is empty.
         """
         sets = list(sets)
         if not sets:
             raise ValueError("concatenate needs at least one CrystalSet")
         rotation_sets, index = unique_rotations([r for s in sets for r in s.rotation_sets])
         starts = np.cumsum([0] + [len(s.rotation_sets) for s in sets])
-        joined = {n: np.concatenate([getattr(s, n) for s in sets]) for n in _PER_CRYSTAL + _PER_SITE}
+        columns = {n: np.concatenate([getattr(s, n) for s in sets]) for n in _PER_CRYSTAL + _PER_SITE}
         lengths = np.concatenate([np.diff(s.offsets) for s in sets])
-        joined["rotation_index"] = np.concatenate(
+        columns["rotation_index"] = np.concatenate(
             [index[s.rotation_index + start] for s, start in zip(sets, starts, strict=False)]
         )
-        return cls(offsets=np.concatenate([[0], np.cumsum(lengths)]), rotation_sets=rotation_sets, **joined)
+        return cls(offsets=np.concatenate([[0], np.cumsum(lengths)]), rotation_sets=rotation_sets, **columns)
 
     @classmethod
     def from_pymatgen(cls, structures, *, ids=None, names=None, symprec=0.01):
-        """Make a set from pymatgen structures; space groups are determined with spglib.
+        """Make a set from pymatgen structures. spglib determines the space groups.
 
         Parameters
         ----------
         structures : list of pymatgen Structure
-            Disordered sites keep their occupancies; a site property ``u_iso`` (Å²) is kept.
+            Disordered sites keep their occupancies, and sites keep the property ``u_iso`` (Å²).
         ids, names : list of str, optional
-            Identifiers (default: position in the list) and mineral or prototype names (default: none).
+            Identifiers (default: position in the list) and mineral or prototype names (default: empty).
         symprec : float
             Tolerance of the symmetry search in Å.
 
@@ -218,7 +229,7 @@ class CrystalSet:
         Raises
         ------
         ValueError
-            If a structure is not usable; the message names it.
+            If a structure has no atoms or no symmetry that spglib finds. The message names the structure.
         """
         from xtalsk.crystals._pymatgen import parts_from_structure
 
@@ -234,13 +245,13 @@ class CrystalSet:
 
     @classmethod
     def from_parts(cls, parts, ids, names):
-        """Make a set from one dict of arrays a crystal.
+        """Make a set from one dict of arrays for each crystal.
 
         Parameters
         ----------
         parts : list of dict
-            With keys ``lattice``, ``atomic_numbers``, ``frac_coords``, ``occupancies``, ``u_iso``,
-            ``space_group``, ``rotations`` and ``formula``.
+            Keys are ``lattice``, ``atomic_numbers``, ``frac_coords``, ``occupancies``, ``u_iso``,
+            ``space_group``, ``rotations`` and ``formula``, with the units of `CrystalSet`.
         ids, names : list of str
 
         Returns
@@ -270,33 +281,47 @@ class CrystalSet:
 
     @classmethod
     def from_cifs(cls, source, *, column="cif", id_column=None, symprec=0.01, on_error="warn", n_jobs=None):
-        """Read CIF files, a folder of them, or a CSV column of CIF text.
+        """Read CIF files, a folder of CIF files, CIF text, or a table with a column of CIF text.
+
+        The operations that an entry lists come first, then its Hall symbol, its Hermann-Mauguin or
+        Schoenflies symbol, and its number. Where it names no origin, axes or unique axis, or contradicts
+        itself, the reading is taken that fits the cell, then the formula, Z, density, volume and
+        multiplicities that the entry states, then possible distances. A `BrokenEntryWarning` with ``is_kept``
+        names what an entry contradicts, with both values, and what had to be assumed. Hydrogen is left out of
+        these checks, as many files lack it. Dummy atoms are left out.
 
         Parameters
         ----------
-        source : path, list of paths, or DataFrame
-            A ``.cif`` file (one crystal for each data block with atoms), a folder searched for ``*.cif``,
-            a list of files, a ``.csv`` or ``.csv.gz`` table, or such a table as a DataFrame.
+        source : path, str, list of these, or DataFrame
+            A CIF file (one crystal for each data block with atoms), a folder that is searched for files
+            ``.cif``, ``.mcif`` (magnetic), ``.cif.gz`` and ``.mcif.gz`` in any case, CIF text, a list of
+            files or texts, a ``.csv`` or ``.csv.gz`` table, or a DataFrame.
         column : str
-            The column of the table that holds CIF text.
+            The column of the table with CIF text.
         id_column : str or None
-            The column with identifiers; by default rows are numbered. Files are identified by their name.
+            The column of the table with identifiers (default: the index of the table). The identifier of a
+            file is its name.
         symprec : float
-            Tolerance in Å of the symmetry search for entries that list no operation but the identity.
+            Tolerance in Å of the search for symmetry, in entries that list all atoms of the cell.
         on_error : {"warn", "raise"}
-            Whether entries that cannot be used are left out and named in one `BrokenEntryWarning`, or raise.
+            ``"warn"`` leaves out entries that cannot be used, with one `BrokenEntryWarning` that lists them;
+            ``"raise"`` raises. Entries in doubt are kept with a warning in both cases.
         n_jobs : int or None
             Number of joblib workers.
 
         Returns
         -------
         CrystalSet
-            Of the entries that could be read, in order.
+            The entries that can be used, in order.
 
         Raises
         ------
         ValueError
-            If nothing could be read, or an entry could not and ``on_error="raise"``.
+            If no entry can be used, or one cannot and ``on_error="raise"``, or the table is damaged. An entry
+            cannot be used if it is no CIF, its operations form no group or do not fit its cell, or a value is
+            physically impossible.
+        FileNotFoundError
+            If the file or folder does not exist.
 
         Examples
         --------
@@ -330,15 +355,21 @@ class CrystalSet:
         return cls.from_parts(parts, ids, [""] * len(ids))
 
     def to_pymatgen(self, i):
-        """Return crystal ``i`` as a pymatgen Structure, sites that share a position joined into one.
+        """Return crystal ``i`` as a pymatgen Structure. Sites that share a position become one site.
 
         Parameters
         ----------
         i : int
+            Row of the crystal.
 
         Returns
         -------
         pymatgen.core.Structure
+
+        Raises
+        ------
+        ValueError
+            If the occupancies on one position add up to more than 1.1.
         """
         from xtalsk.crystals._pymatgen import to_structure
 
@@ -373,18 +404,15 @@ class CrystalSet:
         Raises
         ------
         ValueError
-            If the file is not such a set.
+            If the file does not hold a `CrystalSet` or is damaged. The message names the file.
+        FileNotFoundError
+            If the file does not exist.
         """
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-        if "groups" in arrays:  # as files of before 0.1 call them
+        arrays = read_arrays(path)
+        if "groups" in arrays:  # the name in files written before version 0.1
             arrays["names"] = arrays.pop("groups")
         try:
             splits = np.cumsum(arrays.pop("rotation_lengths"))[:-1]
             return cls(rotation_sets=np.split(arrays.pop("rotations"), splits), **arrays)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise ValueError(f"{path} does not hold a CrystalSet: {error}") from error
-
-
-_PER_SITE = ("atomic_numbers", "frac_coords", "occupancies", "u_iso")
-_PER_CRYSTAL = ("lattices", "space_groups", "rotation_index", "formulas", "ids", "names")

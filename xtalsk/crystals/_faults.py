@@ -1,21 +1,19 @@
-"""Crystals that cannot be right."""
+"""Crystals that are physically impossible."""
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from xtalsk.crystals._orbits import SAME_ATOM
+from xtalsk.crystals._connected import connected_labels
+from xtalsk.crystals._constants import MAX_SUMMED_OCCUPANCY, SAME_ATOM
 
-_FULLEST = 1.2
-_CRYSTAL_SPACING = 1e3
+_CRYSTAL_SPACING = 1e3  # Å between the origins of two crystals, beyond the longest cell
 
 
 def find_faults(crystals):
-    """Name the crystals that have more than one atom in one place.
+    """Find the crystals with more than one atom on one position.
 
-    Sites closer than 0.06 Å are one place, which may be shared; occupancies of published structures add up
-    to 1.2 at most.
+    Sites closer than 0.06 Å share one position. The sum of their occupancies may reach 1.2, as it does in
+    published structures.
 
     Parameters
     ----------
@@ -24,24 +22,28 @@ def find_faults(crystals):
     Returns
     -------
     dict of int to str
-        What is wrong, by row of the crystal.
+        The reason for each such crystal, by its row.
     """
     crystal = crystals.crystal_of_site
-    lengths = np.linalg.norm(crystals.lattices, axis=2)[crystal]
-    coords = crystals.frac_coords % 1.0
-    coords = np.where((1 - coords) * lengths < SAME_ATOM, coords - 1, coords)  # both ends of a cell meet
-    places = np.einsum("si,sij->sj", coords, crystals.lattices[crystal])
-    places[:, 0] += crystal * (_CRYSTAL_SPACING + lengths.max(initial=0))
-    pairs = cKDTree(places).query_pairs(SAME_ATOM, output_type="ndarray")
-    n = len(places)
-    graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(n, n))
-    place = connected_components(graph, directed=False)[1]
-    total = np.bincount(place, crystals.occupancies, minlength=1)
+    position = connected_labels(_close_pairs(crystals), len(crystal))
+    total = np.bincount(position, crystals.occupancies, minlength=1)
     faults = {}
-    for site in np.flatnonzero(total[place] > _FULLEST):
+    for site in np.flatnonzero(total[position] > MAX_SUMMED_OCCUPANCY):
         row = int(crystal[site])
         number = site - crystals.offsets[row]
         faults.setdefault(
-            row, f"occupancies at the place of its site {number} add up to {total[place[site]]:.3g}"
+            row, f"occupancies on the position of its site {number} add up to {total[position[site]]:.3g}"
         )
     return faults
+
+
+def _close_pairs(crystals):
+    """Pairs (m, 2) of sites of one crystal closer than `SAME_ATOM`."""
+    crystal = crystals.crystal_of_site
+    lengths = np.linalg.norm(crystals.lattices, axis=2)[crystal]
+    coords = crystals.frac_coords % 1.0
+    # sites just below 1 and sites just above 0 are neighbours
+    coords = np.where((1 - coords) * lengths < SAME_ATOM, coords - 1, coords)
+    points = np.einsum("si,sij->sj", coords, crystals.lattices[crystal])
+    points[:, 0] += crystal * (_CRYSTAL_SPACING + lengths.max(initial=0))
+    return cKDTree(points).query_pairs(SAME_ATOM, output_type="ndarray")

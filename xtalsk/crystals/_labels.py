@@ -1,26 +1,26 @@
-"""The element meant by a site label such as ``CaM1``, ``O-H2`` or ``Wat``."""
+"""Elements of site labels such as ``CaM1``, ``O-H2`` or ``Wat``."""
 
 import re
 
 import gemmi
 
 _SYMBOLS = {gemmi.Element(z).name: z for z in range(1, 99)} | {"D": 1}
-# Molecules placed as one site: the scatterer that X-rays see is the heavy atom.
+# Molecules listed as one site: the heavy atom scatters nearly all X-rays.
 _MOLECULES = {"Wat": "O", "wat": "O", "OH": "O", "Ow": "O", "OW": "O", "CH": "C", "NH": "N"}
 
 
 def element_of_label(label, present=()):
-    """Atomic number meant by a site label.
+    """Atomic number of the element that a site label names.
 
-    Two letters that spell an element which the formula holds win, then one letter that does, then any
-    element; ``Wat`` and ``OH`` are the oxygen of water and hydroxyl, ``NH4`` and ``CH4`` the nitrogen
-    and carbon, ``D`` is hydrogen.
+    Two letters that spell an element of the formula come first, then one letter that does, then any
+    element. ``Wat`` and ``OH`` are the oxygen of water and hydroxyl, ``NH4`` and ``CH4`` are nitrogen and
+    carbon, ``D`` is hydrogen.
 
     Parameters
     ----------
     label : str
     present : collection of str
-        Symbols of the elements in the formula, which tell ``Ho`` from an oxygen-bound ``H``.
+        Symbols of the elements in the formula. They decide between holmium and hydrogen for ``Ho``.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def element_of_label(label, present=()):
     Raises
     ------
     ValueError
-        If the label starts with no element.
+        If the label does not start with an element.
 
     Examples
     --------
@@ -42,12 +42,12 @@ def element_of_label(label, present=()):
     """
     letters = re.match(r"[A-Za-z]*", label.strip()).group()
     for molecule, symbol in _MOLECULES.items():
-        # a real element in the formula (Os, not OH...) goes before a molecule's name
+        # an element of the formula (Os) comes before a molecule (OH)
         if letters.startswith(molecule) and letters[:2].capitalize() not in present:
             return _SYMBOLS[symbol]
     two, one = letters[:2].capitalize(), letters[:1].upper()
     candidates = [s for s in (two, one) if s in _SYMBOLS]
-    if letters[:2] != two and one in _SYMBOLS:  # OH, CO: a capital second letter starts another word
+    if letters[:2] != two and one in _SYMBOLS:  # OH, CO: a capital letter starts another element
         candidates.reverse()
     for symbol in candidates:
         if symbol in present or (symbol == "D" and "H" in present):

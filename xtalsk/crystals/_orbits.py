@@ -2,34 +2,42 @@
 
 import numpy as np
 
-SAME_ATOM = 0.06
-"""Images of one site nearer than this (Å) are one atom on a rounded special position.
+from xtalsk.crystals._constants import N_SITE_SHIFTS, SAME_ATOM
 
-In the AMCSD such distances stop at 0.05 Å and those of genuinely split sites begin at 0.07 Å.
-"""
+_GRID_SHIFT = 0.3717  # keeps coordinates of few decimals away from the edges of the grid
 
 
 def wrap(coords):
-    """Bring fractional coordinates into [0, 1), tiny negative numbers to 0."""
+    """Bring fractional coordinates into [0, 1); numbers just below a whole number become 0."""
     coords = np.asarray(coords) % 1.0
     coords[coords >= 1.0 - 1e-9] = 0.0
     return coords
 
 
-def site_symmetry(coords, rotations, translations, lattice, tolerance=SAME_ATOM):
-    """Move sites onto the special positions they are near to, and pick one operation for each image.
+def grid_cells(coords):
+    """Integer cells of fractional coordinates on a periodic grid of a million steps.
 
-    A coordinate such as 0.3333 or (0.174, 0.347) lies near a special position but not on it. Averaging the
-    images that fall together puts it there exactly, so that the structure has its full symmetry.
+    Images of one atom that agree to rounding errors share a cell.
+    """
+    return np.floor(coords * 1e6 + _GRID_SHIFT).astype(int) % 1_000_000
+
+
+def site_symmetry(coords, rotations, translations, lattice, tolerance=SAME_ATOM):
+    """Move sites onto nearby special positions, and choose one operation for each image.
+
+    A coordinate such as 0.3333 or (0.174, 0.347) lies near a special position, not on it. The mean of the
+    images that fall together lies on it exactly, so the structure has its full symmetry.
 
     Parameters
     ----------
     coords : ndarray of shape (n_sites, 3)
         Fractional coordinates.
     rotations : ndarray of shape (n_operations, 3, 3)
+        They act on fractional coordinates as columns.
     translations : ndarray of shape (n_operations, 3)
+        In fractions of the cell.
     lattice : ndarray of shape (3, 3)
-        Rows are the lattice vectors in Å.
+        Lattice vectors as rows, in Å.
     tolerance : float
         Distance in Å below which two images are one atom.
 
@@ -41,7 +49,7 @@ def site_symmetry(coords, rotations, translations, lattice, tolerance=SAME_ATOM)
         The operations that give each image once.
     """
     coords = np.array(coords, dtype=float)
-    for _ in range(3):
+    for _ in range(N_SITE_SHIFTS):
         images = np.einsum("kij,sj->ski", rotations, coords) + translations
         offsets = images - coords[:, None]
         offsets -= np.round(offsets)
@@ -52,23 +60,23 @@ def site_symmetry(coords, rotations, translations, lattice, tolerance=SAME_ATOM)
             break
     keep = np.ones(fixing.shape, dtype=bool)
     for site in np.flatnonzero(fixing.sum(1) > 1):
-        image = rotations @ coords[site] + translations
-        # images coincide to rounding now; the odd offset keeps short decimals off the edges of the grid
-        cell = np.floor(image * 1e6 + 0.3717) % 1e6
+        images = rotations @ coords[site] + translations
         keep[site] = False
-        keep[site, np.unique(cell, axis=0, return_index=True)[1]] = True
+        keep[site, np.unique(grid_cells(images), axis=0, return_index=True)[1]] = True
     return wrap(coords), keep
 
 
 def expand_sites(coords, rotations, translations, lattice, tolerance=SAME_ATOM):
-    """All atoms of the cell, and which site of the asymmetric unit each comes from.
+    """Apply symmetry operations to the sites of an asymmetric unit.
 
     Parameters are those of `site_symmetry`.
 
     Returns
     -------
     coords : ndarray of shape (n_atoms, 3)
+        Fractional coordinates of all atoms of the cell.
     sites : ndarray of int, shape (n_atoms,)
+        The site of the asymmetric unit that gives each atom.
     """
     coords, keep = site_symmetry(coords, rotations, translations, lattice, tolerance)
     sites, operations = np.nonzero(keep)

@@ -12,13 +12,13 @@ def ragged_arange(starts, lengths):
 
 
 def unique_rotations(rotation_sets):
-    """Distinct sets of rotations, and the place of each given set among them."""
-    places, unique, index = {}, [], []
+    """Distinct sets of rotations, and the index (n,) of each of the n sets among them."""
+    index_of_key, unique, index = {}, [], []
     for rotations in rotation_sets:
         distinct = np.unique(np.asarray(rotations, dtype=np.int8), axis=0)
         key = distinct.tobytes()
-        if key not in places:
-            places[key] = len(unique)
+        if key not in index_of_key:
+            index_of_key[key] = len(unique)
             unique.append(distinct)
-        index.append(places[key])
+        index.append(index_of_key[key])
     return unique or [_IDENTITY], np.array(index, dtype=np.int32)

@@ -1,7 +1,25 @@
-"""Where crystals and specimens come from."""
+"""Crystals and specimens: packaged structures, random crystals, simulated specimens.
 
-from xtalsk.datasets._amcsd import load_amcsd
-from xtalsk.datasets._random import make_random_crystals
-from xtalsk.datasets._specimens import compound_groups, make_specimens
+The public names are loaded when used, because simulation needs torch.
+"""
 
-__all__ = ["compound_groups", "load_amcsd", "make_random_crystals", "make_specimens"]
+from importlib import import_module
+
+_MODULE_OF = {
+    "compound_groups": "_groups",
+    "load_amcsd": "_amcsd",
+    "make_random_crystals": "_random",
+    "make_specimens": "_specimens",
+}
+
+__all__ = list(_MODULE_OF)
+
+
+def __getattr__(name):
+    if name in _MODULE_OF:
+        return getattr(import_module(f"xtalsk.datasets.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module 'xtalsk.datasets' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

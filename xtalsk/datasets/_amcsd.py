@@ -1,4 +1,4 @@
-"""The American Mineralogist Crystal Structure Database, as packaged."""
+"""The packaged American Mineralogist Crystal Structure Database (AMCSD)."""
 
 from importlib.resources import files
 
@@ -6,26 +6,26 @@ import gemmi
 import numpy as np
 
 from xtalsk.crystals import CrystalSet
-from xtalsk.crystals._cif import lattice_vectors
+from xtalsk.crystals._gemmi import lattice_vectors
 from xtalsk.crystals._orbits import wrap
 from xtalsk.crystals._ragged import ragged_arange, unique_rotations
 
-COORDINATE_SCALE = 10_000_000
+COORDINATE_SCALE = 10_000_000  # the file has coordinates as integers, in units of 1e-7 of the cell
 _DATA = files("xtalsk.datasets") / "data"
 
 
 def load_amcsd(*, return_descr=False):
     """Load 9,273 measured mineral structures from the AMCSD.
 
-    Every atom of each cell is given, with occupancies, the isotropic displacements that 3,010 entries
-    carry, and the hydrogens that were located (those written "D" are deuterium). `CrystalSet.names` holds
-    mineral names and `CrystalSet.ids` the AMCSD codes. The text that ``return_descr`` adds says where the
-    data come from, how to cite them and what was changed.
+    The sites are all atoms of each cell, with occupancies, with isotropic displacements in 3,010 entries, and
+    with hydrogen where it was located (deuterium is labelled "D" in the formula). `CrystalSet.names` are
+    mineral names and `CrystalSet.ids` are AMCSD codes. The description states the source of the data, how to
+    cite it, and all changes.
 
     Parameters
     ----------
     return_descr : bool
-        Whether to return the description too.
+        Whether to return the description as well.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def load_amcsd(*, return_descr=False):
 
 
 def _unpack(packed):
-    """Apply the stored symmetry operations to the asymmetric units."""
+    """CrystalSet of the packaged arrays: the stored operations applied to the asymmetric units."""
     n_operations = packed["n_operations"].astype(int)
     first_operation = np.cumsum(n_operations) - n_operations
     lengths = packed["pattern_lengths"].astype(int)
@@ -61,21 +61,21 @@ def _unpack(packed):
 
     n_sites = packed["n_sites"].astype(int)
     entry_of_site = np.repeat(np.arange(len(n_sites)), n_sites)
-    images = lengths[packed["patterns"]]  # number of atoms each site gives
-    site = np.repeat(np.arange(len(images)), images)
-    chosen = packed["pattern_operations"][ragged_arange(first_of_pattern[packed["patterns"]], images)]
-    operation = chosen + first_operation[packed["operations"]][entry_of_site][site]
+    n_images = lengths[packed["patterns"]]  # number of atoms in the cell for each site
+    site = np.repeat(np.arange(len(n_images)), n_images)
+    operation = packed["pattern_operations"][ragged_arange(first_of_pattern[packed["patterns"]], n_images)]
+    operation = operation + first_operation[packed["operations"]][entry_of_site][site]
 
     coords = packed["coords"].T[site] / COORDINATE_SCALE
     coords = np.einsum("aij,aj->ai", packed["rotations"][operation], coords)
     coords += packed["translations"][operation] / 24
     u_iso = packed["u_iso"][site]
-    atoms = np.bincount(entry_of_site, weights=images, minlength=len(n_sites)).astype(int)
+    n_atoms = np.bincount(entry_of_site, weights=n_images, minlength=len(n_sites)).astype(int)
     by_group = np.split(packed["rotations"], first_operation[1:])
     rotation_sets, index = unique_rotations(by_group)
     return CrystalSet(
         lattices=[lattice_vectors(gemmi.UnitCell(*cell)) for cell in packed["cells"].T / 1e5],
-        offsets=np.concatenate([[0], np.cumsum(atoms)]),
+        offsets=np.concatenate([[0], np.cumsum(n_atoms)]),
         atomic_numbers=packed["numbers"][site],
         frac_coords=wrap(coords),
         occupancies=packed["occupancies"][site] / 1e5,

@@ -1,8 +1,8 @@
-"""Make the packaged AMCSD file from the SQLite database in the package ``larixite``.
+"""Build the packaged AMCSD file from the SQLite database in the package ``larixite``.
 
-Run ``python -m xtalsk.datasets._build_amcsd`` after ``pip install larixite``. The asymmetric unit of each
-entry is kept, its sites moved onto the special positions they are near to, with a pattern that says which
-symmetry operations give each atom of the cell once; `xtalsk.datasets.load_amcsd` applies the operations.
+Run ``python -m xtalsk.datasets._build_amcsd`` after ``pip install larixite``. The file has the asymmetric
+unit of each entry, with sites moved onto nearby special positions. A pattern for each site lists the symmetry
+operations that give each atom of the cell once. `xtalsk.datasets.load_amcsd` applies these operations.
 """
 
 import argparse
@@ -17,13 +17,14 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-from xtalsk.crystals._cif import lattice_vectors, number_of_operations, parse_operations
+from xtalsk.crystals._gemmi import lattice_vectors, parse_operations
 from xtalsk.crystals._labels import element_of_label
 from xtalsk.crystals._orbits import site_symmetry
+from xtalsk.crystals._symmetry_search import number_of_operations
 from xtalsk.datasets._amcsd import COORDINATE_SCALE
 from xtalsk.utils._formula import parse_formula
 
-_SOURCE_SCALE = 4e6  # larixite keeps numbers as int32 multiples of 1 / 4e6 and marks "?" and "." as 2 and 3
+_SOURCE_SCALE = 4e6  # larixite stores int32 multiples of 1 / 4e6, with 2 and 3 for "?" and "."
 _QUERY = """
     select cif.id, minerals.name, spacegroup_id, formula, a, b, c, alpha, beta, gamma, atoms_sites,
            atoms_x, atoms_y, atoms_z, atoms_occupancy, atoms_u_iso
@@ -32,7 +33,7 @@ _QUERY = """
 
 
 def _decode(text, n_sites, default):
-    """Array of a stored column; ``default`` where the entry has none or a site is marked as unknown."""
+    """Array of a stored column, with ``default`` where the entry or the site has no value."""
     if text in (None, "0"):
         return np.full(n_sites, default)
     values = np.frombuffer(b64decode(text), np.int32) / _SOURCE_SCALE
@@ -73,11 +74,11 @@ def read_entry(row, operations):
 
 
 def read_database(path):
-    """All usable entries of the database, its symmetry operations, and the reasons for what is left out."""
+    """Usable entries of the database, its symmetry operations, and reasons for entries that are left out."""
     connection = sqlite3.connect(path)
-    listed = connection.execute("select id, symmetry_xyz from spacegroups").fetchall()
+    groups = connection.execute("select id, symmetry_xyz from spacegroups").fetchall()
     operations = {}
-    for group_id, triplets in listed:
+    for group_id, triplets in groups:
         rotations, translations = parse_operations(json.loads(triplets))
         space_group = number_of_operations(rotations, translations)
         operations[group_id] = rotations, translations, space_group
@@ -91,9 +92,9 @@ def read_database(path):
 
 
 def pack(entries, operations):
-    """Arrays of the packaged file."""
+    """Arrays of the packaged file, from entries and operations of `read_database`."""
     used = sorted({e["operations"] for e in entries})
-    place = {group_id: i for i, group_id in enumerate(used)}
+    row_of_group = {group_id: i for i, group_id in enumerate(used)}
     pattern_numbers = defaultdict(lambda: len(pattern_numbers))
     patterns = [pattern_numbers[tuple(np.flatnonzero(k))] for e in entries for k in e["keep"]]
 
@@ -107,7 +108,7 @@ def pack(entries, operations):
         "groups": np.array("\n".join(e["group"] for e in entries)),
         "cells": np.round(np.array([e["cell"] for e in entries]) * 1e5).astype(np.int32).T,
         "space_groups": np.array([e["space_group"] for e in entries], dtype=np.uint8),
-        "operations": np.array([place[e["operations"]] for e in entries], dtype=np.uint16),
+        "operations": np.array([row_of_group[e["operations"]] for e in entries], dtype=np.uint16),
         "rotations": np.concatenate([operations[g][0] for g in used]).astype(np.int8),
         "translations": np.round(np.concatenate([operations[g][1] for g in used]) * 24).astype(np.int8),
         "n_operations": np.array([len(operations[g][0]) for g in used], dtype=np.uint8),
@@ -123,13 +124,13 @@ def pack(entries, operations):
 
 
 def main(argv=None):
-    """Write the file and say what was left out."""
+    """Write the file and print the entries that are left out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default=Path(__file__).with_name("data") / "amcsd.npz", type=Path)
     out = parser.parse_args(argv).out
     package = importlib.util.find_spec("larixite")
     if package is None:
-        parser.error("the package larixite, which holds the database, is not installed")
+        parser.error("the package larixite with the database is not installed")
     database = Path(package.origin).with_name("amcsd_cif1.db")
     entries, operations, left_out = read_database(database)
     np.savez_compressed(out, **pack(entries, operations))

@@ -6,13 +6,12 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from sklearn.utils import check_random_state
 
+from xtalsk.columns import MODALITIES, modality_of
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
+from xtalsk.datasets._groups import compound_groups
 from xtalsk.datasets._spectra import eds_cells, eels_cells
 from xtalsk.io import DiffractionImage, Profile
 from xtalsk.simulation import (
@@ -27,9 +26,8 @@ from xtalsk.simulation import (
     simulate_rings,
     simulate_spots,
 )
-from xtalsk.simulation._conditions import check_conditions
+from xtalsk.simulation._conditions import PRESETS, check_conditions
 from xtalsk.simulation.images._beam import IMAGE_REACH
-from xtalsk.simulation.spectra._formulas import atomic_fractions
 from xtalsk.utils import check_option
 
 _KINDS = {
@@ -40,44 +38,6 @@ _KINDS = {
     "eels": EELSConditions,
 }
 _SPECTRA = {"eds": eds_cells, "eels": eels_cells}
-MODALITIES = ("rings", "spots", "powder", "formula", *_SPECTRA)
-
-
-def compound_groups(crystals, *, tolerance=0.02):
-    """Join crystals of nearly one composition, or of one mineral or prototype name, into numbered groups.
-
-    Joining is handed on: where A and B have one composition and B and C one name, all three are one group.
-    Members of a doping series are thus one compound, and so are all polymorphs.
-
-    Parameters
-    ----------
-    crystals : CrystalSet
-    tolerance : float
-        Compositions are one if the atomic fractions of no element differ by more.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-
-    Examples
-    --------
-    >>> from xtalsk.datasets import compound_groups, load_amcsd
-    >>> crystals = load_amcsd()
-    >>> groups = compound_groups(crystals)
-    >>> carbonates = (crystals.formulas == "CaCO3") | (crystals.names == "Aragonite")
-    >>> len(set(groups[carbonates]))
-    1
-    """
-    n = len(crystals)
-    fractions = atomic_fractions(crystals.formulas)
-    pairs = cKDTree(fractions).query_pairs(tolerance, p=np.inf, output_type="ndarray")
-    names, name = np.unique(crystals.names.astype(str), return_inverse=True)
-    named = np.flatnonzero(names[name] != "")  # no name, no company
-    first = np.concatenate([pairs[:, 0], named]).astype(int)
-    second = np.concatenate([pairs[:, 1], n + name[named]]).astype(int)
-    size = n + len(names)
-    graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(size, size))
-    return np.unique(connected_components(graph, directed=False)[1][:n], return_inverse=True)[1]
 
 
 def make_specimens(
@@ -96,60 +56,61 @@ def make_specimens(
     random_state=None,
     verbose=0,
 ):
-    """Simulate what instruments would have recorded of crystals.
+    """Simulate measurements of crystals.
 
     Parameters
     ----------
     crystals : CrystalSet
-    modalities : tuple of str
-        The columns to make, from ``"rings"`` (polycrystalline electron diffraction images), ``"spots"``
-        (electron diffraction images of single crystals), ``"powder"`` (X-ray powder profiles),
-        ``"formula"`` (chemistry measured with error), ``"eds"`` (spectra of X-rays) and ``"eels"`` (spectra
-        of energy losses). Thin specimens have the density of their crystal.
+    modalities : str or tuple of str
+        The columns of ``X``: ``"rings"`` (electron diffraction images of polycrystals), ``"spots"``
+        (electron diffraction images of single crystals), ``"powder"`` (X-ray powder profiles), ``"formula"``
+        (chemical formulas with measurement errors), ``"eds"`` (X-ray spectra) and ``"eels"`` (energy-loss
+        spectra). Thin specimens have the density of their crystal.
     conditions : {"ideal", "typical", "harsh"} or dict
-        How they are recorded: a preset for all, or by modality a preset or a `RingConditions`,
-        `SpotConditions`, `PowderConditions`, `EDSConditions` or `EELSConditions`; those not named are
-        typical.
+        Measurement conditions: one preset for all modalities, or a dict from modality to a preset or a
+        `RingConditions`, `SpotConditions`, `PowderConditions`, `EDSConditions` or `EELSConditions`.
+        Modalities that the dict lacks are ``"typical"``.
     n_replicas : int
-        Specimens of each crystal, each drawn anew; they follow each other.
+        Number of specimens of each crystal, with independent random draws. They are consecutive rows.
     n_zones : int
-        Spot patterns of each specimen, each in an orientation of its own, in columns ``spots_1``,
-        ``spots_2`` and so on; the one of a single zone is called ``spots``.
+        Number of spot patterns of each specimen, in independent orientations. The columns are ``spots_1``,
+        ``spots_2`` and so on, or ``spots`` for a single pattern.
     electrons : float, (low, high) or None
-        Takes the place of the dose of the images.
+        Dose of each image in electrons; replaces the dose of the conditions.
     counts : float, (low, high) or None
-        Takes the place of the expected counts of each X-ray spectrum. Energy-loss spectra, which need a
-        thousand times as many electrons, keep those of their conditions.
+        Expected counts of each X-ray spectrum; replaces those of the conditions. Energy-loss spectra keep
+        the electrons of their conditions, because they need about a thousand times as many.
     missing : float or dict of str to float
-        Probability that a modality of a specimen was not measured, for all or by name (of the modality or of
-        its column). One column of each specimen is always kept.
+        Probability that a specimen lacks a modality, for all modalities or by modality or column. Every
+        specimen keeps at least one column.
     formula_params : dict or None
         Further arguments of `simulate_formulas`.
     on_error : {"warn", "raise"}
-        Whether crystals that cannot be right (atoms on top of each other) are left out and named in a
-        `BrokenEntryWarning`, or raise. A crystal without a reflection in range raises in any case.
+        ``"warn"`` leaves out crystals with more than one atom on one position, with a `BrokenEntryWarning`
+        that lists them; ``"raise"`` raises. A crystal without any reflection in range always raises.
     memory : joblib.Memory, path or None
-        Where to keep reflections on disk, see `xtalsk.simulation.compute_reflections`.
+        Cache on disk for reflections, see `xtalsk.simulation.compute_reflections`.
     random_state : int, RandomState or None
+        Seed of the random draws.
     verbose : int
-        Above 0 shows progress.
+        Above 0 shows progress bars.
 
     Returns
     -------
     X : DataFrame
-        A row a specimen and a column a modality, with cells as described in `xtalsk.io` or None. A spectrum
-        knows its nominal axis, voltage and angles, not the errors that were drawn. Crystals without a line
-        or edge in range have spectra too, of nothing but background.
-        ``X.attrs["conditions"]`` says in words how each modality was recorded.
+        One row per specimen and one column per modality. Cells are those of `xtalsk.io`, or None where the
+        modality is missing. A spectrum has its nominal energy axis, voltage and angles, without the
+        simulated calibration errors. The spectrum of a crystal without lines or edges in range is pure
+        background. ``X.attrs["conditions"]`` describes the conditions of each modality in words.
     y : ndarray of int64
         Space-group numbers.
     groups : ndarray of int
-        Groups that must not straddle a split, see `compound_groups`.
+        Compounds, see `compound_groups`. Splits into training and test data must not divide a group.
 
     Raises
     ------
     ValueError
-        If an argument is out of range or a crystal cannot be rendered.
+        If an argument is out of range or a crystal cannot be simulated.
 
     Examples
     --------
@@ -181,69 +142,86 @@ def make_specimens(
     seeds = _make_seeds(rng)
     columns = {}
 
-    @cache  # rings and spots that reach equally far share their reflections
-    def lines(radiation, d_min, wavelength=None):
+    @cache  # rings and spots with the same range share their reflections
+    def reflections(radiation, d_min, wavelength=None):
         return compute_reflections(
             crystals, radiation, d_min, wavelength=wavelength, memory=memory, verbose=verbose
         )
 
     for name in modalities:
+        seed = seeds[name]
         if name == "formula":
-            cells = simulate_formulas(crystals, rows, random_state=seeds[name], **(formula_params or {}))
+            cells = simulate_formulas(crystals, rows, random_state=seed, **(formula_params or {}))
             columns[name] = cells
         elif name == "spots":
-            columns |= _spot_columns(lines, rows, conditions[name], n_zones, seeds[name], verbose)
+            columns |= _spot_columns(reflections, rows, conditions[name], n_zones, seed, verbose)
         elif name in _SPECTRA:
-            columns[name] = _SPECTRA[name](crystals, rows, conditions[name], seeds[name], verbose)
+            columns[name] = _SPECTRA[name](crystals, rows, conditions[name], seed, verbose)
         else:
-            make = {"rings": _ring_cells, "powder": _powder_cells}[name]
-            columns[name] = make(lines, rows, conditions[name], seeds[name], verbose)
-    keep = _keep(tuple(columns), missing, len(rows), rng)
-    X = pd.DataFrame(
-        {
-            name: pd.Series([c if k else None for c, k in zip(cells, keep[name], strict=True)], dtype=object)
-            for name, cells in columns.items()
-        }
-    )
+            make_cells = {"rings": _ring_cells, "powder": _powder_cells}[name]
+            columns[name] = make_cells(reflections, rows, conditions[name], seed, verbose)
+    is_measured = _draw_measured(tuple(columns), missing, len(rows), rng)
+    X = pd.DataFrame({name: _masked(cells, is_measured[name]) for name, cells in columns.items()})
     X.attrs["conditions"] = {name: repr(conditions[name]) for name in modalities if name in conditions}
     return X, crystals.space_groups[rows].astype(np.int64), groups[rows]
 
 
+def _masked(cells, is_measured):
+    """Series of cells, with None where a cell is not measured."""
+    return pd.Series([c if m else None for c, m in zip(cells, is_measured, strict=True)], dtype=object)
+
+
 def _check_modalities(modalities):
+    """Return the modalities as a tuple of distinct known names."""
     modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
     unknown = [m for m in modalities if m not in MODALITIES]
     if unknown or not modalities or len(set(modalities)) < len(modalities):
-        raise ValueError(f"modalities must be distinct names from {MODALITIES}, got {modalities}")
+        raise ValueError(f"modalities must be distinct names from {tuple(MODALITIES)}, got {modalities}")
     return modalities
 
 
 def _make_seeds(rng):
-    """Seeds of the columns, which thus do not depend on one another.
+    """Draw one seed for each modality, so that no column depends on another.
 
-    Those of spectra are made of the others: the generator goes on as it would without them.
+    The seeds of spectra derive from the other seeds, which keeps the state of the generator independent of
+    them.
     """
     seeds = {name: int(rng.randint(2**31)) for name in MODALITIES if name not in _SPECTRA}
-    more = np.random.SeedSequence(list(seeds.values())).generate_state(len(_SPECTRA))
-    return seeds | {name: int(seed) for name, seed in zip(_SPECTRA, more, strict=True)}
+    derived = np.random.SeedSequence(list(seeds.values())).generate_state(len(_SPECTRA))
+    return seeds | {name: int(seed) for name, seed in zip(_SPECTRA, derived, strict=True)}
 
 
 def _check_conditions(conditions, electrons, counts):
-    """Conditions by modality, the dose replaced where one is given."""
+    """Return the conditions by modality, with the dose and the counts of the arguments."""
     if not isinstance(conditions, dict):
+        if not (isinstance(conditions, str) and conditions in PRESETS):
+            raise ValueError(_describe_mistake(conditions))
         conditions = dict.fromkeys(_KINDS, conditions)
     unknown = [name for name in conditions if name not in _KINDS]
     if unknown:
         raise ValueError(f"conditions name {unknown}, expected names from {tuple(_KINDS)}")
-    made = {name: check_conditions(conditions.get(name, "typical"), kind) for name, kind in _KINDS.items()}
+    checked = {
+        name: check_conditions(conditions.get(name, "typical"), kind, f"conditions of {name!r}")
+        for name, kind in _KINDS.items()
+    }
     if electrons is not None:
-        made |= {name: replace(made[name], electrons=electrons) for name in ("rings", "spots")}
+        checked |= {name: replace(checked[name], electrons=electrons) for name in ("rings", "spots")}
     if counts is not None:
-        made["eds"] = replace(made["eds"], counts=counts)
-    return made
+        checked["eds"] = replace(checked["eds"], counts=counts)
+    return checked
+
+
+def _describe_mistake(conditions):
+    """Return the message for conditions that are neither a preset nor a dict."""
+    expected = f"conditions must be one of {PRESETS} or a dict from a modality to its conditions"
+    for name, kind in _KINDS.items():
+        if isinstance(conditions, kind):
+            return f"{expected}, for example {{{name!r}: {kind.__name__}(...)}}; got a {kind.__name__}"
+    return f"{expected}, got {conditions!r}"
 
 
 def _usable(crystals, groups, on_error):
-    """Leave crystals that cannot be right out, and say so."""
+    """Return the crystals without faults and their groups; warn or raise about the others."""
     faults = find_faults(crystals)
     if not faults:
         return crystals, groups
@@ -253,22 +231,27 @@ def _usable(crystals, groups, on_error):
     warnings.warn(report, stacklevel=3)
     usable = np.setdiff1d(np.arange(len(crystals)), list(faults))
     if not len(usable):
-        raise ValueError("no crystal is left that can be rendered")
+        raise ValueError("none of the crystals can be simulated")
     return crystals[usable], groups[usable]
 
 
-def _ring_cells(lines, rows, conditions, seed, verbose):
-    found = lines("electron", IMAGE_REACH / conditions.q_max)
-    images = simulate_rings(found, rows, conditions, random_state=seed, verbose=verbose)
-    return [
-        DiffractionImage(image, pixel_size=2 * conditions.q_max / conditions.image_size) for image in images
-    ]
+def _image_options(reflections, conditions):
+    """Return the reflections within an image, and its pixel size in 1/Å."""
+    in_range = reflections("electron", IMAGE_REACH / conditions.q_max)
+    return in_range, 2 * conditions.q_max / conditions.image_size
 
 
-def _spot_columns(lines, rows, conditions, n_zones, seed, verbose):
-    found = lines("electron", IMAGE_REACH / conditions.q_max)
-    images = simulate_spots(found, rows, conditions, n_zones=n_zones, random_state=seed, verbose=verbose)
-    pixel_size = 2 * conditions.q_max / conditions.image_size
+def _ring_cells(reflections, rows, conditions, seed, verbose):
+    """List the ring images of crystals (rows)."""
+    in_range, pixel_size = _image_options(reflections, conditions)
+    images = simulate_rings(in_range, rows, conditions, random_state=seed, verbose=verbose)
+    return [DiffractionImage(image, pixel_size=pixel_size) for image in images]
+
+
+def _spot_columns(reflections, rows, conditions, n_zones, seed, verbose):
+    """Return the spot images of crystals (rows) as one column, or one column for each of several zones."""
+    in_range, pixel_size = _image_options(reflections, conditions)
+    images = simulate_spots(in_range, rows, conditions, n_zones=n_zones, random_state=seed, verbose=verbose)
     images = images.reshape(len(rows), n_zones, *images.shape[-2:])
     names = ["spots"] if n_zones == 1 else [f"spots_{k}" for k in range(1, n_zones + 1)]
     return {
@@ -277,28 +260,37 @@ def _spot_columns(lines, rows, conditions, n_zones, seed, verbose):
     }
 
 
-def _powder_cells(lines, rows, conditions, seed, verbose):
-    found = lines("xray", conditions.d_min(), conditions.wavelength)
-    counts = simulate_powder(found, rows, conditions, random_state=seed, verbose=verbose)
+def _powder_cells(reflections, rows, conditions, seed, verbose):
+    """List the powder profiles of crystals (rows)."""
+    in_range = reflections("xray", conditions.d_min(), conditions.wavelength)
+    counts = simulate_powder(in_range, rows, conditions, random_state=seed, verbose=verbose)
     axis = conditions.axis()
     return [Profile(c, two_theta=axis, wavelength=conditions.wavelength) for c in counts]
 
 
-def _keep(modalities, missing, n, rng):
-    """Whether each modality of each specimen was measured; at least one of each specimen was."""
+def _missing_probabilities(columns, missing):
+    """Return the probability that each column (n_columns,) is missing."""
     if isinstance(missing, dict):
-        zones = {m: missing["spots"] for m in modalities if m.startswith("spots_") and "spots" in missing}
-        missing = {name: p for name, p in missing.items() if name != "spots" or not zones} | zones
-        unknown = set(missing) - set(modalities)
+        zone_columns = [c for c in columns if c != "spots" and modality_of(c) == "spots"]
+        if "spots" in missing and zone_columns:
+            missing = missing | dict.fromkeys(zone_columns, missing["spots"])
+            del missing["spots"]
+        unknown = set(missing) - set(columns)
         if unknown:
-            raise ValueError(f"missing names {sorted(unknown)}, the modalities are {modalities}")
-        probability = np.array([missing.get(m, 0.0) for m in modalities], dtype=float)
+            raise ValueError(f"missing names {sorted(unknown)}, the modalities are {columns}")
+        probability = np.array([missing.get(c, 0.0) for c in columns], dtype=float)
     else:
-        probability = np.full(len(modalities), missing, dtype=float)
+        probability = np.full(len(columns), missing, dtype=float)
     if not ((probability >= 0) & (probability <= 1)).all():
         raise ValueError(f"missing must be probabilities from 0 to 1, got {missing!r}")
-    draws = rng.uniform(size=(n, len(modalities)))
-    keep = draws >= probability
-    spared = np.argmax(draws - probability, axis=1)
-    keep[np.arange(n), spared] |= ~keep.any(axis=1)
-    return dict(zip(modalities, keep.T, strict=True))
+    return probability
+
+
+def _draw_measured(columns, missing, n, rng):
+    """Draw whether each column of each of n specimens is measured; at least one column of each is."""
+    probability = _missing_probabilities(columns, missing)
+    draws = rng.uniform(size=(n, len(columns)))
+    is_measured = draws >= probability
+    kept = np.argmax(draws - probability, axis=1)
+    is_measured[np.arange(n), kept] |= ~is_measured.any(axis=1)
+    return dict(zip(columns, is_measured.T, strict=True))

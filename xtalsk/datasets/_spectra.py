@@ -1,4 +1,4 @@
-"""Cells of simulated spectra."""
+"""Simulated spectra as cells of a table of specimens."""
 
 import numpy as np
 from scipy.constants import Avogadro
@@ -7,12 +7,14 @@ from xtalsk.io import Spectrum
 from xtalsk.physics._depth import atomic_weights
 from xtalsk.simulation import simulate_eds, simulate_eels
 
-_CUBIC_ANGSTROMS = 1e24  # in a cm³
-_PARALLEL = 1e-3  # mrad that stand for a parallel beam
+_ANGSTROM3_PER_CM3 = 1e24
+_LEAST_CONVERGENCE = (
+    1e-3  # mrad: replaces the 0 of a parallel beam, because `Spectrum` needs a positive angle
+)
 
 
 def densities(crystals):
-    """Densities of crystals from cells, sites and occupancies.
+    """Densities of crystals from their unit cells, atomic sites and occupancies.
 
     Parameters
     ----------
@@ -21,7 +23,7 @@ def densities(crystals):
     Returns
     -------
     ndarray of shape (n,)
-        In g/cm³. Atoms that a structure leaves out, often hydrogen, do not count.
+        In g/cm³. Atoms that are missing in a structure, often hydrogen, are not included.
 
     Examples
     --------
@@ -33,13 +35,29 @@ def densities(crystals):
     [2.16]
     """
     weights = atomic_weights().numpy()[crystals.atomic_numbers - 1] * crystals.occupancies
-    cells = np.bincount(crystals.crystal_of_site, weights, len(crystals))
-    return cells / Avogadro / crystals.volumes * _CUBIC_ANGSTROMS
+    masses = np.bincount(crystals.crystal_of_site, weights, len(crystals))
+    return masses / Avogadro / crystals.volumes * _ANGSTROM3_PER_CM3
 
 
 def eds_cells(crystals, rows, conditions, seed, verbose):
-    """Spectra of X-rays, each with the voltage and the take-off angle it was recorded at, in a list."""
-    counts, drawn = simulate_eds(
+    """Simulate X-ray spectra of crystals.
+
+    Parameters
+    ----------
+    crystals : CrystalSet
+    rows : array-like of int
+        The crystal of each spectrum.
+    conditions : EDSConditions
+    seed : int, RandomState or None
+    verbose : int
+        Above 0 shows a progress bar.
+
+    Returns
+    -------
+    list of Spectrum
+        Each with its beam energy and take-off angle.
+    """
+    counts, values = simulate_eds(
         crystals,
         rows,
         conditions,
@@ -48,17 +66,33 @@ def eds_cells(crystals, rows, conditions, seed, verbose):
         return_conditions=True,
         verbose=verbose,
     )
-    known = drawn[["beam_energy", "takeoff_angle"]].to_dict("records")
+    metadata = values[["beam_energy", "takeoff_angle"]].to_dict("records")
     axis = conditions.axis()
-    return [Spectrum(c, energy=axis, **k) for c, k in zip(counts, known, strict=True)]
+    return [Spectrum(row, energy=axis, **fields) for row, fields in zip(counts, metadata, strict=True)]
 
 
 def eels_cells(crystals, rows, conditions, seed, verbose):
-    """Spectra of energy losses, each with voltage and angles it was recorded at, in a list."""
-    counts, drawn = simulate_eels(
+    """Simulate energy-loss spectra of crystals.
+
+    Parameters
+    ----------
+    crystals : CrystalSet
+    rows : array-like of int
+        The crystal of each spectrum.
+    conditions : EELSConditions
+    seed : int, RandomState or None
+    verbose : int
+        Above 0 shows a progress bar.
+
+    Returns
+    -------
+    list of Spectrum
+        Each with its beam energy, convergence angle and collection angle.
+    """
+    counts, values = simulate_eels(
         crystals, rows, conditions, random_state=seed, return_conditions=True, verbose=verbose
     )
-    drawn["convergence_angle"] = drawn["convergence_angle"].clip(lower=_PARALLEL)
-    known = drawn[["beam_energy", "convergence_angle", "collection_angle"]].to_dict("records")
+    values["convergence_angle"] = values["convergence_angle"].clip(lower=_LEAST_CONVERGENCE)
+    metadata = values[["beam_energy", "convergence_angle", "collection_angle"]].to_dict("records")
     axis = conditions.axis()
-    return [Spectrum(c, energy=axis, **k) for c, k in zip(counts, known, strict=True)]
+    return [Spectrum(row, energy=axis, **fields) for row, fields in zip(counts, metadata, strict=True)]

@@ -1,6 +1,7 @@
-"""Diffraction patterns to features: images and powder scans against q or d."""
+"""Diffraction patterns to features: profiles against q, histograms of d, figures of merit of lattices."""
 
-from xtalsk.diffraction._peaks import PeakHistogram, locate_peaks
+from xtalsk.diffraction._peak_search import locate_peaks
+from xtalsk.diffraction._peaks import PeakHistogram
 from xtalsk.diffraction._powder import PowderProfile
 from xtalsk.diffraction._radial import RadialProfile
 from xtalsk.diffraction.indexing._scores import IndexingScores

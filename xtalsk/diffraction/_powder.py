@@ -1,12 +1,12 @@
-"""Powder scans to a common grid of q."""
+"""Powder scans to profiles on one grid of q."""
 
 import os
-from collections import defaultdict
 
 import numpy as np
 import torch
 from sklearn.utils import check_scalar
 
+from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_background, check_q_grid
 from xtalsk.diffraction._functional import (
     bin_edges,
     bin_mean,
@@ -15,25 +15,28 @@ from xtalsk.diffraction._functional import (
     smooth_profiles,
     two_theta_to_q,
 )
-from xtalsk.diffraction._radial import axis_names, check_background, check_q_grid
-from xtalsk.io import Profile, read_profile
+from xtalsk.io import Profile, is_signal, profile_from_signal, read_profile
 from xtalsk.utils import CellTransformer, check_option
 
 
 def check_profile(cell, wavelength):
-    """Turn a cell into a `Profile` whose axis can be turned into q."""
+    """Return a cell as a `Profile` with q or with a wavelength, or raise ValueError.
+
+    ``wavelength`` in Å is for cells against 2θ without a wavelength.
+    """
     if isinstance(cell, str | os.PathLike):
         cell = read_profile(cell, wavelength=wavelength)
+    elif is_signal(cell):
+        cell = profile_from_signal(cell, wavelength=wavelength)
     if not isinstance(cell, Profile):
         raise ValueError(
-            f"expected a Profile or a path to a file, got {type(cell).__name__}; plain numbers do not "
-            "say what their axis is, give Profile(intensity, two_theta=..., wavelength=...) or "
-            "Profile(intensity, q=...)"
+            f"expected a Profile or a path to a file, got {type(cell).__name__}; plain numbers have no axis, "
+            "use Profile(intensity, two_theta=..., wavelength=...) or Profile(intensity, q=...)"
         )
     if cell.q is None and cell.wavelength is None:
         if wavelength is None:
             raise ValueError(
-                "a Profile against two_theta needs a wavelength: give Profile(..., wavelength=...) or the "
+                "a Profile against two_theta needs a wavelength: use Profile(..., wavelength=...) or the "
                 "parameter wavelength, in Å (1.5406 for Cu Kα1, 1.5418 for the mean of Cu Kα)"
             )
         cell = Profile(cell.intensity, two_theta=cell.two_theta, wavelength=wavelength)
@@ -41,29 +44,18 @@ def check_profile(cell, wavelength):
 
 
 def profile_q(profile):
-    """Axis of a checked profile in 1/Å, float64 array."""
+    """Axis of a checked profile in 1/Å, float64 ndarray."""
     if profile.q is not None:
         return np.asarray(profile.q, dtype=np.float64)
     return two_theta_to_q(profile.two_theta, profile.wavelength).numpy()
 
 
-def batches(cells):
-    """Yield indices of profiles in groups of one length."""
-    lengths = defaultdict(list)
-    for i, cell in enumerate(cells):
-        lengths[len(cell.intensity)].append(i)
-    for length, members in lengths.items():
-        size = max(1, 2**18 // length)
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
-
-
 class PowderProfile(CellTransformer):
     """Powder patterns, against 2θ or q, on one grid of q = 1/d = 2 sin θ / λ.
 
-    What comes out is made in this order: mean over each bin of the lines that join the measured points
-    (narrow bins interpolate, wide bins average), smoothed if asked for, less the background (SNIP), divided
-    by its mean over the covered bins, compressed by ``scale``.
+    The transformer takes these steps: it averages the straight lines between the measured points over each
+    bin (narrow bins interpolate, wide bins average), smooths the profile if ``smoothing`` is not 0, subtracts
+    the background (SNIP), divides by the mean over the covered bins, and compresses by ``scale``.
 
     Parameters
     ----------
@@ -72,17 +64,18 @@ class PowderProfile(CellTransformer):
     q_range : (float, float), default=(0.05, 1.15)
         Ends of the bins in 1/Å; with Cu Kα the default is 4.4° to 125° of 2θ.
     wavelength : float or None, default=None
-        In Å, for cells against 2θ that do not carry their own.
+        Wavelength in Å, for cells against 2θ without a wavelength.
     smoothing : float, default=0
-        Standard deviation, in 1/Å, of a Gaussian to convolve with.
+        Standard deviation of the Gaussian smoothing in 1/Å; 0 for none.
     background : {"snip", None}, default="snip"
-        Whether to subtract the background.
+        "snip" subtracts the background; None subtracts nothing.
     background_width : float, default=0.03
-        Half width in 1/Å of the widest peak that the background passes under.
+        Half width of the SNIP window in 1/Å. The background passes under peaks of smaller half width.
     scale : {"sqrt", "log", "linear"}, default="sqrt"
         Compression of the intensity I in units of its mean: sqrt(I), log(1 + I) or I.
     on_error : {"raise", "warn"}, default="raise"
-        Whether a cell that cannot be used is an error, or warns and counts as not measured.
+        "raise" makes a cell that cannot be used an error. With "warn" it gives a warning and counts as not
+        measured.
     n_jobs : int or None, default=None
         Number of parallel jobs.
 
@@ -95,8 +88,8 @@ class PowderProfile(CellTransformer):
 
     Notes
     -----
-    Cells are `Profile` or paths to text files that `read_profile` knows. Bins of which less than half was
-    measured are NaN. Intensities below 0, as a subtracted dark level leaves, are allowed.
+    Cells are `Profile` objects or paths to text files that `read_profile` can read. A bin is NaN if less than
+    half of it was measured. Intensities may be below 0, e.g. after the subtraction of a dark level.
 
     Examples
     --------
@@ -135,13 +128,12 @@ class PowderProfile(CellTransformer):
         self.n_jobs = n_jobs
 
     def _check_params(self):
-        low, high = check_q_grid(self.n_bins, self.q_range)
+        self.q_ = check_q_grid(self.n_bins, self.q_range)
         if self.wavelength is not None:
             check_scalar(self.wavelength, "wavelength", (int, float), min_val=0, include_boundaries="neither")
         check_scalar(self.smoothing, "smoothing", (int, float), min_val=0)
         check_option("scale", self.scale, ("sqrt", "log", "linear"))
-        check_background(self.background, (low, high), self.n_bins, self.background_width)
-        self.q_ = low + (np.arange(self.n_bins) + 0.5) * (high - low) / self.n_bins
+        check_background(self.background, self.q_range, self.n_bins, self.background_width)
 
     def _check_cell(self, cell):
         cell = check_profile(cell, self.wavelength)
@@ -153,26 +145,28 @@ class PowderProfile(CellTransformer):
         return cell
 
     def _features(self, cells):
-        out = np.empty((len(cells), self.n_bins), dtype=np.float32)
-        for members in batches(cells):
-            q = torch.from_numpy(np.stack([profile_q(cells[i]) for i in members]))
-            intensity = np.stack([np.asarray(cells[i].intensity, dtype=np.float64) for i in members])
-            profiles = bin_mean(q, torch.from_numpy(intensity), bin_edges(self.n_bins, self.q_range, q))
-            out[members] = self._from_binned(profiles).numpy()
-        return out
+        features = np.empty((len(cells), self.n_bins), dtype=np.float32)
+        for rows in batch_by_shape([(len(cell.intensity),) for cell in cells]):
+            q = torch.from_numpy(np.stack([profile_q(cells[row]) for row in rows]))
+            intensity = np.stack([np.asarray(cells[row].intensity, dtype=np.float64) for row in rows])
+            profiles = bin_mean(
+                q, torch.from_numpy(intensity), bin_edges(self.n_bins, self.q_range, q.device)
+            )
+            features[rows] = self._from_binned(profiles).numpy()
+        return features
 
     def _from_binned(self, profiles):
-        """Finish a batch of scans that are on the grid already, a tensor of shape (n, n_bins)."""
+        """Features of scans on the grid of q, both Tensors of shape (n, n_bins)."""
         if self.smoothing:
-            per_bin = self.n_bins / (self.q_range[1] - self.q_range[0])
-            profiles = smooth_profiles(profiles, self.smoothing * per_bin)
+            bins_per_q = self.n_bins / (self.q_range[1] - self.q_range[0])
+            profiles = smooth_profiles(profiles, self.smoothing * bins_per_q)
         width = check_background(self.background, self.q_range, self.n_bins, self.background_width)
         return condition(profiles, width, self.scale)
 
     def _batched(self, q):
-        """Make the function that turns scans on one axis, a tensor (n, n_points), into features."""
-        binned = bin_operator(q, bin_edges(self.n_bins, self.q_range, q)).float()
-        return lambda intensity: self._from_binned(intensity.float() @ binned)
+        """Return the function from scans (n, n_points) on the axis ``q`` in 1/Å to their features."""
+        matrix = bin_operator(q, bin_edges(self.n_bins, self.q_range, q.device)).float()
+        return lambda intensity: self._from_binned(intensity.float() @ matrix)
 
     def _feature_names(self):
         return axis_names("q", self.q_)

@@ -1,8 +1,27 @@
-"""Measured data: what a cell of a table of specimens may hold, and files on disk."""
+"""Measured data: the objects that a table of specimens holds, and the readers of files.
+
+Other parts of the package turn a cell of a column of spectra into a `Spectrum` with `check_spectrum`.
+"""
 
 from xtalsk.io._cells import DiffractionImage, Profile
-from xtalsk.io._readers import read_image, read_profile
-from xtalsk.io._spectra import read_spectrum
+from xtalsk.io._errors import BrokenFileError
+from xtalsk.io._images import read_image
+from xtalsk.io._pixels import image_from_signal, profile_from_signal
+from xtalsk.io._profiles import read_profile
+from xtalsk.io._signals import is_signal
+from xtalsk.io._spectra import check_spectrum, read_spectrum
 from xtalsk.io._spectrum import Spectrum
 
-__all__ = ["DiffractionImage", "Profile", "Spectrum", "read_image", "read_profile", "read_spectrum"]
+__all__ = [
+    "BrokenFileError",
+    "DiffractionImage",
+    "Profile",
+    "Spectrum",
+    "check_spectrum",
+    "image_from_signal",
+    "is_signal",
+    "profile_from_signal",
+    "read_image",
+    "read_profile",
+    "read_spectrum",
+]

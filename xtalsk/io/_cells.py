@@ -1,17 +1,35 @@
-"""What one cell of a table of specimens may hold."""
+"""Diffraction data that one cell of a table of specimens may hold."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 
-def _check_numeric(name, values, ndim):
+def check_numeric(name, values, n_dimensions):
+    """Return values as a non-empty numeric array of ``n_dimensions``, or raise ValueError that names them."""
     array = np.asarray(values)
     if array.dtype == object or array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be a numeric array, got dtype {array.dtype}")
-    if array.ndim != ndim or array.size == 0:
-        raise ValueError(f"{name} must be a non-empty {ndim}-D array, got shape {array.shape}")
+    if array.ndim != n_dimensions or array.size == 0:
+        raise ValueError(f"{name} must be a non-empty {n_dimensions}-D array, got shape {array.shape}")
     return array
+
+
+def check_axis(name, axis, values_name, values):
+    """Raise ValueError unless an axis has one finite, increasing point for each value, at least two."""
+    if axis.shape != values.shape or axis.size < 2:
+        raise ValueError(
+            f"{name} and {values_name} must have the same number of points, 2 or more, got {axis.size} and "
+            f"{values.size}"
+        )
+    if not np.isfinite(axis).all() or not (np.diff(axis) > 0).all():
+        raise ValueError(f"{name} must be finite and increasing")
+
+
+def check_values(name, values):
+    """Raise ValueError if a float array contains infinities or only NaN."""
+    if np.isinf(values).any() or np.isnan(values).all():
+        raise ValueError(f"{name} must be finite, or NaN where nothing was measured, but not all NaN")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,19 +39,19 @@ class DiffractionImage:
     Parameters
     ----------
     data : array-like of shape (n_rows, n_columns)
-        Counts or intensities. NaN marks a pixel that was not measured. Small negative values, as cameras
-        give after dark subtraction, are allowed; infinities are not.
+        Counts or intensities. NaN marks a pixel that was not measured. Small negative values, which remain
+        after dark subtraction, are allowed. Infinities are not.
     pixel_size : float or None
-        Width of a pixel in 1/Å (of q = 1/d). None where a transformer's parameter gives it.
+        Width of a pixel in 1/Å (of q = 1/d). If it is None, give it to the transformer as a parameter.
     center : (float, float) or None
-        Row and column of the direct beam, in pixels from the middle of the first pixel. None where it is
-        not known.
+        Row and column of the direct beam, in pixels. The middle of the first pixel is (0, 0). None if it is
+        unknown.
 
     Raises
     ------
     ValueError
-        If the image is not a 2-D numeric array, holds infinities or nothing but NaN, or if the pixel size
-        is not a positive number.
+        If the image is not a 2-D numeric array, if it contains infinities or only NaN, if the pixel size is
+        not a positive number, or if the centre is not a pair of finite numbers.
 
     Examples
     --------
@@ -48,12 +66,9 @@ class DiffractionImage:
     center: tuple[float, float] | None = None
 
     def __post_init__(self):
-        data = _check_numeric("an image", self.data, 2)
+        data = check_numeric("an image", self.data, 2)
         if data.dtype.kind == "f":
-            if np.isinf(data).any():
-                raise ValueError("an image must not hold infinities")
-            if np.isnan(data).all():
-                raise ValueError("an image must not be all NaN")
+            check_values("an image", data)
         object.__setattr__(self, "data", data)
         if self.pixel_size is not None and not (np.isfinite(self.pixel_size) and self.pixel_size > 0):
             raise ValueError(f"pixel_size must be a positive number of 1/Å, got {self.pixel_size!r}")
@@ -81,13 +96,14 @@ class Profile:
     two_theta : array-like of shape (n_points,) or None
         Scattering angle in degrees, increasing, below 180.
     wavelength : float or None
-        In Å; needed with ``two_theta`` unless a transformer's parameter gives it.
+        In Å; needed with ``two_theta``. If it is None, give it to the transformer as a parameter.
 
     Raises
     ------
     ValueError
-        If both or neither axis is given, if an axis does not fit the intensities, is not finite or does not
-        increase, or if the intensities hold infinities or nothing but NaN.
+        If both axes or neither are given, if the axis and the intensity differ in length, if the axis is not
+        finite, increasing and in range, if the intensity contains infinities or only NaN, or if the
+        wavelength is not a positive number.
 
     Examples
     --------
@@ -102,21 +118,16 @@ class Profile:
     wavelength: float | None = None
 
     def __post_init__(self):
-        intensity = _check_numeric("intensity", self.intensity, 1)
-        if np.isinf(intensity).any() or np.isnan(intensity).all():
-            raise ValueError("intensity must be finite, or NaN at points that were not measured")
+        intensity = check_numeric("intensity", self.intensity, 1)
+        check_values("intensity", intensity)
         if (self.q is None) == (self.two_theta is None):
             raise ValueError("a Profile needs exactly one axis: q in 1/Å, or two_theta in degrees")
         name = "q" if self.two_theta is None else "two_theta"
-        axis = _check_numeric(name, getattr(self, name), 1)
-        if axis.shape != intensity.shape or axis.size < 2:
-            raise ValueError(
-                f"{name} has {axis.size} points and intensity {intensity.size}; both need the same, 2 or more"
-            )
-        if not np.isfinite(axis).all() or not (np.diff(axis) > 0).all():
-            raise ValueError(f"{name} must be finite and increasing")
+        axis = check_numeric(name, getattr(self, name), 1)
+        check_axis(name, axis, "intensity", intensity)
         if axis[0] < 0 or (name == "two_theta" and axis[-1] >= 180):
-            raise ValueError(f"{name} out of range: {axis[0]:g} to {axis[-1]:g}")
+            limits = "0 1/Å or more" if name == "q" else "from 0 to below 180 degrees"
+            raise ValueError(f"{name} must be {limits}, got {axis[0]:g} to {axis[-1]:g}")
         if self.wavelength is not None and not (np.isfinite(self.wavelength) and self.wavelength > 0):
             raise ValueError(f"wavelength must be a positive number of Å, got {self.wavelength!r}")
         object.__setattr__(self, "intensity", intensity)

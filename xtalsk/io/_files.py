@@ -1,72 +1,73 @@
-"""Files of text: do they exist, and which numbers do they hold."""
+"""NumPy archives: read them, and name the file in every error."""
 
 import os
-import re
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 
-_NUMBER = re.compile(r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan)$", re.IGNORECASE)
-_DECIMAL_COMMA = re.compile(r"\d,\d")
+from xtalsk.io._constants import LARGEST_ARCHIVE
+from xtalsk.io._errors import BrokenFileError
 
 
 def existing_file(path):
-    """Turn a path into a `Path`, or raise OSError where no file is."""
+    """Return a path as a `Path`, or raise OSError if there is no such file."""
     path = Path(path)
-    if not path.is_file():
+    try:
+        exists = path.is_file()
+    except ValueError:  # a path with a null character
+        exists = False
+    if not exists:
         raise OSError(f"{os.fspath(path)!r}: no such file")
     return path
 
 
-def read_text(path):
-    """Text of a file in UTF-8, with or without a byte order mark, or else in Latin-1."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        return path.read_text(encoding="latin-1")
+def read_npy(path):
+    """Return the array of a ``.npy`` file.
 
-
-def _fields(line):
-    """Parts of a line between blanks, tabs, commas or semicolons.
-
-    Where tabs or semicolons part the columns, a comma between digits is a decimal comma.
+    Raises
+    ------
+    BrokenFileError
+        If the file holds no array of numbers; the message names the file.
     """
-    if (";" in line or "\t" in line) and _DECIMAL_COMMA.search(line):
-        line = re.sub(r"(?<=\d),(?=\d)", ".", line)
-    return [field for field in re.split(r"[\s,;]+", line.replace('"', " ").strip()) if field]
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # damaged headers make NumPy raise nearly anything
+        raise BrokenFileError(f"{path.name}: expected an array as numpy.save writes it: {error}") from error
 
 
-def read_columns(path, expected):
-    """Read the first two numbers of each line that holds two or more numbers and nothing else.
+def read_npz(path, required, optional=()):
+    """Read arrays from a ``.npz`` file by their names.
 
     Parameters
     ----------
     path : Path
-    expected : str
-        What the columns are, for the message of the error.
+    required : sequence of str
+        Names of arrays, one of which must exist.
+    optional : sequence of str
+        Names of arrays that are read if they exist.
 
     Returns
     -------
-    table : ndarray of shape (n_lines, 2)
-    heading : str
-        The last line with letters before the numbers; empty where there is none.
+    dict of str to ndarray
 
     Raises
     ------
-    ValueError
-        If there are fewer than two such lines, or text between them.
+    BrokenFileError
+        If the file is not an archive of arrays, has none of the arrays ``required``, or is too large to
+        unpack; the message names the file.
     """
-    rows, heading = [], ""
-    for line in read_text(path).splitlines():
-        fields = _fields(line)
-        if len(fields) >= 2 and all(_NUMBER.match(f) for f in fields):
-            rows.append((float(fields[0]), float(fields[1])))
-        elif rows and fields and not re.match(r"[#;!'*/%&]", fields[0]):
-            raise ValueError(
-                f"{path.name}: expected two numbers after line {len(rows)} of data, got {line[:40]!r}"
-            )
-        elif not rows and re.search("[A-Za-z]", line):
-            heading = line
-    if len(rows) < 2:
-        raise ValueError(f"{path.name}: found {len(rows)} lines of two numbers, expected {expected}")
-    return np.array(rows), heading
+    try:
+        with ZipFile(path) as archive:
+            n_bytes = sum(entry.file_size for entry in archive.infolist())
+        if n_bytes > LARGEST_ARCHIVE:
+            raise ValueError(f"its arrays take {n_bytes:.3g} bytes, more than {LARGEST_ARCHIVE:.3g}")
+        with np.load(path, allow_pickle=False) as archive:
+            names = sorted(archive)
+            arrays = {name: archive[name] for name in (*required, *optional) if name in archive}
+    except Exception as error:  # damaged archives make NumPy and zipfile raise nearly anything
+        raise BrokenFileError(f"{path.name}: expected arrays as numpy.savez writes them: {error}") from error
+    if not any(name in arrays for name in required):
+        expected = " or ".join(map(repr, required))
+        raise BrokenFileError(f"{path.name}: expected an array {expected}, found {names}")
+    return arrays

@@ -1,10 +1,10 @@
-"""Spectra among the signals that rosettasciio or HyperSpy give: which one, and what is known of it."""
+"""Signals of rosettasciio and HyperSpy: choose the spectrum and collect its metadata."""
 
 import numpy as np
 
-from xtalsk.io._calibration import RawSpectrum, linear_axis
+from xtalsk.io._calibration import RawSpectrum, linear_axis, positive_or_none
 
-# Where HyperSpy keeps what we need, below Acquisition_instrument.TEM or .SEM.
+# Argument of `Spectrum`: its path in the metadata of HyperSpy, below Acquisition_instrument.TEM or .SEM.
 _DETAILS = {
     "beam_energy": "beam_energy",
     "takeoff_angle": "Detector.EDS.elevation_angle",
@@ -16,29 +16,29 @@ _DETAILS = {
 
 
 def _look_up(tree, path):
-    """Value at a path whose steps are parted by dots, None where there is none."""
-    for step in path.split("."):
-        if not isinstance(tree, dict) or step not in tree:
+    """Return the value at a dotted path of nested dicts, or None if there is none."""
+    for key in path.split("."):
+        if not isinstance(tree, dict) or key not in tree:
             return None
-        tree = tree[step]
+        tree = tree[key]
     return tree
 
 
-def _mapped(signal):
-    """Work out what a reader leaves in the file's own words, as {path in HyperSpy's words: value}."""
-    found = {}
-    for source, (target, function) in (signal.get("mapping") or {}).items():
+def _mapped_metadata(signal):
+    """Return {HyperSpy path: value} for metadata that a reader left under the names of the file format."""
+    metadata = {}
+    for source, (target, convert) in (signal.get("mapping") or {}).items():
         value = _look_up(signal.get("original_metadata"), source)
         if value is not None and target.startswith("Acquisition_instrument."):
             try:
-                found[target] = value if function is None else function(value)
+                metadata[target] = value if convert is None else convert(value)
             except (TypeError, ValueError, KeyError, AttributeError):
                 continue
-    return found
+    return metadata
 
 
 def _velox_detector(signal):
-    """Elevation and live time of the detector to which a spectrum of Velox belongs."""
+    """Return the elevation (degrees) and live time (s) of the detector that recorded a Velox spectrum."""
     original = signal.get("original_metadata")
     number = _look_up(original, "BinaryResult.DetectorIndex")
     detector = _look_up(original, f"Detectors.Detector-{number}") or {}
@@ -50,55 +50,67 @@ def _velox_detector(signal):
 
 
 def _details(signal):
-    """Arguments of `Spectrum` from the metadata."""
-    mapped, details = _mapped(signal), _velox_detector(signal)
-    for name, path in _DETAILS.items():
+    """Return the arguments of `Spectrum` that the metadata give."""
+    mapped, details = _mapped_metadata(signal), _velox_detector(signal)
+    for argument, path in _DETAILS.items():
         for instrument in ("TEM", "SEM"):
-            full = f"Acquisition_instrument.{instrument}.{path}"
-            value = _look_up(signal.get("metadata"), full)
-            value = mapped.get(full) if value is None else value
+            full_path = f"Acquisition_instrument.{instrument}.{path}"
+            value = _look_up(signal.get("metadata"), full_path)
+            value = mapped.get(full_path) if value is None else value
             if value is not None:
-                details[name] = value
+                details[argument] = value
     return details
 
 
+def signal_beam_energy(signal):
+    """Return the beam energy in keV that the metadata of a signal give, or None."""
+    return positive_or_none(_details(signal).get("beam_energy"))
+
+
 def _signal_axis(signal):
-    """Position and description of the one axis of a spectrum or of an image of spectra, or None."""
+    """Return position and description of the energy axis of a spectrum or spectrum image, else None."""
     axes = signal["axes"]
-    places = [i for i, axis in enumerate(axes) if not axis.get("navigate", False)]
-    if len(places) != 1 or len(axes) != np.ndim(signal["data"]) or axes[places[0]]["size"] < 2:
+    positions = [i for i, axis in enumerate(axes) if not axis.get("navigate", False)]
+    if len(positions) != 1 or len(axes) != np.ndim(signal["data"]) or axes[positions[0]]["size"] < 2:
         return None
-    return places[0], axes[places[0]]
+    return positions[0], axes[positions[0]]
 
 
-def _describe(number, signal):
+def _is_single_spectrum(signal):
+    """Return whether a signal is one spectrum, not a spectrum image."""
+    axis = _signal_axis(signal)
+    return axis is not None and np.size(signal["data"]) == axis[1]["size"]
+
+
+def describe(number, signal):
+    """Return number, title, type and shape of a signal as text."""
     title = _look_up(signal.get("metadata"), "General.title") or "untitled"
     kind = _look_up(signal.get("metadata"), "Signal.signal_type") or "unknown"
     return f"{number}: {title!r}, {kind}, {' x '.join(map(str, np.shape(signal['data'])))}"
 
 
-def _whole(candidates):
-    """Find the one of several spectra that is the sum of all others, channel by channel, or None."""
-    data = [np.squeeze(np.asarray(c["data"], dtype=np.float64)) for c in candidates]
-    if len({d.shape for d in data}) > 1:
+def _sum_spectrum(candidates):
+    """Return the spectrum that is the sum of all others, channel by channel, or None."""
+    spectra = [np.squeeze(np.asarray(signal["data"], dtype=np.float64)) for signal in candidates]
+    if len({counts.shape for counts in spectra}) > 1:
         return None
-    total = np.sum(data, axis=0)
-    for candidate, one in zip(candidates, data, strict=True):
-        if one.any() and np.allclose(2 * one, total):
+    total = np.sum(spectra, axis=0)
+    for candidate, counts in zip(candidates, spectra, strict=True):
+        if counts.any() and np.allclose(2 * counts, total):
             return candidate
     return None
 
 
 def choose_signal(signals, index=None):
-    """Choose the spectrum among the signals of a file.
+    """Return the spectrum among the signals of a file.
 
     Parameters
     ----------
     signals : list of dict
-        As rosettasciio gives them.
+        Signals as rosettasciio returns them.
     index : int or None
-        Number of the signal; None takes the only spectrum, or of several the one that is the sum of the
-        others, or, if there is none, the only image of spectra.
+        Number of the signal. None takes the only spectrum, or the spectrum that is the sum of all others,
+        or, if the file contains no spectrum, the only spectrum image.
 
     Returns
     -------
@@ -107,49 +119,68 @@ def choose_signal(signals, index=None):
     Raises
     ------
     ValueError
-        If there is no such signal, or if several could be meant; lists them.
+        If there is no such signal, or if several are possible; the message lists the signals.
     """
-    listed = "; ".join(_describe(i, signal) for i, signal in enumerate(signals)) or "none"
+    listed = "; ".join(describe(i, signal) for i, signal in enumerate(signals)) or "none"
     if index is not None:
         if not 0 <= index < len(signals) or _signal_axis(signals[index]) is None:
-            raise ValueError(f"signal {index} is not a spectrum; signals are {listed}")
+            raise ValueError(f"signal {index} is not a spectrum; the file contains {listed}")
         return signals[index]
-    spectral = [s for s in signals if _signal_axis(s) is not None]
-    single = [s for s in spectral if np.size(s["data"]) == _signal_axis(s)[1]["size"]]
-    candidates = single or spectral
+    single = [signal for signal in signals if _is_single_spectrum(signal)]
+    candidates = single or [signal for signal in signals if _signal_axis(signal) is not None]
     if not candidates:
-        raise ValueError(f"no spectrum in the file; signals are {listed}")
-    chosen = candidates[0] if len(candidates) == 1 else _whole(candidates)
+        raise ValueError(f"expected a spectrum; the file contains {listed}")
+    chosen = candidates[0] if len(candidates) == 1 else _sum_spectrum(candidates)
     if chosen is None:
-        raise ValueError(f"{len(candidates)} spectra in the file, give index to choose one: {listed}")
+        raise ValueError(
+            f"expected one spectrum, found {len(candidates)}; give index to choose one of {listed}"
+        )
     return chosen
 
 
+def _counts_at(data, position, name):
+    """Return the counts at one position of a spectrum image, or their sum if ``position`` is None.
+
+    The last axis of ``data`` is the energy.
+    """
+    if position is None:
+        return data.sum(axis=tuple(range(data.ndim - 1))) if data.ndim > 1 else data
+    if len(position) != data.ndim - 1:
+        raise ValueError(f"{name}: position must be {data.ndim - 1} numbers, got {position!r}")
+    try:
+        return data[tuple(position)]
+    except IndexError:
+        raise ValueError(
+            f"{name}: position must lie within an image of shape {data.shape[:-1]}, got {position!r}"
+        ) from None
+
+
+def read_signal(signals, name, index, position):
+    """Return the chosen spectrum among the signals of a file as a `RawSpectrum`."""
+    return raw_spectrum(choose_signal(signals, index), name, position)
+
+
 def raw_spectrum(signal, name, position=None):
-    """Turn a signal into a `RawSpectrum`.
+    """Return a signal as a `RawSpectrum`.
 
     Parameters
     ----------
     signal : dict
-        As rosettasciio gives them, with one axis that is not for navigation.
+        Signal as rosettasciio returns it, with one axis that is not for navigation.
     name : str
-        Of the file, for messages.
+        Name of the file, for error messages.
     position : tuple of int or None
-        Which spectrum of an image of spectra; None sums over all.
+        Position in a spectrum image; None sums all spectra.
+
+    Raises
+    ------
+    ValueError
+        If the position is not in the image; the message names the file.
     """
-    place, axis = _signal_axis(signal)
-    counts = np.moveaxis(np.asarray(signal["data"]), place, -1)
-    if position is not None:
-        if len(position) != counts.ndim - 1:
-            raise ValueError(f"{name}: position must be {counts.ndim - 1} numbers, got {position!r}")
-        try:
-            counts = counts[tuple(position)]
-        except IndexError:
-            raise ValueError(f"{name}: no spectrum at {position!r} of {counts.shape[:-1]}") from None
-    elif counts.ndim > 1:
-        counts = counts.sum(axis=tuple(range(counts.ndim - 1)))
+    axis_position, axis = _signal_axis(signal)
+    counts = _counts_at(np.moveaxis(np.asarray(signal["data"]), axis_position, -1), position, name)
     unit = str(axis.get("units") or "").strip()
-    if unit.startswith("<"):  # HyperSpy's way to say that there is none
+    if unit.startswith("<"):  # HyperSpy writes "<undefined>"
         unit = ""
     kind = str(_look_up(signal.get("metadata"), "Signal.signal_type") or "")
     energy, problem = axis.get("axis"), ""
@@ -160,23 +191,33 @@ def raw_spectrum(signal, name, position=None):
     return RawSpectrum(name, counts, energy, unit, problem, kind.startswith("EDS"), _details(signal))
 
 
+def is_signal(cell):
+    """Return whether a cell looks like a signal of HyperSpy."""
+    return all(hasattr(cell, name) for name in ("data", "axes_manager", "metadata"))
+
+
+def signal_dict(signal):
+    """Return a HyperSpy signal as a dict like those of rosettasciio, without HyperSpy."""
+    manager = signal.axes_manager
+    axes = [
+        {"size": a.size, "navigate": a.navigate, "axis": np.asarray(a.axis), "units": a.units}
+        for a in sorted((*manager.navigation_axes, *manager.signal_axes), key=lambda a: a.index_in_array)
+    ]
+    return {"data": signal.data, "axes": axes, "metadata": signal.metadata.as_dictionary()}
+
+
 def from_hyperspy(signal):
-    """Turn a HyperSpy signal of one spectrum into a dict as rosettasciio gives them, without HyperSpy.
+    """Return a HyperSpy signal of one spectrum as a dict like those of rosettasciio, without HyperSpy.
 
     Raises
     ------
     ValueError
         If the signal has several navigation positions, or more than one signal axis.
     """
-    manager = signal.axes_manager
-    axes = [
-        {"size": a.size, "navigate": a.navigate, "axis": np.asarray(a.axis), "units": a.units}
-        for a in sorted((*manager.navigation_axes, *manager.signal_axes), key=lambda a: a.index_in_array)
-    ]
-    signal = {"data": signal.data, "axes": axes, "metadata": signal.metadata.as_dictionary()}
-    if _signal_axis(signal) is None or np.size(signal["data"]) != _signal_axis(signal)[1]["size"]:
+    signal = signal_dict(signal)
+    if not _is_single_spectrum(signal):
         raise ValueError(
             "expected a signal of one spectrum, got data of shape "
-            f"{np.shape(signal['data'])}; take one with .inav[...] or add them up with .sum()"
+            f"{np.shape(signal['data'])}; select one with .inav[...] or sum them with .sum()"
         )
     return signal

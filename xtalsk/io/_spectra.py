@@ -1,39 +1,61 @@
-"""Spectra from files, and from what else a cell of a column of spectra may hold."""
+"""Reader of spectra, and the check of a cell of a column of spectra."""
 
 import os
 from dataclasses import fields, replace
 
-import numpy as np
-
-from xtalsk.io._calibration import RawSpectrum, calibrate, find_unit
-from xtalsk.io._emsa import SUFFIXES, read_emsa
-from xtalsk.io._files import existing_file, read_columns
+from xtalsk.io._calibration import RawSpectrum, calibrate, check_calibration, find_unit
+from xtalsk.io._emsa import EMSA_SUFFIXES, read_emsa
+from xtalsk.io._errors import broken_file
+from xtalsk.io._files import existing_file, read_npz
+from xtalsk.io._headings import AXES, choose_intensity, find_names
 from xtalsk.io._rosettasciio import read_microscope
-from xtalsk.io._signals import choose_signal, from_hyperspy, raw_spectrum
+from xtalsk.io._signals import from_hyperspy, is_signal, raw_spectrum, read_signal
 from xtalsk.io._spectrum import Spectrum
+from xtalsk.io._text import parse_table, read_lines
 
-_TEXT = (".csv", ".txt", ".tsv", ".xy", ".dat")
+_TEXT_SUFFIXES = (".csv", ".txt", ".tsv", ".xy", ".dat")
 
 
 def _read_text(path):
-    """Two columns; the unit is that of the first column of the heading."""
-    table, heading = read_columns(path, "energy and counts")
-    first = heading.strip().lstrip("#;!'*/%& ").replace(";", ",").replace("\t", ",").split(",")[0]
-    return RawSpectrum(path.name, table[:, 1], table[:, 0], find_unit(first))
+    """Return the spectrum of a text file; the heading names its columns and the unit of the energies."""
+    table = parse_table(read_lines(path), path.name, "energy and counts")
+    names = find_names(table.preamble, table.n_columns, table.separator)
+    energies = [i for i, name in enumerate(names) if name.quantity == "energy"]
+    others = [name.text.strip() for name in names if name.quantity in AXES]
+    if others and not energies:
+        raise ValueError(f"{path.name}: expected a column of energies, the heading names {others[0]!r}")
+    position = energies[0] if energies else 0
+    counts = choose_intensity(names, table.n_columns, position)
+    if counts is None:
+        listed = " | ".join(name.text.strip() for name in names)
+        raise ValueError(f"{path.name}: no column of counts in the heading {listed}")
+    unit = names[position].unit if energies else _unit_of_first(table.preamble)
+    return RawSpectrum(
+        path.name,
+        table.column(counts, "the counts", nan_allowed=True),
+        table.column(position, "the energy"),
+        unit or None,
+    )
+
+
+def _unit_of_first(preamble):
+    """Return the unit in the first field of the last line with letters, or None."""
+    line = next((line for line in reversed(preamble) if any(map(str.isalpha, line))), "")
+    first = line.strip().lstrip("#;!'*/%& ").replace(";", ",").replace("\t", ",").split(",")[0]
+    return find_unit(first)
 
 
 def _read_npz(path):
+    """Return the spectrum of a ``.npz`` file."""
+    names = [field.name for field in fields(Spectrum)][2:]
+    arrays = read_npz(path, ("counts",), ("energy", *names))
     try:
-        archive = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path.name}: this is no archive of arrays as np.savez writes it") from error
-    with archive:
-        if "counts" not in archive:
-            raise ValueError(f"{path.name}: no array 'counts' among {sorted(archive)}")
-        energy = archive.get("energy")
-        names = [f.name for f in fields(Spectrum)][2:]
-        details = {name: archive[name].item() for name in names if name in archive}
-        return RawSpectrum(path.name, archive["counts"], energy, "eV", "no array 'energy'", False, details)
+        details = {name: arrays[name].item() for name in names if name in arrays}
+    except ValueError as error:
+        raise ValueError(f"{path.name}: expected single numbers in {names}: {error}") from error
+    return RawSpectrum(
+        path.name, arrays["counts"], arrays.get("energy"), "eV", "no array 'energy'", details=details
+    )
 
 
 def read_spectrum(
@@ -47,49 +69,58 @@ def read_spectrum(
     index=None,
     position=None,
 ):
-    r"""Read a spectrum of X-rays or of energy losses.
+    r"""Read an X-ray spectrum or an electron energy-loss spectrum.
 
-    ``.msa``, ``.emsa``, ``.ems`` and ``.mas`` are EMSA/MAS files (ISO 22029). ``.csv``, ``.txt``, ``.tsv``,
-    ``.xy`` and ``.dat`` hold energy and counts, a channel a line, parted by blanks, tabs, commas or
-    semicolons. ``.npz`` holds the arrays ``counts`` and ``energy`` (eV) and, if it likes, numbers named
-    like the arguments of `Spectrum`. Anything else (``.dm3``, ``.dm4``, ``.emd``, ``.bcf``, ``.spx``,
-    ``.hspy``, ...) is read with rosettasciio, which ``pip install xtalsk[microscopy]`` brings.
+    The suffix selects the reader:
+
+    - ``.msa``, ``.emsa``, ``.ems`` and ``.mas``: EMSA/MAS files (ISO 22029);
+    - ``.csv``, ``.txt``, ``.tsv``, ``.xy`` and ``.dat``: text with energy and counts, one channel per line,
+      separated by blanks, tabs, commas or semicolons. A heading such as ``Channel,Energy (keV),Counts`` names
+      the columns; without it they are the first two. Numbers are read as by `read_profile`;
+    - ``.npz``: the arrays ``counts`` and ``energy`` (eV), and optionally numbers with the names of the other
+      arguments of `Spectrum`;
+    - any other suffix (``.dm3``, ``.dm4``, ``.emd``, ``.bcf``, ``.spx``, ``.hspy``, ...): rosettasciio reads
+      the file, in a process of its own with a time limit of 60 s plus 0.2 s for each MB. Install it with
+      ``pip install xtalsk[microscopy]``.
 
     Parameters
     ----------
     path : str or path-like
     offset, dispersion : float or None, default=None
-        Energy of the first channel and width of a channel, in eV. They replace those of the file; both
-        together calibrate a file that knows no energies.
+        Energy of the first channel and width of a channel, in eV. They replace the values in the file. Give
+        both if the file is not calibrated.
     energy_unit : {None, "eV", "keV", "auto"}, default=None
-        Unit of the file's energies where the file does not name it. None makes that an error; "auto" takes
-        an axis that ends below 100 as keV. It is an error if the file names another. A text file names the
-        unit in the heading of its first column, such as ``Energy (keV)``.
+        Unit of the energies if the file does not name it. A text file names it in the heading of the first
+        column, such as ``Energy (keV)``. With None, a file without unit is an error. With "auto", an axis
+        that ends below 100 is in keV. A unit that differs from the one in the file is an error.
     beam_energy : float or None, default=None
-        In keV, where the file does not give it.
+        Beam energy in keV, used if the file does not give it.
     takeoff_angle : float or None, default=None
-        In degrees, where the file does not give it. Files give the elevation of the detector, which is the
-        take-off angle of a specimen that is not tilted.
+        Take-off angle in degrees, used if the file does not give it. Files give the elevation of the
+        detector, which is the take-off angle of a specimen that is not tilted.
     index : int or None, default=None
-        Which of several signals in a file, counted from 0; an error that asks for it lists them. None takes
-        the only spectrum, or the one that is the sum of all others (of several detectors).
+        Number of the signal in a file with several signals, counted from 0. With None, the reader takes the
+        only spectrum, or the one that is the sum of all others (of several detectors). If neither exists,
+        the error message lists the signals.
     position : tuple of int or None, default=None
-        Which spectrum of an image of spectra, one index for each navigation axis in the order of the array.
-        None adds all spectra up.
+        Position in a spectrum image, one index for each navigation axis in the order of the array. None sums
+        all spectra.
 
     Returns
     -------
     Spectrum
-        Counts as they are in the file: negative and fractional ones, as the subtraction of a dark level
-        leaves, dead and saturated channels, and NaN.
+        Counts as the file contains them. They may be negative, fractional or NaN, and channels may be dead
+        or saturated.
 
     Raises
     ------
     OSError
         If there is no such file.
     ValueError
-        If the file holds no spectrum, or several that could be meant, if it is cut off, or if its
-        calibration is unknown or makes no sense; names the file.
+        If a parameter is invalid.
+    BrokenFileError
+        A ValueError: if the file contains no spectrum, or several without a sum, if it is truncated, or if
+        its calibration is unknown or impossible; the message names the file.
     ImportError
         If the format needs rosettasciio and it is not installed.
 
@@ -103,35 +134,36 @@ def read_spectrum(
     ...     read_spectrum(path, beam_energy=15)
     Spectrum(3 channels, 1730 to 1750 eV, beam_energy=15 keV)
     """
+    check_calibration(dispersion, energy_unit)
     path = existing_file(path)
     suffix = path.suffix.lower()
-    if suffix in SUFFIXES:
-        raw = read_emsa(path)
-    elif suffix in _TEXT:
-        raw = _read_text(path)
-    elif suffix == ".npz":
-        raw = _read_npz(path)
-    else:
-        signal = read_microscope(path, lambda signals: choose_signal(signals, index))
-        raw = raw_spectrum(signal, path.name, position)
-    return calibrate(
-        raw,
-        offset=offset,
-        dispersion=dispersion,
-        energy_unit=energy_unit,
-        beam_energy=beam_energy,
-        takeoff_angle=takeoff_angle,
-    )
+    with broken_file(path.name):
+        if suffix in EMSA_SUFFIXES:
+            raw = read_emsa(path)
+        elif suffix in _TEXT_SUFFIXES:
+            raw = _read_text(path)
+        elif suffix == ".npz":
+            raw = _read_npz(path)
+        else:
+            raw = read_microscope(path, read_signal, index, position)
+        return calibrate(
+            raw,
+            offset=offset,
+            dispersion=dispersion,
+            energy_unit=energy_unit,
+            beam_energy=beam_energy,
+            takeoff_angle=takeoff_angle,
+        )
 
 
 def check_spectrum(cell, *, beam_energy=None, takeoff_angle=None):
-    """Turn a cell into a `Spectrum`.
+    """Return a cell of a column of spectra as a `Spectrum`.
 
     Parameters
     ----------
     cell : Spectrum, str, path-like, or HyperSpy signal of one spectrum
     beam_energy, takeoff_angle : float or None, default=None
-        In keV and degrees, where the cell does not give them.
+        In keV and degrees, used if the cell does not give them.
 
     Returns
     -------
@@ -142,19 +174,19 @@ def check_spectrum(cell, *, beam_energy=None, takeoff_angle=None):
     OSError
         If the cell is a path and there is no such file.
     ValueError
-        If the cell is none of these, or cannot be read; says what was expected.
+        If the cell has another type, or cannot be read.
     """
     if isinstance(cell, str | os.PathLike):
         return read_spectrum(cell, beam_energy=beam_energy, takeoff_angle=takeoff_angle)
-    if all(hasattr(cell, name) for name in ("data", "axes_manager", "metadata")):
+    if is_signal(cell):
         raw = raw_spectrum(from_hyperspy(cell), f"the {type(cell).__name__}")
         return calibrate(raw, beam_energy=beam_energy, takeoff_angle=takeoff_angle)
     if not isinstance(cell, Spectrum):
         raise ValueError(
             f"expected a Spectrum, a path to a file or a HyperSpy signal of one spectrum, got "
-            f"{type(cell).__name__}; plain counts do not say what their energies are, give "
+            f"{type(cell).__name__}; counts without energies cannot be used, give "
             "Spectrum(counts, energy=..., beam_energy=...) in eV and keV"
         )
-    given = {"beam_energy": beam_energy, "takeoff_angle": takeoff_angle}
-    missing = {k: v for k, v in given.items() if v is not None and getattr(cell, k) is None}
+    defaults = {"beam_energy": beam_energy, "takeoff_angle": takeoff_angle}
+    missing = {k: v for k, v in defaults.items() if v is not None and getattr(cell, k) is None}
     return replace(cell, **missing) if missing else cell

@@ -1,4 +1,4 @@
-"""Search-match: what a measurement resembles most in a library of known crystals."""
+"""Search-match: comparison of measurements with a library of known crystals."""
 
 from xtalsk.library._blend import LibraryBlend
 from xtalsk.library._make import make_library

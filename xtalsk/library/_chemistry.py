@@ -1,72 +1,96 @@
-"""How well compositions fit: pure functions on arrays."""
+"""Comparison of compositions: pure functions on arrays."""
 
 import numpy as np
 
+from xtalsk.library._constants import ABSOLUTE_ERROR, PRESENCE_ERROR, RELATIVE_ERROR, TOLERATED_CHI2
 from xtalsk.utils._formula import FEATURE_NAMES
 
-_RELATIVE_ERROR = 0.1
-_ABSOLUTE_ERROR = 0.01  # atomic fraction; elements below it are mostly not seen
-_PRESENCE_ERROR = 1 / 3  # of whether an element is there or not
-_UNSEEN = ("h",)
-_TOLERATED = 4.0  # χ² of two compositions of one mineral
+_NOT_COMPARED = ("h",)  # X-ray spectra do not show hydrogen, and most energy-loss spectra do not either
 
 
 def element_columns(names):
-    """Atomic number of the element that each name is, or None if one is not the symbol of an element."""
-    number = {name: z for z, name in enumerate(FEATURE_NAMES, start=1)}
-    numbers = [number.get(name) for name in names]
+    """Return the atomic numbers of columns named by elements, or None.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Lower-case symbols such as ``"si"``.
+
+    Returns
+    -------
+    ndarray of int, or None
+        None if a name is not the symbol of an element, or if two names are equal.
+    """
+    number_of = {name: z for z, name in enumerate(FEATURE_NAMES, start=1)}
+    numbers = [number_of.get(name) for name in names]
     return None if None in numbers or len(set(numbers)) < len(numbers) else np.array(numbers)
 
 
-def visible(numbers):
-    """Which elements count: not hydrogen, which neither X-rays nor most spectra show."""
-    return ~np.isin(numbers, [FEATURE_NAMES.index(name) + 1 for name in _UNSEEN])
+def is_compared(numbers):
+    """Return for each atomic number whether the comparison uses this element: all but hydrogen."""
+    return ~np.isin(numbers, [FEATURE_NAMES.index(name) + 1 for name in _NOT_COMPARED])
 
 
-def even_out(amounts, kind):
-    """Turn amounts into numbers whose errors are about 1 everywhere.
+def stabilise_variance(amounts, kind):
+    """Transform amounts so that the standard deviation of each is about 1.
 
-    Fractions x that are off by 10% and, independently, by 0.01 become asinh(10 x) / 0.1, whose derivative is
-    one over the standard deviation.
+    A fraction x has a relative error of 10% and, independent of it, an error of 0.01. Then asinh(10 x) /
+    0.1 has a standard deviation of 1: its derivative is one over the standard deviation of x.
+
+    Parameters
+    ----------
+    amounts : ndarray of shape (n, n_elements)
+        Atomic fractions of any sum, or presence (0 or 1).
+    kind : {"fractions", "presence"}
+
+    Returns
+    -------
+    ndarray of shape (n, n_elements)
     """
     if kind == "presence":
-        return amounts / _PRESENCE_ERROR
+        return amounts / PRESENCE_ERROR
     total = amounts.sum(axis=1, keepdims=True)
     fractions = amounts / np.where(total > 0, total, 1)
-    return np.arcsinh(fractions * (_RELATIVE_ERROR / _ABSOLUTE_ERROR)) / _RELATIVE_ERROR
+    return np.arcsinh(fractions * (RELATIVE_ERROR / ABSOLUTE_ERROR)) / RELATIVE_ERROR
+
+
+def chi_squared(measured, library, kind):
+    """Return χ² of each measured composition with each of the library, shape (n, n_entries)."""
+    measured, library = stabilise_variance(measured, kind), stabilise_variance(library, kind)
+    squares = np.square(measured).sum(axis=1)[:, None] + np.square(library).sum(axis=1)
+    return np.maximum(squares - 2 * (measured @ library.T), 0)
 
 
 def misfit(measured, library, kind):
-    """How badly compositions fit those of the library: log(1 + χ² / 4).
+    """Return how much compositions differ from those of the library: log(1 + χ² / 4).
 
-    The logarithm is that of a distribution with long tails: natural minerals are solid solutions, and one
-    element that should not be there is nearly as bad as two. Elements that a row could not measure, NaN, are
-    left out on both sides.
+    The logarithm limits the effect of a large χ². Natural minerals are solid solutions: one foreign element
+    is nearly as bad as two. Elements that are NaN in a row were not measured; they are left out on both
+    sides.
 
     Parameters
     ----------
     measured : float32 ndarray of shape (n, n_elements)
+        Atomic fractions or presence.
     library : float32 ndarray of shape (n_entries, n_elements)
-        NaN counts as 0; a row of NaN has no composition.
+        NaN counts as 0. An entry of nothing but NaN has no composition.
     kind : {"fractions", "presence"}
 
     Returns
     -------
     float32 ndarray of shape (n, n_entries)
-        0 for rows without composition; for entries without one, the median of the others.
+        0 for rows without composition. Entries without composition get the median of the other entries.
     """
     out = np.zeros((len(measured), len(library)), dtype=np.float32)
-    known = ~np.isnan(measured)
-    unknown_entries = np.isnan(library).all(axis=1)
+    no_composition = np.isnan(library).all(axis=1)
     library = np.nan_to_num(library)
-    patterns, index = np.unique(known, axis=0, return_inverse=True)
-    index = index.reshape(-1)
-    for k in np.flatnonzero(patterns.any(axis=1)):
-        rows, columns = np.flatnonzero(index == k), patterns[k]
-        ours, theirs = even_out(measured[rows][:, columns], kind), even_out(library[:, columns], kind)
-        squares = np.square(ours).sum(axis=1)[:, None] + np.square(theirs).sum(axis=1)
-        distance = np.maximum(squares - 2 * (ours @ theirs.T), 0)
-        out[rows] = np.log1p(distance / _TOLERATED)
-        if unknown_entries.any() and not unknown_entries.all():
-            out[np.ix_(rows, unknown_entries)] = np.median(out[rows][:, ~unknown_entries], axis=1)[:, None]
+    masks, mask_index = np.unique(~np.isnan(measured), axis=0, return_inverse=True)
+    mask_index = mask_index.reshape(-1)
+    for k in np.flatnonzero(masks.any(axis=1)):
+        rows, columns = np.flatnonzero(mask_index == k), masks[k]
+        chi2 = chi_squared(measured[rows][:, columns], library[:, columns], kind)
+        out[rows] = np.log1p(chi2 / TOLERATED_CHI2)
+        if no_composition.any() and not no_composition.all():
+            medians = np.median(out[rows][:, ~no_composition], axis=1)
+            out[np.ix_(rows, no_composition)] = medians[:, None]
     return out

@@ -1,4 +1,4 @@
-"""Libraries made of crystals."""
+"""Libraries from crystals."""
 
 import numpy as np
 import pandas as pd
@@ -9,23 +9,24 @@ from xtalsk.datasets import make_specimens
 
 
 def make_library(crystals, features, *, conditions="ideal", on_error="warn", random_state=None, verbose=0):
-    """Make the library of `LibraryMatch`: a pattern of every crystal, featurised.
+    """Make a library for `LibraryMatch`: the features of one simulated pattern of each crystal.
 
     Parameters
     ----------
     crystals : CrystalSet
     features : ColumnTransformer
-        From `make_features`. Each of its columns of specimens that is ``"formula"`` gets the exact formula;
-        others are rendered. Blocks of the library must be named, and their columns too, as in what is to be
-        matched: fractions found in spectra by `EDSComposition` match those of ``("formula",
-        ElementFractions())`` if both blocks have the same name. It is fitted.
+        From `make_features`; it is fitted. The column ``"formula"`` of the specimens has the exact formula
+        of each crystal; the other columns are simulated. The library and the measurements need the same
+        names of blocks and columns. For example, fractions that `EDSComposition` measures in spectra are
+        compared with those of ``("formula", ElementFractions())`` if both blocks have the same name.
     conditions : {"ideal", "typical", "harsh"} or dict
-        How patterns are rendered, see `make_specimens`.
+        Conditions of the simulation, see `make_specimens`.
     on_error : {"warn", "raise"}
-        What to do with crystals that cannot be right, see `make_specimens`.
+        What to do with crystals whose structure has faults, see `make_specimens`.
     random_state : int, RandomState or None
+        Seed of the simulation.
     verbose : int
-        Above 0 shows progress.
+        1 and more shows progress.
 
     Returns
     -------
@@ -33,12 +34,12 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
     y : ndarray of int64
         Space-group numbers.
     entries : DataFrame
-        Columns ``id``, ``formula`` and ``mineral`` (the group of the crystal).
+        Columns ``id``, ``formula`` and ``mineral`` (the name of the crystal).
 
     Raises
     ------
     ValueError
-        If the features are not blocks of columns of specimens, or a crystal cannot be rendered.
+        If ``features`` is not a ColumnTransformer, or a crystal cannot be simulated.
 
     Examples
     --------
@@ -57,11 +58,11 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
     columns = {
         c for _, transformer, c in features.transformers if isinstance(c, str) and transformer != "drop"
     }
-    rendered = tuple(sorted(columns - {"formula"}))
+    modalities = tuple(sorted(columns - {"formula"}))
     keep = np.setdiff1d(np.arange(len(crystals)), list(find_faults(crystals)))
     X, y, _ = make_specimens(
         crystals,
-        rendered or "formula",
+        modalities or "formula",
         conditions=conditions,
         on_error=on_error,
         random_state=random_state,

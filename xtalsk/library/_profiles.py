@@ -1,32 +1,28 @@
-"""How alike profiles are: pure functions on batches of tensors, float32."""
+"""Comparison of profiles: pure functions on batches of tensors."""
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from xtalsk.diffraction._functional import smooth_profiles
+from xtalsk.library._constants import BEND_COST, MAX_BEND, MAX_DOUBLE_SIZE, SEGMENT_BINS, SHIFT_COST
 
-_FULL_SCALE = 127
-_NOT_MEASURED = -128
-_SMALL = 2**20  # bins
-_SEGMENT = 64  # bins that move together
-_MOST_BEND = 2  # bins by which neighbouring segments may differ
-_SHIFT_COST = 0.005  # of similarity, for all segments one bin off
-_BEND_COST = 0.01  # of similarity, for each bin by which neighbouring segments differ
+_FULL_SCALE = 127  # largest value of a packed profile
+_NOT_MEASURED = -128  # value of a packed bin that was not measured
 
 
 def emphasise(profiles, baseline, power, smoothing):
-    """Take what most bins hold off, compress and smooth, as both sides of a comparison are.
+    """Prepare profiles for the comparison: subtract the median, compress and smooth.
 
     Parameters
     ----------
     profiles : Tensor of shape (n, n_bins)
     baseline : {"median", None}
-        With ``"median"`` the median of each profile is taken off and what is below it is 0.
+        ``"median"`` subtracts the median of each profile and sets negative values to 0.
     power : float
-        Exponent; signs are kept.
+        Exponent of the compression. It keeps the sign.
     smoothing : float
-        Standard deviation of a Gaussian in bins, 0 for none.
+        Standard deviation of the Gaussian in bins; 0 does not smooth.
 
     Returns
     -------
@@ -41,11 +37,17 @@ def emphasise(profiles, baseline, power, smoothing):
 
 
 def pack(profiles):
-    """Write profiles as one byte a bin, in units of the largest value of each; NaN has a byte of its own.
+    """Store profiles with one byte per bin, relative to the largest value of each profile.
+
+    Parameters
+    ----------
+    profiles : Tensor of shape (n, n_bins)
+        NaN where not measured.
 
     Returns
     -------
     int8 ndarray of shape (n, n_bins)
+        -127 to 127, and -128 where not measured.
     """
     largest = profiles.abs().nan_to_num(0).amax(1, keepdim=True)
     scaled = profiles * (_FULL_SCALE / torch.where(largest > 0, largest, 1))
@@ -53,129 +55,178 @@ def pack(profiles):
 
 
 def unpack(packed):
-    """Read what `pack` wrote, but for the scale of each profile.
+    """Restore the profiles that `pack` stored, except for the scale of each.
+
+    Parameters
+    ----------
+    packed : int8 ndarray of shape (n, n_bins)
 
     Returns
     -------
     values : Tensor of shape (n, n_bins)
-        0 where not measured. Small libraries afford double precision, with which results do not depend on
-        what is matched together.
-    measured : bool Tensor of shape (n, n_bins)
+        0 where not measured. Small libraries have double precision: the results for a row then do not
+        depend on the other rows of its chunk.
+    is_measured : bool Tensor of shape (n, n_bins)
     """
     packed = torch.from_numpy(packed)
-    measured = packed != _NOT_MEASURED
-    dtype = torch.float64 if packed.numel() < _SMALL else torch.float32
-    return torch.where(measured, packed, 0).to(dtype), measured
+    is_measured = packed != _NOT_MEASURED
+    dtype = torch.float64 if packed.numel() < MAX_DOUBLE_SIZE else torch.float32
+    return torch.where(is_measured, packed, 0).to(dtype), is_measured
 
 
-def distinct_masks(measured):
-    """Masks that differ, and which of them each row has.
+def distinct_masks(is_measured):
+    """Find the distinct masks of measured bins.
+
+    Parameters
+    ----------
+    is_measured : bool Tensor of shape (n, n_bins)
 
     Returns
     -------
     masks : bool Tensor of shape (n_masks, n_bins)
     index : int64 Tensor of shape (n,)
+        Mask of each row.
     """
-    bits = np.packbits(measured.numpy(), axis=1)
+    bits = np.packbits(is_measured.numpy(), axis=1)
     _, first, index = np.unique(bits, axis=0, return_index=True, return_inverse=True)
-    return measured[torch.from_numpy(first)], torch.from_numpy(index.reshape(-1))
+    return is_measured[torch.from_numpy(first)], torch.from_numpy(index.reshape(-1))
 
 
 class ProfileLibrary:
-    """Profiles laid out for comparison.
+    """Profiles of a library, arranged for the comparison with measured ones.
 
     Parameters
     ----------
     packed : int8 ndarray of shape (n_entries, n_bins)
         See `pack`.
     first : int
-        Widths of a bin between the zero of the axis and its first bin.
+        Number of bin widths between the zero of the axis and the first bin.
     """
 
     def __init__(self, packed, first):
-        self.values, measured = unpack(packed)
+        self.values, is_measured = unpack(packed)
         self.squares = self.values.square()
-        self.masks, self.mask_index = distinct_masks(measured)
+        self.masks, self.mask_index = distinct_masks(is_measured)
         self.masks = self.masks.to(self.values)
         self.first = first
-        self.segments = None  # (n_segments, n_entries, 64): together what is compared at once
+        self._segments = None
 
-    def cosine(self, values, measured):
-        """Cosine of each profile with each of the library, over the bins that both have.
+    def cosine(self, values, is_measured):
+        """Return the cosine of each profile with each entry, over the bins that both have.
 
         Parameters
         ----------
         values : Tensor of shape (n, n_bins)
-            0 where not measured; of the dtype of the library.
-        measured : bool Tensor of shape (n, n_bins)
+            0 where not measured; dtype of the library.
+        is_measured : bool Tensor of shape (n, n_bins)
 
         Returns
         -------
-        cosine, scale : Tensor of shape (n, n_entries)
-            The cosine, and what the scalar product was multiplied by to get it; 0 where one side is empty.
+        cosine : Tensor of shape (n, n_entries)
+        scale : Tensor of shape (n, n_entries)
+            Factor between the scalar product and the cosine; 0 where one of the two profiles is empty.
         """
-        masks, index = distinct_masks(measured)
-        theirs = (masks.to(values) @ self.squares.T)[index]
-        ours = values.square() @ self.masks.T
-        scale = theirs.mul_(ours[:, self.mask_index]).rsqrt_()
+        masks, index = distinct_masks(is_measured)
+        library_squares = (masks.to(values) @ self.squares.T)[index]
+        profile_squares = values.square() @ self.masks.T
+        scale = library_squares.mul_(profile_squares[:, self.mask_index]).rsqrt_()
         scale[~torch.isfinite(scale)] = 0
         return (values @ self.values.T).mul_(scale), scale
 
-    def elastic(self, values, measured, scale, candidates, max_stretch, max_shift):
-        """Cosine after segments of each profile have moved to fit the candidate, less the cost of moving.
+    def elastic(self, values, is_measured, scale, candidates, max_stretch, max_shift):
+        """Return the cosine after segments of each profile were shifted to fit a candidate.
 
-        Each segment of 64 bins moves by whole bins. Shifts cost similarity, and so do differences of the
-        shifts of neighbouring segments; the best shifts together are found by dynamic programming.
+        A segment has 64 bins and shifts by whole bins. Each shift reduces the similarity, and so does each
+        difference between the shifts of neighbouring segments. Dynamic programming finds the best shifts.
 
         Parameters
         ----------
         values : Tensor of shape (n, n_bins)
             0 where not measured.
-        measured : bool Tensor of shape (n, n_bins)
-            Library bins beside it do not count, as in ``scale``.
+        is_measured : bool Tensor of shape (n, n_bins)
+            The other bins of the candidates are left out, as in ``scale``.
         scale : Tensor of shape (n, n_candidates)
             See `cosine`.
         candidates : int64 Tensor of shape (n, n_candidates)
+            Numbers of the entries.
         max_stretch : float
             Largest shift relative to the position on the axis.
         max_shift : float
-            Largest shift besides, in bins.
+            Largest shift in addition, in bins.
 
         Returns
         -------
         Tensor of shape (n, n_candidates)
-            At most 1: a line at the border of two segments may be met twice.
+            At most 1. A line at the border of two segments may be counted twice.
         """
-        n_bins = values.shape[1]
-        n_segments = -(-n_bins // _SEGMENT)
-        padding = n_segments * _SEGMENT - n_bins
-        if self.segments is None:
-            padded = F.pad(self.values, (0, padding)).unflatten(1, (n_segments, _SEGMENT))
-            self.segments = padded.transpose(0, 1).contiguous()
-        reach = max_shift + max_stretch * ((torch.arange(n_segments) + 0.5) * _SEGMENT + self.first)
-        furthest = int(reach.max())
-        shifts = torch.arange(-furthest, furthest + 1)
-        cost = _SHIFT_COST / n_segments * shifts.square().to(values)
-        cost = torch.where(shifts.abs() <= reach[:, None], cost, torch.inf)
-        moved = F.pad(values, (furthest, furthest + padding)).unfold(1, _SEGMENT + 2 * furthest, _SEGMENT)
-        moved = moved.unfold(2, _SEGMENT, 1).transpose(2, 3)  # (n, segments, bins, shifts)
-        seen = F.pad(measured.to(values), (0, padding)).unflatten(1, (n_segments, _SEGMENT))
+        segments = self._library_segments()
+        limits = max_shift + max_stretch * ((torch.arange(len(segments)) + 0.5) * SEGMENT_BINS + self.first)
+        cost = _shift_costs(limits, values)
+        shifted = _shifted_segments(values, len(segments), int(limits.max()))
+        masks = _split_segments(is_measured.to(values), len(segments))
         scale = scale[..., None]
         best = None
-        for k in range(n_segments):
-            theirs = self.segments[k][candidates]
-            if not seen[:, k].all():
-                theirs = theirs * seen[:, None, k]
-            gain = (theirs @ moved[:, k]).mul_(scale).sub_(cost[k])
-            best = gain if best is None else gain.add_(_bend(best))
+        for k in range(len(segments)):
+            entries = segments[k][candidates]
+            if not masks[:, k].all():
+                entries = entries * masks[:, None, k]
+            gain = (entries @ shifted[:, k]).mul_(scale).sub_(cost[k])
+            best = gain if best is None else gain.add_(_best_before(best))
         return best.amax(2).clamp_max(1)
 
+    def _library_segments(self):
+        """Return the entries in segments, (n_segments, n_entries, 64), contiguous for the comparison."""
+        if self._segments is None:
+            n_segments = -(-self.values.shape[1] // SEGMENT_BINS)
+            self._segments = _split_segments(self.values, n_segments).transpose(0, 1).contiguous()
+        return self._segments
 
-def _bend(best):
-    """Best over the shifts that the segment before may have had, less the cost of the difference."""
+
+def _split_segments(values, n_segments):
+    """Return profiles in segments, padded with 0 at the end: (n, n_segments, 64)."""
+    padding = n_segments * SEGMENT_BINS - values.shape[1]
+    return F.pad(values, (0, padding)).unflatten(1, (n_segments, SEGMENT_BINS))
+
+
+def _shifted_segments(values, n_segments, max_shift):
+    """Return each segment at each shift from -max_shift to max_shift, (n, n_segments, 64, n_shifts)."""
+    padding = n_segments * SEGMENT_BINS - values.shape[1]
+    padded = F.pad(values, (max_shift, max_shift + padding))
+    windows = padded.unfold(1, SEGMENT_BINS + 2 * max_shift, SEGMENT_BINS)
+    return windows.unfold(2, SEGMENT_BINS, 1).transpose(2, 3)
+
+
+def _shift_costs(limits, like):
+    """Return the similarity that each shift of each segment costs; infinite beyond the limit of the segment.
+
+    Parameters
+    ----------
+    limits : Tensor of shape (n_segments,)
+        Largest shift of each segment in bins.
+    like : Tensor
+        Has the dtype of the result.
+
+    Returns
+    -------
+    Tensor of shape (n_segments, n_shifts)
+    """
+    furthest = int(limits.max())
+    shifts = torch.arange(-furthest, furthest + 1)
+    cost = SHIFT_COST / len(limits) * shifts.square().to(like)
+    return torch.where(shifts.abs() <= limits[:, None], cost, torch.inf)
+
+
+def _best_before(best):
+    """Return the best similarity up to the segment before, for each shift of the next segment.
+
+    Parameters
+    ----------
+    best : Tensor of shape (n, n_candidates, n_shifts)
+        Best similarity up to a segment, for each shift of this segment.
+    """
     out = best.clone()
-    for step in range(1, min(_MOST_BEND, best.shape[2] - 1) + 1):
-        cost = _BEND_COST * step**2
+    for step in range(1, min(MAX_BEND, best.shape[2] - 1) + 1):
+        cost = BEND_COST * step**2
         torch.maximum(out[..., step:], best[..., :-step] - cost, out=out[..., step:])
         torch.maximum(out[..., :-step], best[..., step:] - cost, out=out[..., :-step])
     return out

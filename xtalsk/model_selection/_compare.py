@@ -12,9 +12,12 @@ from tqdm import tqdm
 
 from xtalsk.metrics import make_level_scorers
 from xtalsk.model_selection._references import add_references, fit_params
+from xtalsk.symmetry import check_space_group
+from xtalsk.utils import check_option
 
 
 def _make_splits(cv, X, y, groups):
+    """Return the training and test rows of each fold; raise if a group is in both of them."""
     if groups is not None and (cv is None or isinstance(cv, Integral)):
         cv = StratifiedGroupKFold(5 if cv is None else cv)
     splits = list(check_cv(cv, y, classifier=True).split(X, y, groups))
@@ -28,12 +31,25 @@ def _make_splits(cv, X, y, groups):
     return splits
 
 
-def _default_scoring(y):
-    numbers = np.issubdtype(y.dtype, np.integer) and y.min() >= 1 and y.max() <= 230
-    return make_level_scorers("space_group" if numbers else None)
+def _uses_space_groups(model):
+    """Return whether a model, or an estimator inside it, has the parameter ``hierarchy="space_group"``."""
+    return any(
+        name.rsplit("__", 1)[-1] == "hierarchy" and isinstance(value, str) and value == "space_group"
+        for name, value in model.get_params(deep=True).items()
+    )
+
+
+def _default_scoring(pipelines, y, hierarchy):
+    """Return the scorer for ``scoring=None``."""
+    if hierarchy is None and any(map(_uses_space_groups, pipelines.values())):
+        hierarchy = "space_group"
+    if hierarchy == "space_group":
+        check_space_group(y)
+    return make_level_scorers(hierarchy)
 
 
 def _cross_validate(name, model, X, y, groups, **options):
+    """Return the rows of one model in the table of `compare`."""
     params = {} if groups is None else fit_params(model, groups)
     try:
         with config_context(enable_metadata_routing=False):
@@ -63,67 +79,73 @@ def compare(
     groups=None,
     cv=None,
     scoring=None,
+    hierarchy=None,
     chemistry_only=False,
     n_jobs=None,
     verbose=0,
 ):
     """Cross-validate several models on the same folds.
 
-    Two kinds of reference are always in the table. ``"prior"`` knows only how frequent the labels are. Each
-    model whose features come from diffraction *and* chemistry (blocks of `make_features` on the columns
-    rings, spots or powder, and formula, eds or eels) is repeated without the chemistry blocks as
-    ``"<name> (diffraction only)"``, unless this very model is among the pipelines. Specimens without
-    diffraction then get the prior.
+    The table always has two kinds of reference. ``"prior"`` predicts the frequencies of the labels in the
+    training part. A model whose features come from diffraction *and* chemistry (blocks of `make_features` on
+    columns such as rings, spots_1 or powder, and formula, eds or eels) is repeated without the chemistry
+    blocks as ``"<name> (diffraction only)"``, unless the same model is already among the pipelines. In the
+    repeated model, specimens without diffraction get the prior.
 
     Parameters
     ----------
     pipelines : dict of str to classifier
-        The models by name, unfitted; they are cloned.
-    X : DataFrame of n_specimens
-        As from `make_specimens`; anything that the models take.
+        The models by name; their clones are fitted.
+    X : DataFrame of n_specimens rows
+        Specimens as from `make_specimens`, or any other input of the models.
     y : array-like of shape (n_specimens,)
         Space-group numbers or any other labels.
     groups : array-like of shape (n_specimens,) or None, default=None
-        What must not straddle a split. They also go to searches, and to classifiers whose ``fit`` takes
-        groups.
+        Groups that must not be split between training and test. Searches, and classifiers whose ``fit`` has
+        a parameter ``groups``, get them too.
     cv : int, splitter, iterable of splits or None, default=None
-        An int or None (5) is the number of folds of ``StratifiedGroupKFold`` with groups, of
-        ``StratifiedKFold`` without. Splits are made once, so all models see the same ones.
+        An int is the number of folds, and None means 5: of ``StratifiedGroupKFold`` with groups, of
+        ``StratifiedKFold`` without. All models get the same splits.
     scoring : callable, str, list, dict or None, default=None
-        As in ``cross_validate``. None gives the scores of `make_level_scorers`: for each level of symmetry if
-        all labels are integers from 1 to 230, otherwise for the one level ``"label"``. Integer labels that
-        are no space groups need ``scoring=make_level_scorers(hierarchy=None)``.
+        As in ``cross_validate``. None uses `make_level_scorers` with ``hierarchy``.
+    hierarchy : {"space_group"} or None, default=None
+        Which scores ``scoring=None`` gives; it has no effect on other scorings. ``"space_group"``: scores of
+        each level of symmetry for all models; the labels must be space-group numbers. None: the same if at
+        least one of the pipelines has a parameter ``hierarchy="space_group"``, also inside a ``Pipeline`` or
+        a search; otherwise scores of the one level ``"label"``.
     chemistry_only : bool, default=False
-        Whether to repeat each fused model without its diffraction blocks, too.
+        Whether to repeat these models also without their diffraction blocks, as
+        ``"<name> (chemistry only)"``.
     n_jobs : int or None, default=None
         Number of folds to run in parallel.
     verbose : int, default=0
-        1 shows a bar over the models, 2 and more also what ``cross_validate`` tells.
+        1 shows a progress bar of the models; 2 and more also show the messages of ``cross_validate``.
 
     Returns
     -------
     DataFrame
         One row for each model and fold: columns ``model``, ``fold``, the scores (such as
-        ``space_group_accuracy``), ``fit_time`` and ``predict_time`` in s (features included; the latter with
-        the time to score), ``n_train`` and ``n_test``.
+        ``space_group_accuracy``), ``fit_time`` and ``predict_time`` in s, ``n_train`` and ``n_test``. Both
+        times include the features; ``predict_time`` also includes the scoring.
 
     Raises
     ------
     ValueError
-        If there is no model, another model is named ``"prior"``, lengths do not fit or a group is on both
-        sides of a split.
+        If there is no model, another model is named ``"prior"``, the lengths of X, y and groups differ, a
+        group is in both parts of a split, or labels are not space-group numbers although ``hierarchy`` asks
+        for levels of symmetry.
     RuntimeError
         If a model fails; the message names it.
 
     Notes
     -----
-    The features are computed anew for each model and fold, as in use. Where that takes long, give the
-    pipelines a ``memory``: pipelines that begin with the same features then share them.
+    Each model computes its features in each fold. If that takes long, set ``memory`` of the pipelines:
+    pipelines that start with the same features then share them.
 
     See Also
     --------
-    paired_test : Whether one model of the table is better than another.
-    xtalsk.inspection.ComparisonDisplay : Drawing of the table.
+    paired_test : Tests whether one model of the table is better than another.
+    xtalsk.inspection.ComparisonDisplay : Figure of the table.
 
     Examples
     --------
@@ -139,7 +161,7 @@ def compare(
     ...     make_features(presence=("formula", ElementPresence())),
     ...     make_baseline("extra_trees", n_estimators=10, random_state=0),
     ... )
-    >>> table = compare({"chemistry": model}, X, y, groups=groups, cv=3)
+    >>> table = compare({"chemistry": model}, X, y, groups=groups, cv=3, hierarchy="space_group")
     >>> table.groupby("model")["crystal_system_accuracy"].mean()
     model
     chemistry    1.0
@@ -148,12 +170,13 @@ def compare(
     """
     if not pipelines:
         raise ValueError("compare needs at least one model: {name: classifier}")
+    check_option("hierarchy", hierarchy, (None, "space_group"))
     check_consistent_length(X, y, groups)
     y, groups = np.asarray(y), None if groups is None else np.asarray(groups)
     models = add_references(pipelines, X, chemistry_only)
     options = {
         "cv": _make_splits(cv, X, y, groups),
-        "scoring": _default_scoring(y) if scoring is None else scoring,
+        "scoring": _default_scoring(pipelines, y, hierarchy) if scoring is None else scoring,
         "n_jobs": n_jobs,
         "verbose": max(0, verbose - 1),
     }

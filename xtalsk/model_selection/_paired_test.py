@@ -1,4 +1,4 @@
-"""Whether one model is better than another."""
+"""Statistical test of the difference between two models."""
 
 from typing import NamedTuple
 
@@ -12,15 +12,15 @@ class PairedTest(NamedTuple):
     Attributes
     ----------
     difference : float
-        Mean over the folds of the score of ``a`` less that of ``b``.
+        Mean over the folds of the score of ``a`` minus the score of ``b``.
     standard_error : float
-        Of the difference, corrected for the overlap of the training parts.
+        Standard error of the difference, corrected for the overlap of the training parts.
     statistic : float
         Student's t.
     degrees_of_freedom : int
-        Number of folds less one.
+        Number of folds minus one.
     pvalue : float
-        Two-sided: how probable so large a difference is if there is none.
+        Two-sided p-value: probability of a difference at least as large if the models are equally good.
     confidence_interval : (float, float)
         95% interval of the difference.
     """
@@ -36,10 +36,10 @@ class PairedTest(NamedTuple):
 def paired_test(table, a, b, metric):
     r"""Test whether one model of a comparison is better than another.
 
-    The corrected resampled t-test of Nadeau and Bengio [1]_. The training parts of the folds overlap, so the
-    differences :math:`d_j` of J folds are not independent and the ordinary paired t-test finds differences
-    that are not there. Their variance :math:`s^2` is therefore scaled by the ratio of the sizes of the test
-    and the training part:
+    This is the corrected resampled t-test of Nadeau and Bengio [1]_. The training parts of the folds overlap,
+    so the differences :math:`d_j` of J folds are not independent, and the ordinary paired t-test gives too
+    many false positives. The corrected test multiplies their variance :math:`s^2` by a factor that depends on
+    the sizes of the test and the training part:
 
     .. math:: t = \bar d \Big/ \sqrt{\left(\frac{1}{J} + \frac{n_\mathrm{test}}{n_\mathrm{train}}\right) s^2}
 
@@ -56,13 +56,13 @@ def paired_test(table, a, b, metric):
     -------
     PairedTest
         ``difference``, ``standard_error``, ``statistic``, ``degrees_of_freedom``, ``pvalue`` and
-        ``confidence_interval``. If the difference is the same in all folds, the p-value is 1 where it is
-        zero and 0 where not.
+        ``confidence_interval``. If the difference is the same in all folds, the p-value is 1 for a
+        difference of 0, and 0 otherwise.
 
     Raises
     ------
     ValueError
-        If the table lacks a model or the metric, or if there are less than two folds.
+        If the table does not have the models or the metric, or has fewer than two folds.
 
     References
     ----------
@@ -95,7 +95,7 @@ def paired_test(table, a, b, metric):
     ratio = (sizes["n_test"] / sizes["n_train"]).mean()
     mean = difference.mean()
     error = np.sqrt((1 / n_folds + ratio) * difference.var(ddof=1))
-    statistic = 0.0 if abs(mean) < 1e-12 else mean / max(error, 1e-300)  # all folds may differ by the same
+    statistic = 0.0 if abs(mean) < 1e-12 else mean / max(error, 1e-300)  # error may be 0
     margin = student_t.ppf(0.975, n_folds - 1) * error
     return PairedTest(
         float(mean),

@@ -1,4 +1,4 @@
-"""The models that every comparison contains: the prior, and fused models on one modality."""
+"""Reference models of every comparison: the prior, and fused models with one kind of measurement."""
 
 import warnings
 
@@ -11,35 +11,35 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from xtalsk.baselines import make_baseline
+from xtalsk.columns import kind_of
 from xtalsk.utils import is_missing
-
-DIFFRACTION = frozenset({"rings", "spots", "powder"})
-"""Columns of the specimens that hold diffraction."""
-
-CHEMISTRY = frozenset({"formula", "eds", "eels"})
-"""Columns of the specimens that hold chemistry."""
 
 
 def _is_search(model):
-    """Tell whether a model is a GridSearchCV or one of its kind; sklearn keeps their base private."""
+    """Return whether a model is a search such as GridSearchCV; the base class is private in scikit-learn."""
     return model.get_params(deep=False).keys() >= {"estimator", "cv", "refit"}
 
 
 def _features_of(model):
-    """Name and value of the parameter that is the ColumnTransformer of a model, or None."""
+    """Return name and value of the parameter of a model that is a ColumnTransformer, or None."""
     for name, value in model.get_params(deep=True).items():
         if isinstance(value, ColumnTransformer):
             return name, value
     return None
 
 
-def _columns(blocks):
-    """Names of the columns that blocks of a ColumnTransformer use."""
+def _columns_of(blocks):
+    """Return the names of the specimen columns that blocks of a ColumnTransformer use."""
     used = set()
     for _, transformer, columns in blocks:
         if transformer != "drop":
             used |= {columns} if isinstance(columns, str) else {c for c in columns if isinstance(c, str)}
     return used
+
+
+def _kinds_of(blocks):
+    """Return the kinds of measurement that blocks use: "diffraction", "chemistry", and None for others."""
+    return {kind_of(column) for column in _columns_of(blocks)}
 
 
 def _without_branches(params, dropped):
@@ -52,7 +52,7 @@ def _without_branches(params, dropped):
 
 
 def fit_params(model, groups):
-    """Where in a model the groups go: to the splitter of a search and to a classifier that asks for them."""
+    """Return the parameters that pass ``groups`` to a search and to a classifier whose ``fit`` takes them."""
     if _is_search(model):
         return {"groups": groups, **fit_params(model.estimator, groups)}
     if isinstance(model, Pipeline):
@@ -61,59 +61,72 @@ def fit_params(model, groups):
     return {"groups": groups} if has_fit_parameter(model, "groups") else {}
 
 
-def _has_any(X, columns):
-    """Tell for each specimen whether one of the columns was measured."""
+def _is_measured(X, columns):
+    """Return for each specimen whether at least one of the columns has a value."""
     return ~np.all([[is_missing(cell) for cell in X[column].array] for column in columns], axis=0)
 
 
 class _PriorWhereMissing(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """A model of some columns of the specimens; those that have none of them get the prior."""
+    """A model that uses some columns of the specimens; specimens without any of them get the prior."""
 
     def __init__(self, estimator, columns):
         self.estimator = estimator
         self.columns = columns
 
     def fit(self, X, y, groups=None):
-        there = _has_any(X, self.columns)
-        params = {} if groups is None else fit_params(self.estimator, groups[there])
-        self.estimator_ = clone(self.estimator).fit(X[there], y[there], **params)
+        is_measured = _is_measured(X, self.columns)
+        params = {} if groups is None else fit_params(self.estimator, groups[is_measured])
+        self.estimator_ = clone(self.estimator).fit(X[is_measured], y[is_measured], **params)
         self.classes_, counts = np.unique(y, return_counts=True)
         self.prior_ = counts / counts.sum()
         return self
 
     def predict_proba(self, X):
         check_is_fitted(self)
-        there = _has_any(X, self.columns)
+        is_measured = _is_measured(X, self.columns)
         proba = np.tile(self.prior_, (len(X), 1))
-        if there.any():
-            known = np.searchsorted(self.classes_, self.estimator_.classes_)
-            proba[there] = 0
-            proba[np.ix_(there, known)] = self.estimator_.predict_proba(X[there])
+        if is_measured.any():
+            classes = np.searchsorted(self.classes_, self.estimator_.classes_)
+            proba[is_measured] = 0
+            proba[np.ix_(is_measured, classes)] = self.estimator_.predict_proba(X[is_measured])
         return proba
 
     def predict(self, X):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
-def _derive(model, columns):
-    """Clone a fused model without the blocks that come from ``columns``, or return None."""
-    found = _features_of(model)
-    used = _columns(found[1].transformers) if found else set()
-    if not (used & DIFFRACTION and used & CHEMISTRY):
+def _is_searched(search, name, dropped):
+    """Return whether a search varies a dropped block; ``name`` is the parameter of its ColumnTransformer."""
+    grid = str(getattr(search, "param_grid", getattr(search, "param_distributions", "")))
+    return any(f"{name.removeprefix('estimator__')}__{block}" in grid for block in dropped)
+
+
+def _derive(model, without):
+    """Return a clone of a fused model without its blocks of diffraction or of chemistry.
+
+    Parameters
+    ----------
+    model : classifier
+    without : {"diffraction", "chemistry"}
+        Kind of the blocks to remove.
+
+    Returns
+    -------
+    classifier or None
+        None if the model does not have blocks of both kinds, or if it is a search over the removed blocks.
+    """
+    name, features = _features_of(model) or (None, None)
+    if features is None or not _kinds_of(features.transformers) >= {"diffraction", "chemistry"}:
         return None
-    name, features = found
-    kept = [block for block in features.transformers if not _columns([block]) & columns]
-    dropped = [block[0] for block in features.transformers if _columns([block]) & columns]
-    if _is_search(model):
-        grid = str(getattr(model, "param_grid", getattr(model, "param_distributions", "")))
-        inside = name.removeprefix("estimator__")
-        if any(f"{inside}__{block}" in grid for block in dropped):
-            warnings.warn(
-                f"a search over the parameters of {dropped} cannot be repeated without these blocks; no "
-                "derived row is added for it",
-                stacklevel=3,
-            )
-            return None
+    kept = [block for block in features.transformers if without not in _kinds_of([block])]
+    dropped = [block[0] for block in features.transformers if without in _kinds_of([block])]
+    if _is_search(model) and _is_searched(model, name, dropped):
+        warnings.warn(
+            f"a search over the parameters of {dropped} cannot be repeated without these blocks; the table "
+            "has no derived row for it",
+            stacklevel=5,
+        )
+        return None
     derived = clone(model)
     params = derived.get_params(deep=True)
     derived.set_params(**_without_branches(params, dropped))
@@ -121,24 +134,48 @@ def _derive(model, columns):
     return derived
 
 
-def add_references(pipelines, X, chemistry_only):
-    """Add the prior and, of each fused model, the model on one modality, unless they are there already."""
-    models = dict(pipelines)
-    same = {joblib.hash(clone(model)) for model in models.values()}
-    kinds = [("diffraction only", CHEMISTRY)] + [("chemistry only", DIFFRACTION)] * chemistry_only
+def _derived_models(pipelines, X, chemistry_only):
+    """Yield names and models: fused models with one kind of measurement that are not among the pipelines."""
+    hashes = {joblib.hash(clone(model)) for model in pipelines.values()}
+    kinds = [("diffraction only", "chemistry")] + [("chemistry only", "diffraction")] * chemistry_only
     for name, model in pipelines.items():
-        for kind, without in kinds:
+        for suffix, without in kinds:
             derived = _derive(model, without)
-            if derived is None or joblib.hash(derived) in same:
+            if derived is None or joblib.hash(derived) in hashes:
                 continue
-            columns = sorted(_columns(_features_of(derived)[1].transformers))
-            if not _has_any(X, columns).all():
+            columns = sorted(_columns_of(_features_of(derived)[1].transformers))
+            if not _is_measured(X, columns).all():
                 derived = _PriorWhereMissing(derived, columns)
-            models.setdefault(f"{name} ({kind})", derived)
+            yield f"{name} ({suffix})", derived
+
+
+def add_references(pipelines, X, chemistry_only):
+    """Return the models with their references: the derived models and the prior.
+
+    Parameters
+    ----------
+    pipelines : dict of str to classifier
+    X : DataFrame of specimens
+    chemistry_only : bool
+
+    Returns
+    -------
+    dict of str to classifier
+        A model of ``pipelines`` replaces a reference of the same name.
+
+    Raises
+    ------
+    ValueError
+        If another model has the name ``"prior"``.
+    """
+    models = dict(pipelines)
+    for name, derived in _derived_models(pipelines, X, chemistry_only):
+        models.setdefault(name, derived)
     if not any(isinstance(model, DummyClassifier) and model.strategy == "prior" for model in models.values()):
         if "prior" in models:
             raise ValueError(
-                f"'prior' is the name of the model that knows no features, got {models['prior']!r}"
+                f"'prior' is the name of the model that predicts the frequencies of the labels, got "
+                f"{models['prior']!r}"
             )
         models["prior"] = make_baseline("prior")
     return models

@@ -1,5 +1,7 @@
-"""The network that fuses diffraction and chemistry."""
+"""The network that fuses diffraction and chemistry, and its training on streams of tensors."""
 
+from xtalsk.neural._callbacks import schedule_factor
 from xtalsk.neural._fusion import FusionClassifier
+from xtalsk.neural._training import learn_chunk, start_stream
 
-__all__ = ["FusionClassifier"]
+__all__ = ["FusionClassifier", "learn_chunk", "schedule_factor", "start_stream"]

@@ -1,43 +1,43 @@
 """Moving average of the weights of a network while it trains."""
 
-import copy
+from functools import partial
 
 import torch
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
+
+from xtalsk.neural._constants import AVERAGE_DELAY
 
 
-class WeightAverage:
-    """Exponential moving average of the weights and statistics of a module, updated each step.
+@torch.no_grad()
+def _update_average(decay, averages, values, n_averaged):
+    """Update the averages of tensors of one type in place; integers are copied."""
+    if not averages[0].is_floating_point():
+        torch._foreach_copy_(averages, values)
+        return
+    n_averaged = int(n_averaged)
+    keep = min(decay, n_averaged / (n_averaged + AVERAGE_DELAY))
+    torch._foreach_lerp_(averages, values, 1 - keep)
 
-    After step t (from 1) the average keeps min(decay, (t - 1) / (t + 8)) of itself and takes the rest from
-    the module: the random weights of the beginning never count, those of the first steps are soon forgotten.
+
+def average_weights(module, decay):
+    """Make an exponential moving average of the weights and buffers of a module.
+
+    The first update copies the module. After that, the average keeps min(decay, n / (n + 9)) of itself,
+    where n counts the updates so far, and takes the rest from the module. Thus the random initial weights
+    have no share, and the weights of the first steps lose theirs soon.
 
     Parameters
     ----------
     module : torch.nn.Module
     decay : float
-        From 0, which follows the module, to below 1, which averages some 1 / (1 - decay) steps.
+        From 0, which follows the module, to below 1, which averages about 1 / (1 - decay) steps.
 
-    Attributes
-    ----------
-    module : torch.nn.Module
-        Twin of the module with averaged weights and buffers, for prediction; what counts is copied.
-    n_steps : int
-        Updates so far.
+    Returns
+    -------
+    torch.optim.swa_utils.AveragedModel
+        Its attribute ``module`` is a copy of the module with averaged weights, for prediction. Its method
+        ``update_parameters`` makes an update.
     """
-
-    def __init__(self, module, decay):
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
-        self.decay, self.n_steps = decay, 0
-
-    @torch.no_grad()
-    def update(self, module):
-        """Take in the weights of ``module`` after a training step."""
-        keep = min(self.decay, self.n_steps / (self.n_steps + 9))
-        self.n_steps += 1
-        pairs = list(zip(self.module.state_dict().values(), module.state_dict().values(), strict=True))
-        numbers = [pair for pair in pairs if pair[0].is_floating_point()]
-        get_ema_multi_avg_fn(keep)(*map(list, zip(*numbers, strict=True)), None)
-        for mine, its in pairs:
-            if not mine.is_floating_point():
-                mine.copy_(its)
+    average = AveragedModel(module, multi_avg_fn=partial(_update_average, decay), use_buffers=True)
+    average.module.eval().requires_grad_(False)
+    return average

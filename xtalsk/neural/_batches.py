@@ -1,24 +1,25 @@
-"""Whole batches sliced from arrays, and the part of the rows that is kept back for validation."""
+"""Whole batches sliced from arrays, and the split of rows into training and validation."""
 
 import numpy as np
 import torch
 
 
 class Rows:
-    """Rows of a feature matrix with targets and weights, as the net takes them.
+    """Rows of a feature matrix with targets and weights: the data set of the net.
 
     Parameters
     ----------
     X : ndarray of float32, shape (n, n_features)
     target : ndarray of int64, shape (n,), or None
-        Zeros where None, for prediction.
+        None stands for zeros, for prediction.
     sample_weight : ndarray of float32, shape (n,), or None
-        Ones where None.
+        None stands for ones.
     index : ndarray of int, or None
-        The rows to use, all where None.
+        Rows to use; None uses all.
     sampling : float
-        Rows are drawn with a chance of one over this power of how many rows their class has: 1 draws all
-        classes alike; 0 does not draw but takes each row once.
+        If above 0, rows are sampled with replacement, with a probability proportional to n ** -sampling,
+        where n is the number of rows of their class; 1 samples all classes equally often. 0 takes each row
+        once.
     """
 
     def __init__(self, X, target=None, sample_weight=None, index=None, sampling=0.0):
@@ -35,15 +36,16 @@ class Rows:
         return len(self.index)
 
     def shuffled(self):
-        """Positions of the rows of an epoch, in random order; as many as there are rows."""
+        """Return the positions of the rows of an epoch in random order; as many as there are rows."""
         if self.chances is None:
             return torch.randperm(len(self)).numpy()
-        upto = self.chances.cumsum(0)
-        drawn = torch.searchsorted(upto, torch.rand(len(self), dtype=upto.dtype) * upto[-1], right=True)
-        return drawn.clamp(max=len(self) - 1).numpy()
+        cumulative = self.chances.cumsum(0)
+        draws = torch.rand(len(self), dtype=cumulative.dtype) * cumulative[-1]
+        positions = torch.searchsorted(cumulative, draws, right=True)
+        return positions.clamp(max=len(self) - 1).numpy()
 
     def batch(self, positions):
-        """Copy the rows at some positions into tensors: X, (target, sample_weight)."""
+        """Return the rows at the given positions as tensors: X, (target, sample_weight)."""
         rows = self.index[positions]
         arrays = (self.X[rows], self.target[rows], self.sample_weight[rows])
         X, target, weight = (torch.from_numpy(a) for a in arrays)
@@ -51,7 +53,7 @@ class Rows:
 
 
 class Batches:
-    """Iterate over `Rows` a batch at a time, each time in another random order where ``shuffle`` is true."""
+    """Iterate over `Rows` batch by batch; with ``shuffle``, in a new random order each time."""
 
     def __init__(self, rows, batch_size, shuffle=False):
         self.rows, self.batch_size, self.shuffle = rows, batch_size, shuffle
@@ -67,19 +69,19 @@ class Batches:
 
 
 def split_validation(y, groups, fraction, random_state):
-    """Keep back part of the rows: stratified by class, and no group on both sides.
+    """Split rows into training and validation, stratified by class, with each group on one side.
 
-    A group counts to the class that most of its rows have. The groups, in random order within their class
-    and one class after the other, are taken at even steps, so that each class gives its share and, up to a
-    half, no class gives all its groups. A class that makes up one group only stays in training.
+    The class of a group is the class of most of its rows. The groups are sorted by class, in random order
+    within each class, and groups at regular steps go to validation. Thus each class gives its share, and no
+    class loses all its groups. A class with a single group stays in training.
 
     Parameters
     ----------
     y : ndarray of int, shape (n,)
     groups : array-like of shape (n,), or None
-        Each row is its own group where None.
+        None makes each row a group.
     fraction : float
-        Share of the groups to keep back, at most 0.5.
+        Share of the groups for validation, at most 0.5.
     random_state : RandomState
 
     Returns
@@ -89,7 +91,7 @@ def split_validation(y, groups, fraction, random_state):
     Raises
     ------
     ValueError
-        If no class has two groups, so that nothing can be kept back.
+        If no class has two groups.
     """
     groups = np.arange(len(y)) if groups is None else groups
     _, group = np.unique(groups, return_inverse=True)
@@ -101,12 +103,12 @@ def split_validation(y, groups, fraction, random_state):
     order = order[np.bincount(major)[major[order]] > 1]
     if not len(order):
         raise ValueError(
-            "early_stopping found nothing to keep back for validation: it needs a class with two rows or "
-            "more, of different groups where groups are given"
+            "early_stopping needs rows for validation: at least one class must have two rows, from two "
+            "groups if groups are given"
         )
     step = np.floor(np.arange(1, len(order) + 1) * fraction + random_state.uniform())
-    chosen = order[np.diff(step, prepend=0) > 0]
-    if not len(chosen):
-        chosen = order[:1]
-    is_valid = np.isin(group, chosen)
+    for_validation = order[np.diff(step, prepend=0) > 0]
+    if not len(for_validation):
+        for_validation = order[:1]
+    is_valid = np.isin(group, for_validation)
     return np.flatnonzero(~is_valid), np.flatnonzero(is_valid)

@@ -1,6 +1,6 @@
 """Sub-networks: one block of features in, one embedding out.
 
-Each takes the rows of a batch that have the block, with NaN where single values are missing.
+Each reads the rows of a batch that have the block; single missing values are NaN.
 """
 
 import math
@@ -9,23 +9,27 @@ import torch
 from torch import nn
 
 from xtalsk.neural._augment import ProfileAugment, limit_stretch
-
-_MAX_DEVIATION = 10.0  # standard deviations at which a dense feature saturates
-_FINAL_BINS = 16
-_FINAL_PIXELS = 4
+from xtalsk.neural._constants import (
+    FINAL_BINS,
+    FINAL_PIXELS,
+    FIRST_KERNEL,
+    IMAGE_KERNEL,
+    KERNEL,
+    MAX_DEVIATION,
+    WIDEST,
+    WIDEST_IMAGE,
+    WIDEST_RESIDUAL,
+)
 
 
 def scale_rows(x):
-    """Scale each row to a largest magnitude of 1, with 0 for NaN, so that nothing overflows later."""
+    """Scale each row to a largest magnitude of 1, with 0 for NaN, so that later steps do not overflow."""
     x = torch.nan_to_num(x, nan=0.0)
     return x / x.abs().amax(1, keepdim=True).clamp(min=1e-30)
 
 
 def standardise_rows(x, measured):
-    """Give each row zero mean and unit standard deviation over its measured values, and 0 elsewhere.
-
-    Rows are as `scale_rows` leaves them.
-    """
+    """Standardise rows from `scale_rows` over their measured values, with 0 for unmeasured values."""
     counts = measured.sum(1, keepdim=True).clamp(min=1)
     mean = x.sum(1, keepdim=True) / counts
     x = torch.where(measured, x - mean, 0.0)
@@ -33,12 +37,17 @@ def standardise_rows(x, measured):
 
 
 class DenseBranch(nn.Module):
-    """Standardised columns through two dense layers; columns with gaps also tell where they have them."""
+    """Standardise the columns of a table and apply two dense layers.
+
+    For each column that had gaps in training, a further input says where a value is present. A column without
+    any training value is ignored.
+    """
 
     def __init__(self, block, hidden_size, embedding_size, dropout):
         super().__init__()
         self.register_buffer("mean", torch.as_tensor(block.mean))
-        self.register_buffer("scale", torch.as_tensor(block.scale))
+        # the average of infinite scales would be NaN, see `average_weights`
+        self.register_buffer("scale", torch.as_tensor(block.scale).clamp(max=torch.finfo(torch.float32).max))
         self.register_buffer("gaps", torch.as_tensor(block.gaps))
         self.layers = nn.Sequential(
             nn.Dropout(dropout),
@@ -52,12 +61,13 @@ class DenseBranch(nn.Module):
     def forward(self, x):
         """Map (n, n_columns) to (n, embedding_size)."""
         measured = ~torch.isnan(x)
-        z = ((x - self.mean) / self.scale).clamp(-_MAX_DEVIATION, _MAX_DEVIATION)
+        z = ((x - self.mean) / self.scale).clamp(-MAX_DEVIATION, MAX_DEVIATION)
         z = torch.where(measured, z, 0.0)
         return self.layers(torch.cat([z, measured[:, self.gaps].to(z.dtype)], dim=1))
 
 
 def _stage(conv, norm, n_in, n_out, kernel_size):
+    """Return the layers that halve the length of a profile or of both sides of an image."""
     return [
         conv(n_in, n_out, kernel_size, stride=2, padding=kernel_size // 2, bias=False),
         norm(n_out),
@@ -66,7 +76,7 @@ def _stage(conv, norm, n_in, n_out, kernel_size):
 
 
 def _halvings(size, final):
-    """How often ``size`` is halved (rounding up) until it is at most ``final``, and what is left."""
+    """Return how often ``size`` is halved (rounded up) until it is at most ``final``, and the final size."""
     n = 0
     while size > final:
         size, n = math.ceil(size / 2), n + 1
@@ -74,12 +84,12 @@ def _halvings(size, final):
 
 
 class Residual(nn.Module):
-    """Two convolutions whose result is added to what they were given."""
+    """Add the result of two convolutions to their input."""
 
     def __init__(self, channels, kernel_size):
         super().__init__()
         convs = [
-            nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, bias=False) for _ in "ab"
+            nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, bias=False) for _ in range(2)
         ]
         self.layers = nn.Sequential(
             convs[0], nn.BatchNorm1d(channels), nn.ReLU(), convs[1], nn.BatchNorm1d(channels)
@@ -91,10 +101,10 @@ class Residual(nn.Module):
 
 
 class Conv1dBranch(nn.Module):
-    """A profile through strided convolutions to some 16 places, which a dense layer then reads.
+    """Reduce a profile to about 16 positions by strided convolutions, and apply a dense layer.
 
-    The places are kept apart, not pooled: where a line stands is what tells one lattice from another.
-    Each row is standardised by itself (counts depend on the dose), and asinh lifts the weak lines.
+    The positions are not pooled, because lattices differ in the positions of their lines. Each row is
+    standardised by itself, because its scale depends on the dose. Asinh lifts the weak lines.
     """
 
     def __init__(
@@ -104,14 +114,16 @@ class Conv1dBranch(nn.Module):
         self.precision = precision
         self.augment = ProfileAugment(**limit_stretch(augment, block.axis), first=block.first)
         self.has_gaps = len(block.gaps) > 0
-        n_stages, n_bins = _halvings(block.shape[0], _FINAL_BINS)
+        n_stages, n_bins = _halvings(block.shape[0], FINAL_BINS)
+        widest = (WIDEST_RESIDUAL if n_residual else WIDEST) * n_filters
         channels, layers = 1 + self.has_gaps, []
         for stage in range(n_stages):
-            n_out = min((4 if n_residual else 2) * n_filters, n_filters * 2 ** (stage // 2))
-            layers += _stage(nn.Conv1d, nn.BatchNorm1d, channels, n_out, 7 if stage == 0 else 5)
+            n_out = min(widest, n_filters * 2 ** (stage // 2))
+            kernel_size = FIRST_KERNEL if stage == 0 else KERNEL
+            layers += _stage(nn.Conv1d, nn.BatchNorm1d, channels, n_out, kernel_size)
             channels = n_out
             if stage >= n_stages - n_residual:
-                layers.append(Residual(channels, 5))
+                layers.append(Residual(channels, KERNEL))
         self.layers = nn.Sequential(
             *layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * n_bins, embedding_size)
         )
@@ -123,28 +135,28 @@ class Conv1dBranch(nn.Module):
         x = torch.asinh(standardise_rows(x, measured)).unsqueeze(1)
         if self.has_gaps:
             x = torch.cat([x, measured.to(x.dtype).unsqueeze(1)], dim=1)
-        half = self.training and self.precision != torch.float32
-        with torch.autocast(x.device.type, self.precision, enabled=half):
+        is_reduced = self.training and self.precision != torch.float32
+        with torch.autocast(x.device.type, self.precision, enabled=is_reduced):
             embedding = self.layers(x)
         return embedding.float()
 
 
 class Conv2dBranch(nn.Module):
-    """An image through strided convolutions to some 4 x 4 places, which a dense layer then reads."""
+    """Reduce an image to about 4 x 4 positions by strided convolutions, and apply a dense layer."""
 
     def __init__(self, block, n_filters, embedding_size, dropout):
         super().__init__()
         self.shape = block.shape
         self.has_gaps = len(block.gaps) > 0
-        n_stages, _ = _halvings(max(block.shape), _FINAL_PIXELS)
-        places = math.prod(math.ceil(size / 2**n_stages) for size in block.shape)
+        n_stages, _ = _halvings(max(block.shape), FINAL_PIXELS)
+        n_positions = math.prod(math.ceil(size / 2**n_stages) for size in block.shape)
         channels, layers = 1 + self.has_gaps, []
         for stage in range(n_stages):
-            n_out = min(4 * n_filters, n_filters * 2**stage)
-            layers += _stage(nn.Conv2d, nn.BatchNorm2d, channels, n_out, 3)
+            n_out = min(WIDEST_IMAGE * n_filters, n_filters * 2**stage)
+            layers += _stage(nn.Conv2d, nn.BatchNorm2d, channels, n_out, IMAGE_KERNEL)
             channels = n_out
         self.layers = nn.Sequential(
-            *layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * places, embedding_size)
+            *layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * n_positions, embedding_size)
         )
 
     def forward(self, x):

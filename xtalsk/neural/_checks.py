@@ -1,4 +1,4 @@
-"""Checks of what the classifier is given."""
+"""Checks of the parameters and weights of the classifier."""
 
 import numbers
 
@@ -7,9 +7,9 @@ from sklearn.utils import check_scalar
 from sklearn.utils.class_weight import compute_sample_weight
 
 from xtalsk.neural._augment import check_augment
+from xtalsk.neural._callbacks import SCHEDULES
 from xtalsk.neural._loss import check_hierarchy_weights
 from xtalsk.neural._mixing import check_modality_dropout
-from xtalsk.neural._net import SCHEDULES
 from xtalsk.utils import check_device, check_number, check_option
 
 _COUNTS = ("hidden_size", "embedding_size", "n_filters", "max_epochs", "batch_size", "n_iter_no_change")
@@ -17,7 +17,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def check_params(model):
-    """Check the parameters of a `FusionClassifier`, except ``branches``, which needs the data.
+    """Check the parameters of a `FusionClassifier`, except ``branches``, which are checked with the data.
 
     Raises
     ------
@@ -61,12 +61,12 @@ def check_params(model):
 
 
 def check_sampling(sampling):
-    """Turn the parameter ``sampling`` into the power of the class frequencies that it divides by.
+    """Return the power of the class frequency by which the parameter ``sampling`` divides.
 
     Raises
     ------
     ValueError
-        If it is neither None, "balanced" nor a number from 0 to 1.
+        If ``sampling`` is neither None, "balanced" nor a number from 0 to 1.
     """
     power = sampling
     if sampling is None or isinstance(sampling, str):
@@ -76,61 +76,27 @@ def check_sampling(sampling):
     return float(power)
 
 
-def name_rows(rows):
-    """Say which rows, the first ten of them.
-
-    Examples
-    --------
-    >>> from xtalsk.neural._checks import name_rows
-    >>> name_rows([3]), name_rows([3, 7])
-    ('row 3', 'rows 3, 7')
-    """
-    listed = ", ".join(str(r) for r in rows[:10])
-    return f"row{'s' * (len(rows) > 1)} {listed}{', ...' * (len(rows) > 10)}"
-
-
-def to_float32(X, names):
-    """Cast a feature matrix to float32.
-
-    Raises
-    ------
-    ValueError
-        If a value is infinite or does not fit; the message names its row and column.
-    """
-    with np.errstate(over="ignore"):
-        X = X.astype(np.float32, copy=False)
-    infinite = np.isinf(X)
-    if infinite.any():
-        row, column = np.argwhere(infinite)[0]
-        label = f" ({names[column]!r})" if names is not None else ""
-        raise ValueError(
-            f"X contains infinity or a value too large for float32 in row {row}, column {column}{label}; "
-            f"mark missing values as NaN"
-        )
-    return X
-
-
 def check_weights(sample_weight, class_weight, y, classes):
     """Return one finite, non-negative float64 weight for each label in ``y``.
 
     Raises
     ------
     ValueError
-        If there are not as many sample weights, one is negative or not finite (the message names its row),
-        or ``class_weight`` names a label that is not among ``classes``.
+        If the number of weights differs from the number of labels, if a weight is negative or not finite (the
+        message names its row), or if ``class_weight`` names a label that is not among ``classes``.
     """
     weight = np.ones(len(y)) if sample_weight is None else np.array(sample_weight, dtype=np.float64)
     if weight.ndim == 0:
         weight = np.full(len(y), weight)
     if weight.shape != (len(y),):
         raise ValueError(f"sample_weight must have shape ({len(y)},), got {weight.shape}")
-    bad = ~(np.isfinite(weight) & (weight >= 0))
-    if bad.any():
-        row = np.flatnonzero(bad)[0]
+    is_invalid = ~(np.isfinite(weight) & (weight >= 0))
+    if is_invalid.any():
+        row = np.flatnonzero(is_invalid)[0]
         raise ValueError(f"sample_weight must be finite and not negative, got {weight[row]} in row {row}")
     if not isinstance(class_weight, dict):
         return weight * compute_sample_weight(class_weight, y)
-    # a batch may lack labels that have a weight, which scikit-learn's function refuses
+    # scikit-learn's function refuses a weight of a label that ``y`` lacks
     unknown = sorted(set(class_weight) - set(classes.tolist()))
     if unknown:
         raise ValueError(f"class_weight names labels that are not among the classes: {unknown}")

@@ -16,40 +16,39 @@ from xtalsk.neural._training import (
     check_X,
     fit_anew,
     fit_more,
-    learn_batches,
-    learn_chunk,
-    start_stream,
 )
 
 
 class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     """Neural network that fuses several blocks of features, any of which may be missing.
 
-    Columns named ``block__column`` form a block for each part before the ``__``; columns without it, or a
-    matrix without names, form one block called ``"features"``. Each block has its own sub-network:
-    convolutions along the axis for a profile (32 columns or more, all named ``q_0000, q_0001, ...`` or
-    ``d_0000, ...``), convolutions over the image for pixels (``pixel_000_000, ...``), and dense layers for
-    everything else. Their outputs are normalised, joined, normalised again and classified.
+    Columns are named ``block__column``; columns with the same part before the ``__`` form a block. Columns
+    without ``__``, or a matrix without names, form one block called ``"features"``. Each block has its own
+    sub-network: convolutions along the axis of a profile (at least 32 columns, all named ``q_0000, ...``,
+    ``d_0000, ...`` or ``e_0000, ...``), convolutions over an image (``pixel_000_000, ...``), and dense layers
+    for any other table. The outputs of the sub-networks are normalised, joined, normalised again and
+    classified.
 
-    Dense columns are standardised by the mean and standard deviation of the training data. A profile or an
-    image is standardised by itself, row by row, and passed through asinh: its absolute scale, which depends
-    on dose and thickness, is not used.
+    The columns of a table are standardised by the mean and standard deviation of the training data. Each
+    profile and each image is standardised by itself and passed through asinh, because its absolute scale
+    depends on dose and thickness.
 
-    A block that is all NaN in a row was not measured there: it contributes nothing and the classifier is
-    told so. Single NaN within a block count as the mean; in columns that have such gaps in training, the
-    network is told where they are.
+    A block that is all NaN in a row was not measured. It contributes nothing, and an input of the classifier
+    marks it as missing. A single NaN within a block is replaced by the mean. If a column has such gaps in
+    training, an input of the network marks them.
 
     Parameters
     ----------
     hierarchy : {None, "space_group"}, default=None
         With ``"space_group"``, ``y`` holds space-group numbers (1-230) and the network trains on crystal
-        system, point group and space group at once. All levels are sums of one set of space-group
-        probabilities, so that they never contradict each other.
+        system, point group and space group together. The probabilities of each level are sums of space-group
+        probabilities. Thus the levels never contradict each other.
     hierarchy_weights : dict of {level: float} or None, default=None
-        Weights of the levels (names as in `xtalsk.symmetry.LEVELS`) in the loss; None weighs crystal system,
-        point group and space group equally.
+        Weights of the levels in the loss; levels are named as in `xtalsk.symmetry.LEVELS`. None gives crystal
+        system, point group and space group equal weights.
     branches : dict of {block: {"conv1d", "conv2d", "dense", "drop"}} or None, default=None
-        Overrides the sub-network of a block, or leaves the block out.
+        Sub-networks of single blocks, in place of those that the column names imply. ``"drop"`` leaves a
+        block out.
     hidden_size : int, default=256
         Units of the hidden layers.
     embedding_size : int, default=128
@@ -57,44 +56,50 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     n_filters : int, default=32
         Channels of the first convolution.
     n_residual : int, default=0
-        Residual blocks of two convolutions, one after each of the last so many stages of a profile's
-        convolutions. It takes more data and time, and tells more crystals apart.
+        Number of residual blocks of two convolutions, after the last convolutions of a profile. Residual
+        blocks distinguish more crystals, but need more data and time.
     dropout : float, default=0.2
-        Probability with which a hidden unit is dropped in training.
+        Probability that a hidden unit is dropped in training.
     modality_dropout : float, (float, float) or dict of {block: either}, default=0.2
-        Probability with which each block of a row is dropped in training, never all of a row. It teaches the
-        network to answer when a modality is missing. (start, end) changes it evenly in the course of `fit`;
-        `partial_fit` takes the end. Blocks that a dict does not name are kept.
+        Probability that a block of a row is dropped in training; each row keeps at least one block. The
+        network thus learns to classify specimens with a missing modality. With (start, end), the
+        probability changes linearly during `fit`; `partial_fit` uses the end. Blocks that are absent from a
+        dict are kept.
     block_loss : float, default=1.0
-        Weight of the loss that each of several blocks gets for the answer it gives alone, next to the loss of
-        the joint answer. Without it the easiest block, mostly chemistry, keeps the others from learning [3]_.
+        If there are several blocks, each also has a classifier of its own, and this is the weight of their
+        losses beside the loss of the joint classifier. Without them, the easiest block, mostly chemistry,
+        keeps the others from learning [3]_.
     profile_vote : bool, default=True
-        Whether the answer is the normalised geometric mean of the joint classifier's and those of the
-        profiles and images alone, which ``block_loss`` trains. On compounds unlike those of the training it
-        is better than either.
+        Whether the result is the normalised geometric mean of the joint classifier and the classifiers of the
+        profiles and images, which ``block_loss`` trains. For compounds unlike those of the training set, the
+        mean is better than either.
     augment : None, float or dict, default=1.0
-        Disturbance of profiles in training: a strength that multiplies the default amounts, or a dict of
-        amounts, 0 for those not named. Each row draws its own, up to
+        Augmentation of profiles in training: a strength that multiplies the default amounts, or a dict of
+        amounts, in which an absent amount is 0. The disturbance of each row is random, up to these amounts:
 
         - ``"noise"``, ``"background"``: standard deviation of noise and height of a smooth background, in
           standard deviations of the profile (defaults 0.05 and 0.3);
-        - ``"stretch"``: relative change of the axis (0.05, along energies at most 0.002). It makes cells of
-          other sizes with the same symmetry, so that the network learns ratios of line positions rather than
-          known cells; use 0.005, as a calibration errs, where labels depend on the size of the cell;
-        - ``"jitter"``: standard deviation of the logarithm of a slowly varying factor (0.3).
+        - ``"stretch"``: relative change of the scale of the axis (default 0.05; along energies at most
+          0.002). A stretched profile is that of a larger or smaller cell of the same symmetry. The network
+          thus learns ratios of line positions rather than single cells. Use 0.005, a calibration error, if
+          labels depend on the size of the cell;
+        - ``"jitter"``: standard deviation of the logarithm of a slowly varying factor (default 0.3).
 
-        These are 0 unless named; the first three are for square roots of intensities, as transformers give:
+        The following amounts are 0 by default. The first three are for square roots of intensities, which the
+        transformers return:
 
         - ``"shot_noise"``: relative counting noise of a bin of mean intensity; the variance grows with
           intensity;
-        - ``"impurity"``: share of another profile, stretched, as a foreign phase (not along energies);
-        - ``"broaden"``: standard deviation in bins of a blur of the lines;
-        - ``"peak_dropout"``: probability that each of three line-wide stretches is weakened to near zero;
-        - ``"masks"``: share of the axis, at the ends or in between, that counts as not measured;
-        - ``"shift"``: error of the zero in bins.
+        - ``"impurity"``: share of another, stretched profile, as a foreign phase (not along energies);
+        - ``"broaden"``: standard deviation, in bins, of the Gaussian that broadens the lines;
+        - ``"peak_dropout"``: probability that each of three windows as wide as a line is weakened to near
+          zero;
+        - ``"masks"``: share of the axis, at the ends or in between, that is masked as unmeasured;
+        - ``"shift"``: error of the zero, in bins.
     mixup : float, default=0.0
-        Above 0, each row is mixed in training, between sub-networks and classifier, with another that has the
-        same blocks, and learns both labels; the shares follow a beta distribution with this parameter [4]_.
+        Parameter of a beta distribution. Above 0, the embeddings of each row are mixed in training with
+        those of another row that has the same blocks, and the loss mixes both labels; the shares follow the
+        distribution [4]_.
     max_epochs : int, default=30
         Passes over the training data.
     batch_size : int, default=128
@@ -104,38 +109,39 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     weight_decay : float, default=0.05
         Decoupled weight decay of AdamW.
     schedule : {"one_cycle", "cosine", "constant"}, default="one_cycle"
-        Course of the learning rate: a linear rise over the first quarter and a cosine fall to zero [2]_, the
-        cosine alone, or none.
+        Course of the learning rate: a linear rise over the first quarter and a cosine-shaped fall to zero
+        [2]_, the fall alone, or a constant.
     label_smoothing : float, default=0.1
         Share of the target spread evenly over the classes.
     class_weight : None, "balanced" or dict, default=None
-        Weights of the classes, as everywhere in scikit-learn.
+        Weights of the classes, as in scikit-learn.
     sampling : None, "balanced" or float, default=None
-        With a power from 0 to 1, the rows of an epoch, as many as ever, are drawn with chances of one over
-        this power of how many rows their class has; ``"balanced"`` is 1, all classes alike. None or 0 takes
-        each row once. In `partial_fit`, classes are counted in the rows of the call.
+        A power p from 0 to 1: the rows of an epoch are sampled with replacement, with a probability
+        proportional to n ** -p, where n is the number of rows of their class. ``"balanced"`` stands for 1,
+        which samples all classes equally often. None and 0 take each row once. In `partial_fit`, n counts
+        the rows of the call.
     weight_averaging : None or float, default=None
-        Decay, below 1, of a moving average of the weights over training steps; validation and prediction use
-        the average. 0.99 averages some 100 steps.
+        Decay, below 1, of a moving average of the weights over training steps. Validation and prediction use
+        the averaged weights. 0.99 averages about 100 steps.
     early_stopping : bool, default=False
-        Whether to keep back rows for validation, stop when their loss no longer falls, and restore the best
+        Whether to hold out rows for validation, stop when their loss no longer falls, and restore the best
         weights.
     validation_fraction : float, default=0.1
-        Share of the rows, or of the ``groups`` given to `fit`, kept back; at most 0.5.
+        Share of the rows, or of the ``groups`` of `fit`, for validation; at most 0.5.
     n_iter_no_change : int, default=10
-        Epochs without a lower validation loss after which training stops.
+        Number of epochs without a lower validation loss after which training stops.
     n_test_time_scales : int, default=0
-        Above 1, each profile is read at so many scales, evenly from 0.998 to 1.002, to predict, and the
-        logarithms of the probabilities are averaged. It needs no new training.
+        Above 1, prediction reads each profile at this number of scales, evenly from 0.998 to 1.002, and
+        averages the logarithms of the probabilities. It can be set after `fit`.
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the convolutions of profiles in training. ``"bfloat16"`` is about twice as fast on
-        processors that have it.
+        Precision of the convolutions of profiles in training. ``"bfloat16"`` is about twice as fast on
+        processors that support it.
     device : str, default="auto"
-        ``"auto"`` takes a CUDA GPU where there is one; else ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``.
+        ``"cpu"``, ``"cuda"``, ``"cuda:<n>"``, or ``"auto"``: a CUDA GPU if there is one, else the CPU.
     random_state : int, RandomState or None, default=None
-        Drives all that is random. Torch's global random numbers are left as they were.
+        Seed of all random numbers. Torch's global random state is not changed.
     verbose : int, default=0
-        1 prints a line each epoch.
+        1 prints a line per epoch.
 
     Attributes
     ----------
@@ -148,13 +154,14 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs run.
     loss_curve_ : list of float
-        Training loss of each epoch, with the share of ``block_loss``.
+        Training loss of each epoch, including ``block_loss``.
     validation_loss_curve_ : list of float
         Validation loss of each epoch; empty without early stopping.
     validation_indices_ : ndarray of int
-        Rows that were kept back; only with early stopping.
+        Rows that were held out for validation; only with early stopping.
     net_ : object
-        The network, in a private skorch net. It is pickled with all that training needs to go on, on the CPU.
+        The network, in a private skorch net. Its pickle holds all tensors on the CPU, with the state of the
+        optimiser.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, shape (n_features_in_,)
         Only if the training data had names.
@@ -256,18 +263,18 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X, y, sample_weight=None, groups=None):
-        """Train the network anew.
+        """Train a new network.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Numbers, NaN where missing; columns named ``block__column`` for several blocks.
+            Features, NaN where missing; columns named ``block__column`` if there are several blocks.
         y : array-like of shape (n_samples,)
             Labels; space-group numbers with ``hierarchy="space_group"``.
         sample_weight : array-like of shape (n_samples,) or None
         groups : array-like of shape (n_samples,) or None
-            With early stopping, what must not stand on both sides of the validation split, such as the
-            compound. Not used otherwise.
+            Groups, such as compounds, that must not be split between training and validation. Used only with
+            early stopping.
 
         Returns
         -------
@@ -276,24 +283,24 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, if X holds infinities or a row without any block, if a label is
-            no space group though the hierarchy asks for one, or if weights or groups do not fit.
+            If a parameter is out of range, if X has infinite values or a row without any block, if a label is
+            not a space group although the hierarchy needs it, or if weights or groups have a wrong length.
         """
         fit_anew(self, X, y, sample_weight, groups)
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Train one epoch more at a constant learning rate.
+        """Train for one more epoch at a constant learning rate.
 
-        The first call, unless `fit` came before, makes the network: blocks, standardisation and the columns
-        with gaps are learnt from its rows. Later calls may change ``learning_rate`` only.
+        Without an earlier `fit`, the first call makes the network: its rows determine the blocks, the
+        standardisation and the columns with gaps. Later, only ``learning_rate`` may change.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
         classes : array-like of shape (n_classes,) or None
-            All labels that will ever come; needed in the first call.
+            All labels of this and later calls; required in the first call.
         sample_weight : array-like of shape (n_samples,) or None
 
         Returns
@@ -304,13 +311,13 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         ------
         ValueError
             As in `fit`; also if ``classes`` is missing in the first call or changes later, if a label is not
-            among them, or if ``class_weight="balanced"``, which needs all the data at once.
+            among the classes, or if ``class_weight`` is ``"balanced"``, which needs all the data at once.
         """
         fit_more(self, X, y, classes, sample_weight)
         return self
 
     def predict_proba(self, X):
-        """Probability of each class.
+        """Return the probability of each class.
 
         Parameters
         ----------
@@ -324,7 +331,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X holds infinities, a row without any block, or other columns than in training.
+            If X has infinite values, a row without any block, or other columns than in training.
         """
         check_is_fitted(self)
         check_scalar(self.n_test_time_scales, "n_test_time_scales", numbers.Integral, min_val=0)
@@ -334,7 +341,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         return softmax(scores.astype(np.float64), axis=1)
 
     def predict(self, X):
-        """Most probable class.
+        """Return the most probable class.
 
         Parameters
         ----------
@@ -346,19 +353,6 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
-
-    def _start_stream(self, X, y, classes):
-        """Make the network from a sample of a stream, without training it."""
-        start_stream(self, X, y, classes)
-        return self
-
-    def _learn_batches(self, batches, n_steps=None, learning_rates=None):
-        """Train on batches of tensors; see `learn_batches`."""
-        return learn_batches(self, batches, n_steps, learning_rates)
-
-    def _learn(self, X, y, learning_rate, progress=1.0):
-        """Train on the rows of a tensor; see `learn_chunk`."""
-        return learn_chunk(self, X, y, learning_rate, progress)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

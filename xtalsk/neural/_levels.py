@@ -1,4 +1,4 @@
-"""Answers on coarser levels of symmetry, from the probabilities of space groups."""
+"""Predictions of coarser levels of symmetry, from the probabilities of space groups."""
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -8,10 +8,10 @@ from xtalsk.utils import check_option
 
 
 class LevelsMixin:
-    """Levels for a classifier with ``predict_proba``, ``classes_`` and ``level_classes_``."""
+    """Predict levels of symmetry with a classifier that has ``predict_proba`` and ``level_classes_``."""
 
     def predict_level_proba(self, X, level):
-        """Probability of each class of a level of symmetry: the sum of those of its space groups.
+        """Return the probability of each class of a level: the sum over the space groups of the class.
 
         Parameters
         ----------
@@ -31,16 +31,16 @@ class LevelsMixin:
         """
         check_is_fitted(self)
         if not self.level_classes_:
-            raise ValueError("levels need hierarchy='space_group', this classifier was trained without")
+            raise ValueError("levels need hierarchy='space_group'; this classifier was trained without it")
         check_option("level", level, LEVELS)
         labels, index = level_index(self.classes_, level)
         return sum_to_level(self.predict_proba(X), index, len(labels))
 
     def predict_level(self, X, level):
-        """Most probable class of a level of symmetry.
+        """Return the most probable class of a level of symmetry.
 
-        It may differ from the level of the most probable space group, where several less probable ones
-        share another class.
+        It can differ from the class of the most probable space group: several less probable space groups of
+        another class can have a larger sum.
 
         Parameters
         ----------

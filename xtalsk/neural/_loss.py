@@ -1,31 +1,29 @@
-"""One set of leaf probabilities, and the loss of all the levels that are sums of it."""
+"""Loss of all levels of symmetry, which are sums of one set of leaf (space-group) probabilities."""
 
 import numpy as np
 import torch
 from torch import nn
 
+from xtalsk.neural._constants import LEVEL_WEIGHTS
 from xtalsk.symmetry import LEVELS, to_level
 
-HIERARCHIES = {"space_group": {"crystal_system": 1.0, "point_group": 1.0, "space_group": 1.0}}
-"""Default weights of the levels of each hierarchy."""
-
-_TINY = 1e-30  # keeps the logarithm of a vanishing probability finite in float32
+_SMALLEST = 1e-30  # smallest probability, so that its logarithm is finite in float32
 
 
 def check_hierarchy_weights(hierarchy, weights):
-    """Return the weight of each level that is trained on, adding up to 1.
+    """Return the weight of each level in the loss; the weights add up to 1.
 
     Raises
     ------
     ValueError
-        If weights are given without a hierarchy, name no known level, are negative or all zero.
+        If weights come without a hierarchy, name an unknown level, are negative or are all zero.
     """
     if hierarchy is None:
         if weights is not None:
             raise ValueError("hierarchy_weights needs hierarchy='space_group'")
         return {}
     if weights is None:
-        weights = HIERARCHIES[hierarchy]
+        weights = LEVEL_WEIGHTS[hierarchy]
     if not isinstance(weights, dict) or not weights or set(weights) - set(LEVELS):
         raise ValueError(f"hierarchy_weights must be a dict with keys among {LEVELS}, got {weights!r}")
     values = np.array(list(weights.values()), dtype=float)
@@ -35,19 +33,20 @@ def check_hierarchy_weights(hierarchy, weights):
 
 
 def level_index(space_groups, level):
-    """Labels of a level among some space groups, and the position among them of each space group.
+    """Return the labels of a level among space groups, and the label of each space group by position.
 
     Returns
     -------
     labels : ndarray
-        Sorted labels of the level.
+        Sorted.
     index : ndarray of int, shape (n_space_groups,)
+        Position in ``labels``.
     """
     return np.unique(to_level(space_groups, level), return_inverse=True)
 
 
 def sum_to_level(proba, index, n_labels):
-    """Add up leaf probabilities (n, n_leaves) to those of a level, (n, n_labels)."""
+    """Sum leaf probabilities (n, n_leaves) to probabilities of a level, (n, n_labels)."""
     out = np.zeros((len(proba), n_labels), dtype=proba.dtype)
     np.add.at(out.T, index, proba.T)
     return out
@@ -59,7 +58,7 @@ class LevelsLoss(nn.Module):
     Parameters
     ----------
     levels : list of (float, ndarray of int)
-        Weight of a level, and the level's class of each leaf. An empty list trains on the leaves alone.
+        Weight of each level, and the class of each leaf on that level. An empty list uses the leaves alone.
     label_smoothing : float
         Share of the target that is spread evenly over the classes of each level.
     """
@@ -74,13 +73,14 @@ class LevelsLoss(nn.Module):
             self.register_buffer(f"sums_{i}", nn.functional.one_hot(index).float())
 
     def _smoothed(self, log_proba, target):
+        """Return the cross-entropy of each row with smoothed targets."""
         loss = -log_proba.gather(1, target[:, None]).squeeze(1)
         if self.label_smoothing > 0:
             loss = torch.lerp(loss, -log_proba.mean(1), self.label_smoothing)
         return loss
 
     def forward(self, scores, target, sample_weight):
-        """Mean loss of leaf scores (n, n_leaves) for target leaves (n,) with weights (n,)."""
+        """Return the mean loss of leaf scores (n, n_leaves) for target leaves (n,) with weights (n,)."""
         log_proba = torch.log_softmax(scores, dim=1)
         if not self.weights:
             return (self._smoothed(log_proba, target) * sample_weight).mean()
@@ -88,7 +88,7 @@ class LevelsLoss(nn.Module):
         for i, weight in enumerate(self.weights):
             index, sums = getattr(self, f"index_{i}"), getattr(self, f"sums_{i}")
             is_leaf = sums.shape[1] == sums.shape[0]
-            level = log_proba if is_leaf else (proba @ sums).clamp(min=_TINY).log()
-            # where a level has as many classes as leaves, each class is one leaf, in some order
+            level = log_proba if is_leaf else (proba @ sums).clamp(min=_SMALLEST).log()
+            # a level with as many classes as leaves is the leaves themselves, in some order
             total = total + weight * self._smoothed(level, target if is_leaf else index[target])
         return (total * sample_weight).mean()

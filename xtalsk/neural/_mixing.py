@@ -1,4 +1,4 @@
-"""Between the sub-networks and the classifier, in training: blocks are dropped and rows are mixed."""
+"""Dropout of blocks and mixing of rows in training, between the sub-networks and the classifier."""
 
 import numbers
 
@@ -7,18 +7,18 @@ import torch
 from torch import nn
 
 
-def _check_course(value, label):
-    """Return the probabilities at the beginning and at the end of training."""
+def _check_range(value, label):
+    """Return the probabilities at the start and at the end of training."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(isinstance(p, numbers.Real) and 0 <= p < 1 for p in pair):
         raise ValueError(
-            f"{label} must be a probability of at least 0 and below 1, or (start, end) of them, got {value!r}"
+            f"{label} must be a probability of at least 0 and below 1, or a pair (start, end), got {value!r}"
         )
     return float(pair[0]), float(pair[1])
 
 
 def check_modality_dropout(value):
-    """Turn the parameter ``modality_dropout`` into (start, end) of all blocks or a dict of them by block.
+    """Return the parameter ``modality_dropout`` as (start, end) of all blocks or as a dict of these by block.
 
     Raises
     ------
@@ -26,20 +26,20 @@ def check_modality_dropout(value):
         If a probability is not at least 0 and below 1.
     """
     if isinstance(value, dict):
-        return {b: _check_course(p, f"modality_dropout of block {b!r}") for b, p in value.items()}
-    return _check_course(value, "modality_dropout")
+        return {b: _check_range(p, f"modality_dropout of block {b!r}") for b, p in value.items()}
+    return _check_range(value, "modality_dropout")
 
 
 def dropout_range(value, blocks, dropped=()):
-    """Probabilities with which each block is dropped, at the beginning and at the end of training.
+    """Return the dropout probability of each block, at the start and at the end of training.
 
     Parameters
     ----------
     value : float, (float, float), or dict of {block: float or (float, float)}
-        Blocks that a dict does not name are not dropped.
+        Blocks that are absent from a dict are not dropped.
     blocks : sequence of str
     dropped : sequence of str
-        Blocks that may be named though the network does not have them.
+        Further blocks, without a sub-network, that a dict may name.
 
     Returns
     -------
@@ -50,54 +50,53 @@ def dropout_range(value, blocks, dropped=()):
     ValueError
         If a dict names an unknown block.
     """
-    courses = check_modality_dropout(value)
-    if not isinstance(courses, dict):
-        courses = dict.fromkeys(blocks, courses)
-    for block in courses:
+    ranges = check_modality_dropout(value)
+    if not isinstance(ranges, dict):
+        ranges = dict.fromkeys(blocks, ranges)
+    for block in ranges:
         if block not in blocks and block not in dropped:
             raise ValueError(
                 f"modality_dropout: no column belongs to block {block!r}; blocks are {list(blocks)}"
             )
-    return np.array([courses.get(block, (0.0, 0.0)) for block in blocks], dtype=np.float32).T.copy()
+    return np.array([ranges.get(block, (0.0, 0.0)) for block in blocks], dtype=np.float32).T.copy()
 
 
 def choose_kept(present, probability):
-    """Choose at random which of the present blocks of each row to keep.
+    """Drop blocks of each row at random and return which are kept.
 
     Parameters
     ----------
     present : bool tensor of shape (n, n_blocks)
     probability : float, or tensor of shape (n_blocks,)
-        With which a block is dropped. A row whose blocks would all go keeps one of them, each with the same
-        chance.
+        Probability to drop a block. A row that would lose all its blocks keeps one, chosen at random.
 
     Returns
     -------
     bool tensor of shape (n, n_blocks)
     """
     kept = present & (torch.rand(present.shape, device=present.device) >= probability)
-    lot = torch.where(present, torch.rand(present.shape, device=present.device), -1.0)
-    one = nn.functional.one_hot(lot.argmax(1), present.shape[1]).bool() & present
+    draws = torch.where(present, torch.rand(present.shape, device=present.device), -1.0)
+    one = nn.functional.one_hot(draws.argmax(1), present.shape[1]).bool() & present
     return torch.where(kept.any(1, keepdim=True), kept, one)
 
 
 def draw_mix(present, alpha):
-    """Draw what each row is mixed with, and how much of itself it keeps [1]_.
+    """Choose a partner for each row, and draw the share that the row keeps of itself [1]_.
 
-    Rows are mixed behind the sub-networks [2]_, where nothing is missing any more, and only with rows that
-    have the same blocks.
+    The embeddings of two rows are mixed [2]_, and only if both rows have the same blocks.
 
     Parameters
     ----------
     present : bool tensor of shape (n, n_blocks)
-        The first 20 blocks decide where a partner is looked for, all of them whether it will do.
+        Rows are sorted by their first 20 blocks; neighbours are partners. All blocks are compared before
+        mixing.
     alpha : float
-        Parameter of the symmetric beta distribution of the share that is kept.
+        Parameter of the symmetric beta distribution of the share.
 
     Returns
     -------
     share : tensor of shape (n,)
-        1 where the partner has other blocks.
+        1 if the partner has other blocks.
     partner : int64 tensor of shape (n,)
 
     References
@@ -116,5 +115,5 @@ def draw_mix(present, alpha):
 
 
 def mix_rows(values, share, partner):
-    """Each row's share of itself and the rest of its partner, for (n, n_columns)."""
+    """Return ``share`` of each row plus the rest of its partner, shape (n, n_columns)."""
     return torch.lerp(values[partner], values, share[:, None])

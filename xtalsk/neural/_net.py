@@ -1,7 +1,6 @@
-"""The skorch net inside the estimator: devices, seeds, the learning-rate schedule and early stopping."""
+"""The skorch net inside the estimator: devices, random seeds, steps and epochs."""
 
 import copy
-import math
 import threading
 import warnings
 from contextlib import contextmanager, suppress
@@ -9,29 +8,24 @@ from contextlib import contextmanager, suppress
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
 from skorch.history import History
 from skorch.utils import to_tensor
 
 from xtalsk.neural._augment import check_augment
-from xtalsk.neural._averaging import WeightAverage
+from xtalsk.neural._averaging import average_weights
 from xtalsk.neural._batches import Batches
+from xtalsk.neural._callbacks import TrainingDone
+from xtalsk.neural._constants import PREDICT_ROWS, SCALE_RANGE
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
 from xtalsk.neural._mixing import dropout_range
 from xtalsk.neural._module import FusionModule
 from xtalsk.utils import check_device
 
-SCHEDULES = ("one_cycle", "cosine", "constant")
-
-_PREDICT_ROWS = 1024
-_WARM_UP = 0.25  # share of the steps of "one_cycle" in which the learning rate rises
-_START = 0.04  # of the learning rate, at the first step of "one_cycle"
-_SCALE = 0.002  # largest change of scale at which a profile is read again to predict
 _SEED_LOCK = threading.RLock()
 
 
 def device_for_prediction(device):
-    """Like `check_device`, but fall back to the CPU, with a warning, where a GPU is gone since training."""
+    """Return the device for prediction: the CPU, with a warning, if the chosen device does not exist here."""
     try:
         return check_device(device)
     except ValueError as error:
@@ -41,14 +35,14 @@ def device_for_prediction(device):
 
 @contextmanager
 def own_random_numbers(device):
-    """Give back torch's global random numbers as they were; one thread at a time uses them."""
+    """Restore torch's global random state afterwards; only one thread at a time is inside."""
     cuda = [device.index] if device.type == "cuda" else []
     with _SEED_LOCK, torch.random.fork_rng(devices=cuda):
         yield
 
 
 def seed_torch(device, *entropy):
-    """Seed the generator of the CPU, and of ``device`` if it is another, from some integers."""
+    """Seed the random generators of the CPU and of ``device`` from integers."""
     seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
@@ -56,88 +50,15 @@ def seed_torch(device, *entropy):
             torch.cuda.manual_seed(seed)
 
 
-def schedule_factor(schedule, progress):
-    """Learning rate, relative to its highest, when a share ``progress`` (0 to 1) of training is done."""
-    if schedule == "constant":
-        return 1.0
-    if schedule == "one_cycle":
-        if progress < _WARM_UP:
-            return _START + (1 - _START) * progress / _WARM_UP
-        progress = (progress - _WARM_UP) / (1 - _WARM_UP)
-    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-
-
-class _TrainingDone(Exception):
-    """Raised by a callback to end training before the last epoch."""
-
-
-class LearningRate(Callback):
-    """Set the learning rate, and how far training is, before each batch.
-
-    Parameters
-    ----------
-    schedule : str
-    learning_rate : float
-    n_steps : int or None
-        Steps of the whole training; None is one without an end, at a constant rate.
-    """
-
-    def __init__(self, schedule, learning_rate, n_steps=None):
-        self.schedule, self.learning_rate, self.n_steps = schedule, learning_rate, n_steps
-
-    def on_train_begin(self, net, **kwargs):
-        """Start counting."""
-        self.step_ = 0
-
-    def on_batch_begin(self, net, training=False, **kwargs):
-        """Set the learning rate of the coming step."""
-        if training:
-            net.set_step(*self.at(self.step_))
-            self.step_ += 1
-
-    def at(self, step):
-        """Learning rate of a step, counted from 0, and the share of training that is done before it."""
-        if self.n_steps is None:
-            return self.learning_rate, 1.0
-        progress = min(step / self.n_steps, 1.0)
-        return self.learning_rate * schedule_factor(self.schedule, progress), progress
-
-
-class KeepBest(Callback):
-    """End training when the validation loss has not fallen for some epochs, and restore the best weights."""
-
-    def __init__(self, n_iter_no_change):
-        self.n_iter_no_change = n_iter_no_change
-
-    def on_train_begin(self, net, **kwargs):
-        """Forget earlier training."""
-        self.best_loss_, self.best_epoch_, self.best_state_ = math.inf, 0, None
-
-    def on_epoch_end(self, net, **kwargs):
-        """Keep the weights if they are the best so far; end training if none were for long."""
-        epoch, loss = len(net.history), net.history[-1, "valid_loss"]
-        if loss < self.best_loss_ or self.best_state_ is None:
-            self.best_loss_, self.best_epoch_ = loss, epoch
-            self.best_state_ = copy.deepcopy([module.state_dict() for module in net.all_weights()])
-        elif epoch - self.best_epoch_ >= self.n_iter_no_change:
-            raise _TrainingDone
-
-    def on_train_end(self, net, **kwargs):
-        """Restore the best weights."""
-        for module, state in zip(net.all_weights(), self.best_state_, strict=True):
-            module.load_state_dict(state)
-        self.best_state_ = None
-
-
 class FusionNet(NeuralNet):
     """The private net: `Rows` in, class scores out.
 
-    It trains through `train` and scores through skorch's ``forward``. Each epoch is seeded from ``seed`` and
-    its number, so that training in one go and epoch by epoch see the same random numbers.
+    `train` runs epochs and `learn` runs steps. Each epoch is seeded from ``seed`` and its number. Thus
+    training in one call and training epoch by epoch use the same random numbers.
     """
 
     def start(self, seed, block_loss, weight_averaging=None):
-        """Make the network, with weights drawn from ``seed``."""
+        """Initialise the network with random weights from ``seed``."""
         self.seed, self.block_loss, self.n_epochs_, self.n_steps_ = seed, block_loss, 0, 0
         device = torch.device(self.device)
         with own_random_numbers(device):
@@ -145,31 +66,32 @@ class FusionNet(NeuralNet):
             self.initialize()
         self.average_ = None
         if weight_averaging is not None:
-            self.average_ = WeightAverage(self.module_, weight_averaging)
+            # skorch accepts a module as an attribute only where it would also train it
+            vars(self)["average_"] = average_weights(self.module_, weight_averaging)
         return self
 
     def all_weights(self):
-        """List the network that is trained and, last, the one that predicts, if it is another."""
+        """Return the trained module and, if weights are averaged, the averaged module, which predicts."""
         return [self.module_] + ([] if self.average_ is None else [self.average_.module])
 
     def infer(self, x, **kwargs):
-        """Scores of a batch; those of the averaged weights unless the network is being trained."""
+        """Return scores of a batch: of the trained module in training, else of the one that predicts."""
         module = self.module_ if self.module_.training else self.all_weights()[-1]
         return module(to_tensor(x, device=self.device), **kwargs)
 
     def score(self, rows, n_scales=0):
-        """Scores of rows on the CPU, the mean over profiles read at some scales within 0.2%.
+        """Return scores of rows, averaged over scales at which the profiles are read.
 
         Parameters
         ----------
         rows : Rows
         n_scales : int
-            The scales are spread evenly about 1; 0 or 1 reads them as they are.
+            Number of scales, evenly from 0.998 to 1.002; 0 and 1 stand for the scale 1 alone.
 
         Returns
         -------
         ndarray of float32, shape (n, n_classes)
-            Logarithms of probabilities but for a constant of the row.
+            Logarithms of probabilities, up to a constant in each row.
         """
         if n_scales < 2:
             return self.forward(rows).numpy()
@@ -177,20 +99,20 @@ class FusionNet(NeuralNet):
         out = []
         with torch.no_grad():
             for X, _ in self.get_iterator(rows):
-                copies = [self.infer(X, scale=1 + _SCALE * t) for t in np.linspace(-1, 1, n_scales)]
+                copies = [self.infer(X, scale=1 + SCALE_RANGE * t) for t in np.linspace(-1, 1, n_scales)]
                 out.append(torch.stack(copies).mean(0).cpu())
         return torch.cat(out).numpy()
 
     def get_dataset(self, X, y=None):
-        """Pass `Rows` through."""
+        """Return `Rows` unchanged."""
         return X
 
     def get_split_datasets(self, X, y=None, **fit_params):
-        """Split a pair of training and validation `Rows` (or None)."""
+        """Return the pair of training and validation `Rows` (or None) unchanged."""
         return X
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Weighted loss of a batch; in training plus ``block_loss`` times that of each block alone."""
+        """Return the weighted loss of a batch; in training plus ``block_loss`` times that of each block."""
         target, weight = to_tensor(y_true, device=self.device)
         if not training:
             return self.criterion_(y_pred, target, weight)
@@ -203,38 +125,39 @@ class FusionNet(NeuralNet):
         return loss
 
     def _mixed_loss(self, scores, target, weight, share=None, partner=None):
-        """Loss for the target of each row and, by what it has of another row, for the other's."""
+        """Return the loss for the targets of rows and, if rows are mixed, of their partners, by share."""
         if share is None:
             return self.criterion_(scores, target, weight)
         own = self.criterion_(scores, target, weight * share)
         return own + self.criterion_(scores, target[partner], weight[partner] * (1 - share))
 
     def train_step(self, batch, **kwargs):
-        """Make one step and let the averaged weights follow."""
+        """Make one step and update the averaged weights."""
         step = super().train_step(batch, **kwargs)
         self.n_steps_ += 1
         if self.average_ is not None:
-            self.average_.update(self.module_)
+            self.average_.update_parameters(self.module_)
         return step
 
     def set_step(self, learning_rate, progress):
-        """Set the learning rate of the coming steps and the share of training that is done."""
+        """Set the learning rate of the next steps and the share of the training that is done."""
         self.module_.progress = progress
         for group in self.optimizer_.param_groups:
             group["lr"] = learning_rate
 
-    def learn(self, batches, at):
-        """Make a step with each of some batches of tensors, without waiting for the device in between.
+    def learn(self, batches, learning_rate, progress):
+        """Make a step with each batch of tensors.
 
-        Each step is seeded from ``seed`` and the number of steps before it, so that the numbers do not depend
-        on how a stream is cut into calls.
+        Each step is seeded from ``seed`` and the number of earlier steps. Thus random numbers do not depend
+        on interruptions of the training.
 
         Parameters
         ----------
         batches : iterable of (X, target, weight)
-            Tensors of shapes (n, n_features), (n,) and (n,), best on the device of the network.
-        at : callable
-            From the number of steps done to the learning rate and the share of training that is done.
+            Tensors of shapes (n, n_features), (n,) and (n,), preferably on the device of the network.
+        learning_rate : float
+        progress : float
+            Share of the training that is done.
 
         Returns
         -------
@@ -242,12 +165,12 @@ class FusionNet(NeuralNet):
             Loss of each step.
         """
         device, losses = torch.device(self.device), []
+        self.set_step(learning_rate, progress)
         for X, target, weight in batches:
-            self.set_step(*at(self.n_steps_))
             with own_random_numbers(device):
                 seed_torch(device, self.seed, 0, self.n_steps_ + 1)
                 losses.append(self.train_step((X, (target, weight)))["loss"].detach())
-        return torch.stack(losses).cpu() if losses else torch.empty(0)
+        return torch.stack(losses).cpu()
 
     def on_epoch_begin(self, net, **kwargs):
         """Seed the epoch."""
@@ -256,37 +179,36 @@ class FusionNet(NeuralNet):
         seed_torch(torch.device(self.device), self.seed, self.n_epochs_)
 
     def train(self, train, valid, epochs, callbacks):
-        """Train some epochs and return the history of them.
+        """Train for some epochs and return their history.
 
         Parameters
         ----------
         train, valid : Rows
             ``valid`` may be None.
         epochs : int
-        callbacks : list of Callback
-            For this training only.
+        callbacks : list of skorch.callbacks.Callback
+            Used in this training only.
 
         Returns
         -------
         skorch.history.History
         """
-        lasting = self.callbacks_
-        self.callbacks_ = (
-            lasting[:-1] + [(type(c).__name__, c.initialize()) for c in callbacks] + lasting[-1:]
-        )
+        permanent = self.callbacks_
+        temporary = [(type(c).__name__, c.initialize()) for c in callbacks]
+        self.callbacks_ = permanent[:-1] + temporary + permanent[-1:]
         self.history = History()
         try:
             with own_random_numbers(torch.device(self.device)):
                 self.notify("on_train_begin")
-                with suppress(_TrainingDone):
+                with suppress(TrainingDone):
                     self.fit_loop((train, valid), epochs=epochs)
                 self.notify("on_train_end")
         finally:
-            self.callbacks_, history, self.history = lasting, self.history, History()
+            self.callbacks_, history, self.history = permanent, self.history, History()
         return history
 
     def move_to(self, device):
-        """Move the network and the state of its optimiser."""
+        """Move the network and the state of its optimiser to a device."""
         if torch.device(self.device) == device:
             return self
         self.device = str(device)
@@ -301,9 +223,9 @@ class FusionNet(NeuralNet):
         return self
 
     def compact(self):
-        """Keep what predictions need: the averaged weights where there are any, no state of the optimiser.
+        """Keep only what predictions need: the averaged weights, if any, and no state of the optimiser.
 
-        Training that goes on from there is training from these weights anew.
+        Further training starts from these weights.
         """
         if self.average_ is not None:
             self.module_.load_state_dict(self.average_.module.state_dict())
@@ -312,26 +234,26 @@ class FusionNet(NeuralNet):
         return self
 
     def __getstate__(self):
-        """Keep everything on the CPU, so that any machine can load it; the estimator moves it back."""
+        """Return the state with all tensors on the CPU, so that any machine can load it."""
         if torch.device(self.device).type == "cpu":
             return self.__dict__.copy()
         names = ("module_", "criterion_", "optimizer_", "average_")
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        twin.__dict__.update(copy.deepcopy({name: self.__dict__[name] for name in names}))
-        return twin.move_to(torch.device("cpu")).__dict__
+        duplicate = object.__new__(type(self))
+        duplicate.__dict__.update(self.__dict__)
+        duplicate.__dict__.update(copy.deepcopy({name: self.__dict__[name] for name in names}))
+        return duplicate.move_to(torch.device("cpu")).__dict__
 
     def __setstate__(self, state):
         self.__dict__.update(state)
 
 
 def make_net(model, blocks):
-    """Make the net of a `FusionClassifier` that knows its ``classes_``, for measured blocks.
+    """Make the net of a `FusionClassifier` from its parameters, its ``classes_`` and its measured blocks.
 
     Returns
     -------
     FusionNet
-        Without weights before `FusionNet.start`.
+        `FusionNet.start` makes its weights.
     """
     levels = check_hierarchy_weights(model.hierarchy, model.hierarchy_weights)
     return FusionNet(
@@ -360,7 +282,7 @@ def make_net(model, blocks):
         iterator_train=Batches,
         iterator_train__shuffle=True,
         iterator_valid=Batches,
-        iterator_valid__batch_size=_PREDICT_ROWS,
+        iterator_valid__batch_size=PREDICT_ROWS,
         train_split=None,
         device=str(check_device(model.device)),
         verbose=int(model.verbose),

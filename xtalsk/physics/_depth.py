@@ -1,4 +1,4 @@
-"""X-rays from a bulk specimen: how deep they are made, and how much of them gets out."""
+"""Depth distribution of X-rays in a bulk specimen, and the part that escapes."""
 
 import math
 from functools import cache
@@ -10,30 +10,31 @@ import xraylib
 from xtalsk.utils._formula import N_ELEMENTS
 
 _Z = np.arange(1, N_ELEMENTS + 1)
-_EXPONENTS = ((0.86, 0.12), (0.82, 0.0), (0.78, 0.0), (0.78, 0.0))  # of U in Q, by family
+# (a, b) of the exponent a + b exp(-(Z / 5)²) of the overvoltage, for K, L, M and N; Pouchou and Pichoir
+_EXPONENTS = ((0.86, 0.12), (0.82, 0.0), (0.78, 0.0), (0.78, 0.0))
 
 
 @cache
 def atomic_weights():
-    """Atomic weights of hydrogen to californium in g/mol, tensor of shape (98,)."""
+    """Return the atomic weights of hydrogen to californium in g/mol, tensor of shape (98,)."""
     return torch.tensor([xraylib.AtomicWeight(int(z)) for z in _Z], dtype=torch.float64)
 
 
 def mass_fractions(fractions):
-    """Turn atomic fractions, shape (..., 98), into mass fractions."""
+    """Convert atomic fractions to mass fractions, tensors of shape (..., 98)."""
     mass = fractions * atomic_weights().to(fractions)
     return mass / mass.sum(-1, keepdim=True).clamp_min(1e-30)
 
 
 def overvoltage_exponent(z, family):
-    """Exponent m of the overvoltage in Pouchou and Pichoir's ionisation cross-section, ndarray."""
-    first, second = np.array(_EXPONENTS)[family].T
-    return first + second * np.exp(-((np.asarray(z) / 5) ** 2))
+    """Return the exponent m of the overvoltage in Pouchou and Pichoir's cross-section, ndarray."""
+    a, b = np.array(_EXPONENTS)[family].T
+    return a + b * np.exp(-((np.asarray(z) / 5) ** 2))
 
 
 @cache
 def _element_terms():
-    """Z / A, ln of the mean ionisation potential in keV, √Z; tensor of shape (3, 98)."""
+    """Return Z / A, Z / A times ln of the ionisation potential in keV, and √Z; tensor of shape (3, 98)."""
     z = torch.from_numpy(_Z.astype(float))
     potential = 1e-3 * z * (10.04 + 8.25 * torch.exp(-z / 11.22))
     per_mass = z / atomic_weights()
@@ -41,7 +42,7 @@ def _element_terms():
 
 
 def matrix_terms(mass):
-    """Means over the elements of specimens that deceleration and backscattering depend on.
+    """Return the means over the elements that set deceleration and backscattering.
 
     Parameters
     ----------
@@ -51,7 +52,8 @@ def matrix_terms(mass):
     Returns
     -------
     tuple of three tensors of shape (n, 1)
-        Σ C Z/A, mean ionisation potential in keV, and mean atomic number for backscattering.
+        Sum of mass fraction times Z/A, mean ionisation potential in keV, and mean atomic number for
+        backscattering.
     """
     terms = (mass.to(torch.float64) @ _element_terms().T.to(mass.device)).T[:, :, None]
     stopping, log_potential, root = terms
@@ -59,47 +61,49 @@ def matrix_terms(mass):
 
 
 def film_or_bulk(thickness, beam_energy):
-    """Mass thickness in g/cm², infinite where electrons would not get through.
+    """Return the mass thickness of a film, or infinity where the film stops the electrons.
 
     Parameters
     ----------
     thickness : float or tensor
-        In g/cm².
+        Mass thickness in g/cm².
     beam_energy : float or tensor
-        In keV.
+        Beam energy in keV.
 
     Returns
     -------
     float or tensor
-        ``inf`` beyond half the range of Kanaya and Okayama (J. Phys. D 5 (1972) 43), for silicon.
+        Mass thickness in g/cm². It is ``inf`` above half the electron range of Kanaya and Okayama (J. Phys. D
+        5 (1972) 43) in silicon.
     """
-    bulk = thickness > 0.5 * 7.4e-6 * beam_energy**1.67
-    if torch.is_tensor(bulk):
-        return torch.where(bulk, math.inf, thickness)
-    return math.inf if bulk else thickness
+    is_bulk = thickness > 0.5 * 7.4e-6 * beam_energy**1.67
+    if torch.is_tensor(is_bulk):
+        return torch.where(is_bulk, math.inf, thickness)
+    return math.inf if is_bulk else thickness
 
 
 def emitted_depth(matrix, beam_energy, edge, exponent, chi):
-    r"""Mass depth that X-rays come from, as seen outside: Pouchou and Pichoir's XPP model [1]_.
+    r"""Return the mass depth from which X-rays escape, by Pouchou and Pichoir's XPP model [1]_.
 
-    Emitted intensity per incident electron is the ionisation cross-section at the beam energy, times atoms
-    per mass, times this depth :math:`F(\chi) = \int \varphi(\rho z) e^{-\chi\rho z} d\rho z`.
+    The emitted intensity per incident electron is the product of the ionisation cross-section at the beam
+    energy, the number of atoms per mass, and the depth
+    :math:`F(\chi) = \int \varphi(\rho z) e^{-\chi\rho z} d\rho z` that this function returns.
 
     Parameters
     ----------
     matrix : tuple
-        See `matrix_terms`; n specimens.
+        Result of `matrix_terms` for n specimens.
     beam_energy : tensor of shape (n, 1)
-        In keV.
+        Beam energy in keV.
     edge, exponent : tensor of shape (k,) or (n, k)
-        Binding energy in keV of the shell, and exponent of its overvoltage.
+        Binding energy of the shell in keV, and exponent of its overvoltage.
     chi : tensor of shape (n, k)
-        Mass attenuation of the line in the specimen over the sine of the take-off angle, in cm²/g.
+        Mass attenuation of the line in the specimen divided by the sine of the take-off angle, in cm²/g.
 
     Returns
     -------
     tensor of shape (n, k)
-        In g/cm²; 0 below the threshold.
+        Depth in g/cm², 0 below the threshold.
 
     References
     ----------
@@ -114,7 +118,7 @@ def emitted_depth(matrix, beam_energy, edge, exponent, chi):
 
 
 def _depth_distribution(matrix, edge, exponent, u):
-    """Value at the surface, area and mean depth of φ(ρz)."""
+    """Return the surface value, the area and the mean depth of φ(ρz), and the mean atomic number."""
     stopping, potential, z_back = matrix
     v = edge * u / potential
     powers = (0.78, 0.1, -(0.5 - 0.25 * potential))
@@ -140,7 +144,7 @@ def _depth_distribution(matrix, edge, exponent, u):
 
 
 def _exponentials(surface, area, mean_depth, z_mean, u):
-    """Amplitudes and slopes of the two exponentials that make up φ(ρz)."""
+    """Return the amplitudes and slopes of the two exponentials whose sum is φ(ρz)."""
     b = math.sqrt(2) * (1 + torch.sqrt((1 - mean_depth * surface / area).clamp_min(0))) / mean_depth
     g = 0.22 * torch.log(4 * z_mean) * (1 - 2 * torch.exp(-z_mean * (u - 1) / 15))
     h = 1 - 10 * (1 - 1 / (1 + u / 10)) / z_mean**2

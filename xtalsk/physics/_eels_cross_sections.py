@@ -1,39 +1,49 @@
-"""From oscillator strengths to cross-sections of a microscope: kinematics and apertures."""
+"""Differential cross-sections of edges for a microscope: oscillator strengths, kinematics and apertures."""
 
 import numpy as np
 import torch
 
+from xtalsk.physics._constants import ELECTRON_REST_ENERGY_EV
 from xtalsk.physics._eels_edges import ABOVE, LOG_Q2, edge_table
 from xtalsk.physics._eels_gos import RYDBERG
 
 _BOHR2 = 3.5188e8  # 4π a₀² in barn
-_REST = 510_999.0  # electron, eV
+_REST_ENERGY = float(round(ELECTRON_REST_ENERGY_EV))  # eV, rounded: simulated counts depend on the last digit
 _NODES, _WEIGHTS = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(24))
 
 
 def effective_energy(beam_energy):
-    """Half the mass times the squared velocity, and the Lorentz factor, of electrons of some keV.
+    """Effective incident energy and Lorentz factor of beam electrons.
+
+    Parameters
+    ----------
+    beam_energy : float or tensor
+        In keV.
 
     Returns
     -------
     energy : float or tensor
-        T = m v² / 2 in eV.
+        T = m v² / 2 in eV, with the rest mass m.
     gamma : float or tensor
+        Lorentz factor.
     """
-    gamma = 1 + beam_energy * 1e3 / _REST
-    return _REST / 2 * (1 - 1 / gamma**2), gamma
+    gamma = 1 + beam_energy * 1e3 / _REST_ENERGY
+    return _REST_ENERGY / 2 * (1 - 1 / gamma**2), gamma
 
 
 def aperture_share(theta, convergence, collection):
     """Share of the incident electrons that enter the spectrometer after scattering by an angle.
 
-    The directions of incidence fill a disc of the convergence angle, those collected one of the collection
-    angle; scattering moves one disc over the other, and their overlap counts.
+    The directions of incidence fill a disc with the radius of the convergence angle. The directions that the
+    spectrometer collects fill a disc with the radius of the collection angle. Scattering displaces the first
+    disc by ``theta``; the share is the overlap of the two discs over the area of the first.
 
     Parameters
     ----------
-    theta, convergence, collection : tensor
-        In mrad, of shapes that broadcast.
+    theta : tensor
+        Scattering angle in mrad.
+    convergence, collection : tensor
+        Half angles in mrad. The three shapes must broadcast.
 
     Returns
     -------
@@ -49,16 +59,18 @@ def aperture_share(theta, convergence, collection):
 
 
 def cross_sections(edges, beam_energy, convergence, collection, part=slice(None)):
-    """Cross-sections dσ/dE of edges at `ABOVE` their onsets.
+    """Differential cross-sections dσ/dE of edges at the energies `ABOVE` their onsets.
 
     Parameters
     ----------
     edges : int64 tensor of shape (m,)
         Rows of `edge_table`.
-    beam_energy, convergence, collection : tensor of shape (m,)
-        In keV and mrad.
+    beam_energy : tensor of shape (m,)
+        In keV.
+    convergence, collection : tensor of shape (m,)
+        Half angles in mrad.
     part : slice
-        Of `ABOVE`, where not all of it is wanted.
+        Part of `ABOVE` to compute.
 
     Returns
     -------
@@ -69,34 +81,59 @@ def cross_sections(edges, beam_energy, convergence, collection, part=slice(None)
     R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), eqs. 3.139 to
     3.151: dσ/dE = 4π a₀² R²/(E T) ∫ GOS d ln (q a₀)², with relativistic kinematics.
     """
-    like = beam_energy
-    table, onset = _tables(like.device, like.dtype)
-    energy = onset[edges][:, None] + torch.as_tensor(ABOVE[part]).to(like)
+    table, onset = _tables(beam_energy.device, beam_energy.dtype)
+    energy = onset[edges][:, None] + torch.as_tensor(ABOVE[part]).to(beam_energy)
     speed, gamma = (v[:, None] for v in effective_energy(beam_energy))
+    log_q2, theta, half = _momentum_nodes(energy, speed, gamma, convergence + collection)
+    share = aperture_share(theta, convergence[:, None, None], collection[:, None, None])
+    strength = _interpolate_strength(table[edges][:, part], log_q2)
+    integral = (strength * share * half * _WEIGHTS.to(beam_energy)).sum(2)
+    return _BOHR2 * RYDBERG**2 / (energy * speed) * integral
+
+
+def _momentum_nodes(energy, speed, gamma, widest):
+    """Nodes of the integral over the momentum transfer.
+
+    Parameters
+    ----------
+    energy : tensor of shape (m, n_above)
+        Energy loss in eV.
+    speed, gamma : tensor of shape (m, 1)
+        See `effective_energy`.
+    widest : tensor of shape (m,)
+        Largest scattering angle that the spectrometer collects, in mrad.
+
+    Returns
+    -------
+    log_q2, theta : tensor of shape (m, n_above, n_nodes)
+        ln (q a₀)² and scattering angle in mrad.
+    half : tensor of shape (m, n_above, 1)
+        Half the range of ln (q a₀)².
+    """
     least = energy**2 / (4 * RYDBERG * speed) + energy**3 / (8 * gamma**3 * RYDBERG * speed**2)
-    incident = speed / (RYDBERG * (1 - 2 * speed / _REST))
-    after = (incident - energy / RYDBERG * (gamma - energy / (2 * _REST))).clamp_min(0)
+    incident = speed / (RYDBERG * (1 - 2 * speed / _REST_ENERGY))
+    after = (incident - energy / RYDBERG * (gamma - energy / (2 * _REST_ENERGY))).clamp_min(0)
     spread = 4 * (incident * after).sqrt()
-    widest = (convergence + collection)[:, None] * 1e-3
-    most = least + spread * torch.sin(widest / 2) ** 2
+    most = least + spread * torch.sin(widest[:, None] * 1e-3 / 2) ** 2
     half = (most / least).log()[..., None] / 2
-    log_q2 = least.log()[..., None] + half * (1 + _NODES.to(like))
+    log_q2 = least.log()[..., None] + half * (1 + _NODES.to(energy))
     sine = ((log_q2.exp() - least[..., None]) / spread[..., None]).clamp(0, 1).sqrt()
-    share = aperture_share(2e3 * sine.arcsin(), convergence[:, None, None], collection[:, None, None])
+    return log_q2, 2e3 * sine.arcsin(), half
+
+
+def _interpolate_strength(rows, log_q2):
+    """Oscillator strengths at given ln (q a₀)², tensor of shape (m, n_above, n_nodes), in 1/eV."""
     place = ((log_q2 - LOG_Q2[0]) / (LOG_Q2[1] - LOG_Q2[0])).clamp(0, len(LOG_Q2) - 1.001)
     left = place.long()
-    rows = table[edges][:, part]
     low, high = rows.gather(2, left), rows.gather(2, left + 1)
-    strength = low + (high - low) * (place - left)
-    integral = (strength * share * half * _WEIGHTS.to(like)).sum(2)
-    return _BOHR2 * RYDBERG**2 / (energy * speed) * integral
+    return low + (high - low) * (place - left)
 
 
 _CACHE = {}
 
 
 def _tables(device, dtype):
-    """Strengths and onsets of the edges on a device."""
+    """Oscillator strengths and onsets of all edges, as tensors on a device."""
     key = (str(device), dtype)
     if key not in _CACHE:
         edges = edge_table()

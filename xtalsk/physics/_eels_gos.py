@@ -1,36 +1,38 @@
-"""How strongly a shell takes up an energy and a momentum: generalised oscillator strengths."""
+"""Generalised oscillator strengths of atomic shells."""
 
 import numpy as np
 import xraylib
 
-RYDBERG = 13.6057  # eV
-_BARN_EV = 1.0976e8  # 2π²e²ħ/(mc) in barn eV: photoabsorption cross-section per oscillator strength and eV
+from xtalsk.physics._constants import RYDBERG_EV
 
-# Egerton's correction of hydrogenic L shells for screening, Na (Z = 11) to Kr.
+RYDBERG = round(RYDBERG_EV, 4)  # eV, rounded: simulated counts depend on the last digit
+_BARN_EV = 1.0976e8  # 2π²e²ħ/(mc) in barn eV: photoabsorption cross-section over df/dE
+
+# Exponents of the screening correction of hydrogenic L shells, Na (Z = 11) to Kr: Egerton's SIGMAL3.
 _L_EXPONENTS = (
     0.82, 0.52, 0.52, 0.42, 0.30, 0.29, 0.22, 0.30, 0.22, 0.16, 0.12, 0.13, 0.13,
     0.14, 0.16, 0.18, 0.19, 0.22, 0.14, 0.11, 0.12, 0.12, 0.12, 0.10, 0.10, 0.10,
 )  # fmt: skip
 
 
-def _hydrogenic(energy, q2, charge, quarter):
-    """Parts that the K and L shells share: the energy above the shell, and the Coulomb factor.
+def _hydrogenic(energy, q2, charge, binding):
+    """Reduced momentum, reduced energy and Coulomb factor of a hydrogenic shell.
 
-    ``quarter`` is 1 for K and 1/4 for L, the binding energy of the hydrogenic shell in Z² Ry.
+    ``binding`` is the binding energy of the shell in Z² Ry: 1 for K and 1/4 for L.
     """
     q = q2 / charge**2
-    k2 = energy / (RYDBERG * charge**2) - quarter
-    k = np.maximum(np.sqrt(np.abs(k2)), 0.01 if quarter == 1 else 1e-4)
-    twice = 2 * np.sqrt(quarter)  # 2 for K, 1 for L
-    angle = np.arctan2(twice * k, q - k2 + quarter)
+    k2 = energy / (RYDBERG * charge**2) - binding
+    k = np.maximum(np.sqrt(np.abs(k2)), 0.01 if binding == 1 else 1e-4)
+    twice = 2 * np.sqrt(binding)  # 2 for K, 1 for L
+    angle = np.arctan2(twice * k, q - k2 + binding)
     free = np.exp(-2 / k * angle) / -np.expm1(-2 * np.pi / k)
-    ratio = (q + quarter - k2 + twice * k) / np.maximum(q + quarter - k2 - twice * k, 1e-12)
+    ratio = (q + binding - k2 + twice * k) / np.maximum(q + binding - k2 - twice * k, 1e-12)
     bound = np.exp(-np.log(np.maximum(ratio, 1e-12)) / k)
     return q, k2, np.where(k2 >= 0, free, bound)
 
 
 def k_shell(z, energy, q2):
-    """Generalised oscillator strength of the two electrons of a hydrogenic K shell.
+    """Generalised oscillator strength of a hydrogenic K shell with two electrons.
 
     Parameters
     ----------
@@ -58,14 +60,20 @@ def k_shell(z, energy, q2):
 
 
 def l_shell(z, energy, q2, onset_l3, onset_l1):
-    """Generalised oscillator strength of a hydrogenic L shell: 2p below the L1 edge, 2s and 2p above.
+    """Generalised oscillator strength of a hydrogenic L shell.
+
+    Below the L1 edge the 2p electrons contribute, above it the 2s and 2p electrons.
 
     Parameters
     ----------
-    z, energy, q2
-        As in `k_shell`.
+    z : int
+        Atomic number.
+    energy : ndarray
+        Energy loss in eV.
+    q2 : ndarray
+        Squared momentum (q a₀)².
     onset_l3, onset_l1 : float
-        In eV.
+        Onset energies in eV.
 
     Returns
     -------
@@ -73,7 +81,8 @@ def l_shell(z, energy, q2, onset_l3, onset_l1):
 
     References
     ----------
-    R. F. Egerton (2011), as above, program SIGMAL3.
+    R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), program
+    SIGMAL3.
     """
     charge = z - 0.35 * 7 - 1.7
     q, k2, coulomb = _hydrogenic(energy, q2, charge, 0.25)
@@ -98,51 +107,57 @@ def l_shell(z, energy, q2, onset_l3, onset_l1):
 
 
 def optical_strength(z, shell, energy):
-    """Oscillator strength df/dE of a shell in the optical limit, from its photoabsorption.
+    """Oscillator strength df/dE of a subshell in the optical limit, from photoabsorption.
 
     Parameters
     ----------
     z : int
+        Atomic number.
     shell : int
-        Of xraylib, such as ``xraylib.M5_SHELL``.
+        Code of xraylib for the subshell, such as ``xraylib.M5_SHELL``.
     energy : ndarray of shape (n,)
-        In eV. Where xraylib has no value it is zero.
+        Energy loss in eV.
 
     Returns
     -------
     ndarray of shape (n,), in 1/eV
+        Zero at energies for which xraylib has no cross-section.
 
     References
     ----------
-    σ = 2π²e²ħ/(mc) df/dE, Egerton (2011), eq. 4.11; the cross-sections are those of L. Kissel as tabulated
-    by xraylib, T. Schoonjans et al., Spectrochim. Acta B 66 (2011) 776.
+    σ = 2π²e²ħ/(mc) df/dE, R. F. Egerton (2011), eq. 4.11. The cross-sections are those of L. Kissel in
+    xraylib, T. Schoonjans et al., Spectrochim. Acta B 66 (2011) 776.
     """
-    barn = xraylib.AtomicWeight(z) / 0.602214
-    out = np.zeros(len(energy))
+    to_barn = xraylib.AtomicWeight(z) / 0.602214  # from cm²/g to barn per atom
+    strength = np.zeros(len(energy))
     for i, value in enumerate(energy):
         try:
-            out[i] = xraylib.CS_Photo_Partial(z, shell, value * 1e-3) * barn
+            strength[i] = xraylib.CS_Photo_Partial(z, shell, value * 1e-3) * to_barn
         except ValueError:
             continue
-    return out / _BARN_EV
+    return strength / _BARN_EV
 
 
 def dipole(strength, energy, q2):
-    """Extend an optical oscillator strength to finite momentum: constant, and none beyond the Bethe ridge.
+    """Extend an optical oscillator strength to finite momentum in the dipole approximation.
+
+    The strength is constant at small momentum and falls to zero beyond the Bethe ridge.
 
     Parameters
     ----------
     strength : ndarray of shape (n, 1)
+        Optical oscillator strength in 1/eV.
     energy : ndarray of shape (n, 1)
-        In eV.
+        Energy loss in eV.
     q2 : ndarray of shape (m,)
+        Squared momentum (q a₀)².
 
     Returns
     -------
-    ndarray of shape (n, m)
+    ndarray of shape (n, m), in 1/eV
 
     References
     ----------
-    Egerton (2011), sec. 3.6.1: the ridge stands where (q a₀)² is E / R.
+    R. F. Egerton (2011), sec. 3.6.1: the Bethe ridge is at (q a₀)² = E / R.
     """
     return strength / (1 + (q2 * RYDBERG / energy) ** 2)

@@ -1,27 +1,27 @@
-"""Electrons in a microscope."""
+"""Beam electrons: wavelength, and the scale of a diffraction pattern."""
 
 import numpy as np
 from scipy import constants
 
 
 def electron_wavelength(beam_energy):
-    r"""Relativistic wavelength of electrons, in Å.
+    r"""Relativistic wavelength of beam electrons in Å.
 
     :math:`\lambda = h / \sqrt{2 m E (1 + E / 2 m c^2)}` [1]_.
 
     Parameters
     ----------
     beam_energy : float or array-like
-        In keV, above 0.
+        In keV. It must be positive.
 
     Returns
     -------
-    float or ndarray
+    float or ndarray, in Å
 
     Raises
     ------
     ValueError
-        If an energy is not positive.
+        If a beam energy is not a positive number.
 
     References
     ----------
@@ -43,7 +43,7 @@ def electron_wavelength(beam_energy):
 
 
 def camera_pixel_size(beam_energy, camera_length, pixel_pitch):
-    """Width of a pixel in q = 1/d at the middle of a diffraction pattern, in 1/Å.
+    """Width of a pixel at the centre of a diffraction pattern in 1/Å, on the scale q = 1/d.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ def camera_pixel_size(beam_energy, camera_length, pixel_pitch):
     camera_length : float
         In mm.
     pixel_pitch : float
-        Distance of the pixels on the detector in µm.
+        Distance between neighbouring pixels of the detector in µm.
 
     Returns
     -------
-    float
+    float, in 1/Å
 
     Raises
     ------
@@ -76,6 +76,19 @@ def camera_pixel_size(beam_energy, camera_length, pixel_pitch):
 
 
 def on_screen(q, wavelength):
-    """Distance from the direct beam on a flat screen, in 1/Å of small angles: tan(2θ) / λ."""
+    """Distance from the direct beam on a flat screen in 1/Å: tan(2θ) / λ.
+
+    Parameters
+    ----------
+    q : ndarray or tensor
+        1/d in 1/Å.
+    wavelength : float, ndarray or tensor
+        In Å.
+
+    Returns
+    -------
+    ndarray or tensor
+        It equals q at small angles.
+    """
     sine2 = (q * wavelength / 2) ** 2  # sin²θ
     return q * (1 - sine2) ** 0.5 / (1 - 2 * sine2)

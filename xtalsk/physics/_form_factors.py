@@ -1,17 +1,19 @@
-"""Scattering by single atoms."""
+"""Atomic form factors and anomalous terms."""
 
 from functools import cache
 
 import gemmi
 import numpy as np
 import torch
+from scipy import constants
 
 RADIATIONS = ("electron", "xray")
+_EV_ANGSTROM = constants.h * constants.c / constants.e * 1e10  # energy times wavelength of a photon
 
 
 @cache
 def _coefficients(radiation):
-    """Amplitudes, widths and constants by atomic number; row 0 is unused."""
+    """Amplitudes, widths and constants of the Gaussians, by atomic number; row 0 is unused."""
     n_terms = 4 if radiation == "xray" else 5
     table = np.zeros((99, 2 * n_terms + 1))
     for z in range(1, 99):
@@ -25,14 +27,16 @@ def _coefficients(radiation):
 def form_factors(atomic_numbers, q, radiation):
     r"""Atomic form factors of atoms at rest, without anomalous terms.
 
-    X-ray factors f0 (electrons) are sums of four Gaussians and a constant (Int. Tables C, 6.1.1.4),
-    electron factors (Å, without the relativistic mass ratio, which scales all alike) of five Gaussians
-    (Int. Tables C, 4.3.2.2), both functions of :math:`(\sin\theta/\lambda)^2 = q^2/4`. The coefficients are
-    those in gemmi; pymatgen's list differs (its tin entry by 15%).
+    X-ray form factors f0 (in electrons) are sums of four Gaussians and a constant (Int. Tables C, 6.1.1.4).
+    Electron form factors (in Å) are sums of five Gaussians (Int. Tables C, 4.3.2.2); they do not include the
+    relativistic mass ratio, which is the same factor for all atoms. Both are functions of
+    :math:`(\sin\theta/\lambda)^2 = q^2/4`. The coefficients are those of gemmi. The table of pymatgen differs
+    (tin by 15%).
 
     Parameters
     ----------
     atomic_numbers : int tensor of shape (..., n_kinds)
+        Atomic number of each kind of atom.
     q : tensor of shape (..., n_reflections)
         1/d in 1/Å.
     radiation : {"electron", "xray"}
@@ -40,6 +44,7 @@ def form_factors(atomic_numbers, q, radiation):
     Returns
     -------
     tensor of shape (..., n_reflections, n_kinds)
+        In electrons (X-rays) or Å (electrons).
     """
     a, b, c = (table.to(q)[atomic_numbers].unsqueeze(-1) for table in _coefficients(radiation))
     stol2 = (q * q / 4)[..., None, :]
@@ -49,13 +54,20 @@ def form_factors(atomic_numbers, q, radiation):
 
 @cache
 def anomalous_factors(wavelength):
-    """Anomalous terms f' and f'' in electrons (Cromer-Liberman, by gemmi) for Z = 0 to 98, shape (99, 2).
+    """Anomalous terms f' and f'' of all elements.
+
+    gemmi computes them with the method of Cromer and Liberman.
 
     Parameters
     ----------
     wavelength : float
-        In Å.
+        X-ray wavelength in Å.
+
+    Returns
+    -------
+    tensor of float64, shape (99, 2)
+        f' and f'' in electrons, by atomic number; row 0 is zero.
     """
-    energy = 12398.419843 / wavelength
+    energy = _EV_ANGSTROM / wavelength
     pairs = [gemmi.cromer_liberman(z, energy) for z in range(1, 99)]
     return torch.tensor([(0.0, 0.0), *pairs], dtype=torch.float64)

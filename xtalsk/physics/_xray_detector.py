@@ -1,4 +1,4 @@
-"""What a silicon drift detector makes of X-rays."""
+"""Response of a silicon drift detector to X-rays."""
 
 from functools import cache
 
@@ -6,55 +6,61 @@ import numpy as np
 import torch
 from scipy.special import expit
 
+from xtalsk.physics._constants import FWHM_PER_SIGMA
 from xtalsk.physics._xray_yields import mass_attenuation
 
-_FANO, _PAIR_ENERGY = 0.115, 3.65  # of silicon; eV for an electron-hole pair
-_FWHM = 2.3548200450309493
-_MN_KA = 5895.0
-_SILICON_EDGE, _ESCAPING = 1839.0, 336.0  # eV; attenuation of Si Kα in silicon, cm²/g
-_K_SHARE, _K_YIELD = 0.92, 0.0504  # of absorbed X-rays that ionise the K shell, and their fluorescence
+_FANO, _PAIR_ENERGY = 0.115, 3.65  # Fano factor of silicon; energy of an electron-hole pair in eV
+_MN_KA = 5895.0  # eV
+_NARROWEST = 25.0  # smallest full width at half maximum of a line, in eV
 SILICON_KA = 1740.0
-_SILICON, _BERYLLIUM = 2.33, 1.85  # g/cm³
-_FILM = {5: 3.66, 6: 36.2, 7: 1.90, 8: 9.78, 13: 6.63}  # µg/cm² of the elements of the common polymer window
-_GRID = 0.38  # mm
+"""Energy of Si Kα in eV."""
+_SILICON_EDGE = 1839.0  # K edge in eV
+_SI_KA_ATTENUATION = 336.0  # of Si Kα in silicon, in cm²/g
+_K_SHARE, _K_YIELD = 0.92, 0.0504  # share of absorbed X-rays that ionise the K shell; its fluorescence yield
+_SILICON_DENSITY, _BERYLLIUM_DENSITY = 2.33, 1.85  # g/cm³
+_FILM = {5: 3.66, 6: 36.2, 7: 1.90, 8: 9.78, 13: 6.63}  # µg/cm² of each element in the common polymer window
+POLYMER_OPEN_AREA = 0.775
+"""Fraction of a polymer window's area between the bars of its silicon grid."""
+_GRID_THICKNESS = 0.38  # of the silicon grid that supports the window, in mm
 
 
 def line_width(energy, resolution):
-    """Return the standard deviation of a line in eV: Fano statistics and noise.
+    """Return the standard deviation of a line, from Fano statistics and electronic noise.
 
     Parameters
     ----------
     energy : tensor
-        In eV.
+        Energy of the line in eV.
     resolution : tensor
         Full width at half maximum of Mn Kα in eV.
 
     Returns
     -------
     tensor
+        Standard deviation in eV.
     """
-    variance = (resolution / _FWHM) ** 2 + _FANO * _PAIR_ENERGY * (energy - _MN_KA)
-    return torch.sqrt(variance.clamp_min((25.0 / _FWHM) ** 2))
+    variance = (resolution / FWHM_PER_SIGMA) ** 2 + _FANO * _PAIR_ENERGY * (energy - _MN_KA)
+    return torch.sqrt(variance.clamp_min((_NARROWEST / FWHM_PER_SIGMA) ** 2))
 
 
 def line_tail(energy):
-    """Tail below a line, from charge that is lost near the front of the detector.
+    """Return the low-energy tail of a line. Charge lost near the front of the detector causes it.
 
     Parameters
     ----------
     energy : ndarray
-        Of the line in eV.
+        Energy of the line in eV.
 
     Returns
     -------
     share : ndarray
-        Of the counts of the line.
+        Counts in the tail as a fraction of the counts in the peak.
     slope : ndarray
-        Decay length in standard deviations of the line.
+        Decay length of the tail in standard deviations of the line.
 
     References
     ----------
-    Calibrated on drift detectors by A. Giunto et al., Nat. Commun. 17 (2026) 9735.
+    The formula was calibrated on drift detectors by A. Giunto et al., Nat. Commun. 17 (2026) 9735.
     """
     kev = np.asarray(energy) / 1e3
     share = 0.0094 + 0.1022 * expit(-11.42 * (kev - 0.926))
@@ -63,61 +69,64 @@ def line_tail(energy):
 
 @cache
 def _absorbing_parts(energies):
-    """Optical depth of a film of 1, of 1 µm of beryllium, 1 nm and 1 mm of silicon, each of shape (n,)."""
+    """Return optical depths of 1 polymer window, 1 µm Be, 1 nm Si and 1 mm Si, tensor (4, n_energies)."""
     table = mass_attenuation(energies)
     film = sum(table[z - 1] * density * 1e-6 for z, density in _FILM.items())
-    silicon = table[13] * _SILICON
-    return torch.stack([film, table[3] * _BERYLLIUM * 1e-4, silicon * 1e-7, silicon * 0.1])
+    silicon = table[13] * _SILICON_DENSITY
+    return torch.stack([film, table[3] * _BERYLLIUM_DENSITY * 1e-4, silicon * 1e-7, silicon * 0.1])
 
 
 def efficiency(energies, film, open_area, beryllium, dead_layer, silicon):
-    """Share of the X-rays of each energy that a detector counts.
+    """Return the detection efficiency at each energy.
 
     Parameters
     ----------
     energies : tuple of float
-        In eV.
+        Photon energies in eV.
     film : tensor of shape (n, 1)
-        Thickness of a polymer window in units of the common one, boron hydride, polymer and aluminium; its
-        areal densities were fitted to the transmission that its maker tabulates (rms 0.008, 0.14 to 20 keV).
+        Thickness of a polymer window in units of the common one (boron hydride, polymer and aluminium). The
+        areal densities of the common window were fitted to the transmission that its maker tabulates (rms
+        0.008, 0.14 to 20 keV).
     open_area : tensor of shape (n, 1)
-        Share of the window that no bar of its silicon grid (0.38 mm) covers.
+        Fraction of the window area between the bars of the silicon grid (0.38 mm thick).
     beryllium : tensor of shape (n, 1)
         Thickness of a beryllium window in µm.
     dead_layer : tensor of shape (n, 1)
-        Thickness of silicon in which charge is lost, in nm.
+        Thickness in nm of the front layer of silicon that loses all charge.
     silicon : tensor of shape (n, 1)
-        Thickness of the detector in mm.
+        Thickness of the detector crystal in mm.
 
     Returns
     -------
     tensor of shape (n, n_energies)
+        Fraction of the X-rays that the detector counts.
     """
-    organic, metal, dead, crystal = _absorbing_parts(energies).to(film)
-    passed = torch.exp(-organic * film - metal * beryllium - dead * dead_layer)
-    grid = open_area + (1 - open_area) * torch.exp(-crystal * _GRID)
-    return passed * grid * -torch.expm1(-crystal * silicon)
+    polymer, metal, dead, crystal = _absorbing_parts(energies).to(film)
+    transmission = torch.exp(-polymer * film - metal * beryllium - dead * dead_layer)
+    grid = open_area + (1 - open_area) * torch.exp(-crystal * _GRID_THICKNESS)
+    return transmission * grid * -torch.expm1(-crystal * silicon)
 
 
 def escape_share(energy, attenuation):
-    """Share of the counts of a line in its silicon escape peak, 1.74 keV below.
+    """Return the share of the counts of a line in its silicon escape peak, 1.74 keV below the line.
 
-    Reed and Ware's formula [1]_ for X-rays that enter a thick detector at right angles.
+    It is the formula of Reed and Ware [1]_ for X-rays that enter a thick detector at normal incidence.
 
     Parameters
     ----------
     energy : tensor
-        In eV.
+        Energy of the line in eV.
     attenuation : tensor
-        Of silicon at that energy, in cm²/g.
+        Mass attenuation coefficient of silicon at that energy in cm²/g.
 
     Returns
     -------
     tensor
+        Share of the counts, 0 below the K edge of silicon.
 
     References
     ----------
     .. [1] S. J. B. Reed and N. G. Ware, J. Phys. E 5 (1972) 582.
     """
-    share = 1 - _ESCAPING / attenuation * torch.log1p(attenuation / _ESCAPING)
+    share = 1 - _SI_KA_ATTENUATION / attenuation * torch.log1p(attenuation / _SI_KA_ATTENUATION)
     return torch.where(energy > _SILICON_EDGE, 0.5 * _K_SHARE * _K_YIELD * share, 0.0)

@@ -10,37 +10,41 @@ import xraylib
 from xtalsk.utils._formula import N_ELEMENTS
 
 LOWEST_LINE, HIGHEST_LINE = 100.0, 40_000.0
-"""Energies in eV between which lines are listed; photoabsorption is tabulated from 100 eV."""
+"""Energies in eV between which lines are listed. Tables of photoabsorption start at 100 eV."""
 
 FAMILIES = ("K", "L", "M", "N")
 
 _SHELLS = ["K", *(f"L{k}" for k in range(1, 4)), *(f"M{k}" for k in range(1, 6)), "N4", "N5"]
 _ELECTRONS = dict(zip(_SHELLS, (2, 2, 2, 4, 2, 2, 4, 4, 6, 4, 6), strict=True))
+_FAMILY_SHELLS = [[s for s in _SHELLS if s[0] == family] for family in FAMILIES]
+_N_SOURCES = max(map(len, _FAMILY_SHELLS))
 _LINE = re.compile(r"(K|L[123]|M[1-5]|N[45])([LMNO][1-7])_LINE")
-_WEAKEST = 0.003  # of the strongest line of the family, were shells ionised by the number of their electrons
-_FIRST_4F = 57
-# W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121
+_WEAKEST = 0.003  # lines weaker than this share of the strongest line of their family are left out
+_CLOSE = 6.0  # lines of one shell that are closer than this, in eV, become one line
+_LIGHTEST = 3  # lithium: hydrogen and helium have no characteristic line
+_LANTHANUM, _GADOLINIUM, _YTTERBIUM = 57, 64, 70
+# K fluorescence yields; W. T. Elam, B. D. Ravel and J. R. Sieber, Radiat. Phys. Chem. 63 (2002) 121
 _LIGHT_YIELDS = {5: 7.0e-4, 6: 1.4e-3, 7: 3.1e-3, 8: 5.8e-3, 9: 9.2e-3, 10: 1.6e-2}
 
 
 @dataclass(frozen=True, eq=False)
 class XRayLines:
-    """Lines of the elements from boron to californium, and the shells whose vacancies they fill.
+    """X-ray lines of the elements boron to californium, and the shells that emit them.
 
     Parameters
     ----------
     z, family, energy : ndarray of shape (n_lines,)
-        Atomic number; 0 to 3 for K, L, M and N; energy in eV.
+        Atomic number, family (0 to 3 for K, L, M and N) and energy in eV of each line.
     photons : ndarray of shape (n_lines, n_sources)
-        Photons of the line per ionisation of each of its source shells: fluorescence yield times radiative
-        rate times the share of the vacancies that Coster-Kronig transitions bring to the shell that the line
-        fills.
+        Photons of the line per ionisation of each source shell. It is the product of fluorescence yield,
+        radiative rate, and the probability that Coster-Kronig transitions move the vacancy from the source
+        shell to the shell that emits the line.
     sources : ndarray of int, shape (n_lines, n_sources)
-        Positions of these shells in the arrays below.
+        Indices of the source shells in the arrays below.
     name : ndarray of str, shape (n_lines,)
-        In the notation of the IUPAC, ``"KL3"``.
+        Name in IUPAC notation, such as ``"KL3"``.
     shell_z, shell_family, shell_name, edge, electrons : ndarray of shape (n_shells,)
-        Atomic number, family and name of each shell, its binding energy in eV and number of electrons.
+        Atomic number, family and name of each shell, its binding energy in eV and its number of electrons.
     """
 
     z: np.ndarray
@@ -57,55 +61,75 @@ class XRayLines:
 
     @property
     def first_edge(self):
-        """Lowest binding energy of the family of each line in eV, ndarray of shape (n_lines,)."""
+        """Lowest binding energy in eV in the family of each line, ndarray of shape (n_lines,)."""
         lowest = np.full((N_ELEMENTS + 1, len(FAMILIES)), np.inf)
         np.minimum.at(lowest, (self.shell_z, self.shell_family), self.edge)
         return lowest[self.z, self.family]
 
 
 def _look_up(function, *arguments):
-    """Call xraylib, which has an error for every number it lacks; 0 stands for it here."""
+    """Return a value of xraylib, 0 where xraylib has none."""
     try:
         return function(*arguments)
     except ValueError:
         return 0.0
 
 
+def _binding_energy(z, shell):
+    """Return the binding energy of a shell in eV, 0 where the element lacks the shell."""
+    return 1e3 * _look_up(xraylib.EdgeEnergy, z, getattr(xraylib, f"{shell}_SHELL"))
+
+
 def _energy(z, name):
-    """Energy in eV; lanthanum's lines from 4f states, which xraylib lacks, reach up to the edge."""
-    if z == _FIRST_4F and name in ("M5N7", "M4N6"):
-        return 1e3 * xraylib.EdgeEnergy(z, getattr(xraylib, f"{name[:2]}_SHELL"))
+    """Return the energy of a line in eV.
+
+    xraylib lacks the lines of lanthanum from 4f states. They have the binding energy of the M shell.
+    """
+    if z == _LANTHANUM and name in ("M5N7", "M4N6"):
+        return _binding_energy(z, name[:2])
     return 1e3 * _look_up(xraylib.LineEnergy, z, getattr(xraylib, f"{name}_LINE"))
 
 
 def _rate(z, name):
-    """Radiative rate; those of the 4f electrons before gadolinium, which xraylib lacks, are gadolinium's."""
-    if name in ("M5N7", "M5N6", "M4N6", "M5N3", "M4N2") and _FIRST_4F <= z < 64:
-        z = 64
+    """Return the radiative rate of a line.
+
+    xraylib lacks the rates of 4f electrons before gadolinium. They are those of gadolinium.
+    """
+    if name in ("M5N7", "M5N6", "M4N6", "M5N3", "M4N2") and _LANTHANUM <= z < _GADOLINIUM:
+        z = _GADOLINIUM
     if name[:2] in ("N4", "N5"):
-        return 1.0 if name in ("N4N6", "N5N7") and z > 70 else 0.0
+        return 1.0 if name in ("N4N6", "N5N7") and z > _YTTERBIUM else 0.0
     return _look_up(xraylib.RadRate, z, getattr(xraylib, f"{name}_LINE"))
 
 
 def _yield(z, shell):
-    """Fluorescence yield, faults of the table mended.
+    """Return the fluorescence yield of a shell, with corrections of xraylib's table.
 
-    K yields before sodium are too high by 14% (F) to 80% (C) to agree with measured oxides and fluorides:
-    those of Elam et al. are taken. M5 has none for lanthanum: half of M4's is taken. M2 jumps tenfold between
-    platinum and bismuth: it is kept below one and a half times M3.
+    The K yields of xraylib below sodium are 14% (F) to 80% (C) too high for measured oxides and fluorides.
+    The yields of Elam et al. replace them. xraylib has no M5 yield for lanthanum; half of the M4 yield
+    replaces it. The M2 yields jump tenfold between platinum and bismuth; they are limited to one and a half
+    times the M3 yield.
     """
     if shell == "K" and z in _LIGHT_YIELDS:
         return _LIGHT_YIELDS[z]
     value = _look_up(xraylib.FluorYield, z, getattr(xraylib, f"{shell}_SHELL"))
-    if shell == "M5" and not value and z >= _FIRST_4F:
+    if shell == "M5" and not value and z >= _LANTHANUM:
         return 0.5 * _yield(z, "M4")
     if shell == "M2":
         return min(value, 1.5 * _yield(z, "M3"))
     return value
 
 
-def _transfer(z, shells):
-    """Share of the vacancies made in each shell of a family that Coster-Kronig transitions bring to each."""
+def _vacancy_transfer(z, shells):
+    """Return the probability that a vacancy moves from each shell of a family to each other one.
+
+    Vacancies move by Coster-Kronig transitions, in one or several steps.
+
+    Returns
+    -------
+    ndarray of shape (n_shells, n_shells)
+        Row: shell that is ionised; column: shell that the vacancy reaches.
+    """
     n = len(shells)
     step = np.zeros((n, n))
     for i in range(n):
@@ -113,37 +137,91 @@ def _transfer(z, shells):
             code = getattr(xraylib, f"F{shells[i]}{shells[j][1]}_TRANS", None)
             step[i, j] = 0.0 if code is None else _look_up(xraylib.CosKronTransProb, z, code)
     total = np.eye(n)
-    for j in range(1, n):  # a vacancy moves outward only, so shells are complete in order
+    for j in range(1, n):  # vacancies only move outward, so columns left of j are final
         total[:, j] += total[:, :j] @ step[:j, j]
     return total
 
 
+def _merge_close_lines(lines):
+    """Return (energy, photons, name) of sorted lines, close ones replaced by their mean."""
+    merged = lines[:1]
+    for energy, photons, name in lines[1:]:
+        last_energy, last_photons, last_name = merged[-1]
+        if energy - last_energy > _CLOSE:
+            merged.append((energy, photons, name))
+            continue
+        total = last_photons + photons
+        mean = (last_energy * last_photons + energy * photons) / total
+        merged[-1] = (mean, total, name if photons > last_photons else last_name)
+    return merged
+
+
 def _lines_of_shell(z, shell, names):
-    """Energies and photons per vacancy of the lines that fill a shell; close ones are put together."""
-    found = []
+    """Return (energy in eV, photons per vacancy, name) of the lines that a shell emits."""
+    lines = []
     for name in names:
         energy = _energy(z, name)
         photons = _yield(z, shell) * _rate(z, name)
         if LOWEST_LINE <= energy <= HIGHEST_LINE and photons > 0:
-            found.append((energy, photons, name))
-    if not found:
-        return []
-    found.sort()
-    merged = [found[0]]
-    for energy, photons, name in found[1:]:
-        before = merged[-1]
-        if energy - before[0] > 6:
-            merged.append((energy, photons, name))
-            continue
-        total = before[1] + photons
-        mean = (before[0] * before[1] + energy * photons) / total
-        merged[-1] = (mean, total, name if photons > before[1] else before[2])
-    return merged
+            lines.append((energy, photons, name))
+    return _merge_close_lines(sorted(lines))
+
+
+def _line_names():
+    """Return the names of all lines that xraylib knows, a list for each shell."""
+    names = {shell: [] for shell in _SHELLS}
+    for macro in dir(xraylib):
+        if match := _LINE.fullmatch(macro):
+            names[match[1]].append(macro.removesuffix("_LINE"))
+    return names
+
+
+def _family_tables(z, family, names, first_shell):
+    """Return the rows of one family of one element.
+
+    Parameters
+    ----------
+    z, family : int
+        Atomic number, and 0 to 3 for K, L, M and N.
+    names : dict
+        Result of `_line_names`.
+    first_shell : int
+        Index that the first shell of the family gets in the table of shells.
+
+    Returns
+    -------
+    shells : list of (z, family, name, edge, electrons)
+    lines : list of (z, family, energy, photons, sources, name)
+    """
+    edges = {shell: _binding_energy(z, shell) for shell in _FAMILY_SHELLS[family]}
+    edges = {shell: edge for shell, edge in edges.items() if edge > 0}
+    if not edges:
+        return [], []
+    transfer = _vacancy_transfer(z, list(edges))
+    sources = np.minimum(first_shell + np.arange(_N_SOURCES), first_shell + len(edges) - 1)
+    lines = []
+    for k, shell in enumerate(edges):
+        for energy, photons, name in _lines_of_shell(z, shell, names[shell]):
+            per_ionisation = np.zeros(_N_SOURCES)
+            per_ionisation[: len(edges)] = photons * transfer[:, k]
+            lines.append((z, family, energy, per_ionisation, sources, name))
+    return [(z, family, shell, edge, _ELECTRONS[shell]) for shell, edge in edges.items()], lines
+
+
+def _is_strong(z, family, photons, source_electrons):
+    """Return which lines reach 0.3% of the strongest line of their family, ndarray of bool.
+
+    It takes the ionisation of each shell as proportional to its number of electrons.
+    """
+    intensity = (photons * source_electrons).sum(1)
+    strongest = np.zeros((N_ELEMENTS + 1, len(FAMILIES)))
+    np.maximum.at(strongest, (z, family), intensity)
+    return intensity > _WEAKEST * strongest[z, family]
 
 
 @cache
 def xray_lines():
-    """Return the table of lines: energies, yields and rates of xraylib [1]_.
+    """Return the table of X-ray lines, with energies, yields and rates of xraylib [1]_.
 
     Returns
     -------
@@ -153,30 +231,14 @@ def xray_lines():
     ----------
     .. [1] T. Schoonjans et al., Spectrochim. Acta B 66 (2011) 776.
     """
-    names = {shell: [] for shell in _SHELLS}
-    for macro in dir(xraylib):
-        if match := _LINE.fullmatch(macro):
-            names[match[1]].append(macro.removesuffix("_LINE"))
-    families = [[s for s in _SHELLS if s[0] == family] for family in FAMILIES]
-    width = max(map(len, families))
+    names = _line_names()
     shells, lines = [], []
-    for z in range(3, N_ELEMENTS + 1):
-        for family, members in enumerate(families):
-            edges = [1e3 * _look_up(xraylib.EdgeEnergy, z, getattr(xraylib, f"{s}_SHELL")) for s in members]
-            present = [(s, e) for s, e in zip(members, edges, strict=True) if e > 0]
-            transfer = _transfer(z, [s for s, _ in present]) if present else None
-            first = len(shells)
-            for k, (shell, edge) in enumerate(present):
-                shells.append((z, family, shell, edge, _ELECTRONS[shell]))
-                for energy, photons, name in _lines_of_shell(z, shell, names[shell]):
-                    row = np.zeros(width)
-                    row[: len(present)] = photons * transfer[:, k]
-                    sources = np.minimum(first + np.arange(width), first + len(present) - 1)
-                    lines.append((z, family, energy, row, sources, name))
+    for z in range(_LIGHTEST, N_ELEMENTS + 1):
+        for family in range(len(FAMILIES)):
+            family_shells, family_lines = _family_tables(z, family, names, len(shells))
+            shells += family_shells
+            lines += family_lines
     shells = [np.array(column) for column in zip(*shells, strict=True)]
     z, family, energy, photons, sources, name = (np.array(column) for column in zip(*lines, strict=True))
-    typical = (photons * shells[-1][sources]).sum(1)
-    strongest = np.zeros((N_ELEMENTS + 1, len(FAMILIES)))
-    np.maximum.at(strongest, (z, family), typical)
-    kept = typical > _WEAKEST * strongest[z, family]
-    return XRayLines(*(a[kept] for a in (z, family, energy, photons, sources, name)), *shells)
+    strong = _is_strong(z, family, photons, shells[-1][sources])
+    return XRayLines(*(column[strong] for column in (z, family, energy, photons, sources, name)), *shells)

@@ -1,4 +1,4 @@
-"""Characteristic X-rays that a specimen of given composition emits."""
+"""Characteristic X-rays that a specimen of known composition emits."""
 
 from functools import cache
 
@@ -12,7 +12,8 @@ from xtalsk.physics._ionisation import ionisation_cross_section, shell_correctio
 from xtalsk.physics._xray_lines import xray_lines
 from xtalsk.utils._formula import N_ELEMENTS
 
-_LOWEST_TABULATED = 100.0
+_LOWEST_TABULATED = 100.0  # eV
+_URANIUM = 92  # the last element of the attenuation table
 
 
 def mass_attenuation(energies):
@@ -21,31 +22,33 @@ def mass_attenuation(energies):
     Parameters
     ----------
     energies : sequence of float
-        In eV; below 100 eV, where the table ends, the value at 100 eV is scaled by E^-3.
+        Photon energies in eV. The table starts at 100 eV; below, its first value is scaled by E^-3.
 
     Returns
     -------
     tensor of float64, shape (98, n_energies)
-        In cm²/g.
+        Coefficients in cm²/g. Elements beyond uranium have that of uranium.
     """
     table = np.empty((N_ELEMENTS, len(energies)))
     for k, energy in enumerate(energies):
-        at = max(float(energy), _LOWEST_TABULATED)
-        steeper = (at / float(energy)) ** 3
-        table[:, k] = [xraylib.CS_Total(min(z, 92), at / 1e3) * steeper for z in range(1, N_ELEMENTS + 1)]
+        tabulated = max(float(energy), _LOWEST_TABULATED)
+        scale = (tabulated / float(energy)) ** 3
+        table[:, k] = [
+            xraylib.CS_Total(min(z, _URANIUM), tabulated / 1e3) * scale for z in range(1, N_ELEMENTS + 1)
+        ]
     return torch.from_numpy(table)
 
 
 @cache
 def line_tables():
-    """Return the table of lines as float64 tensors on the CPU, with what the yields need.
+    """Return the table of lines and shells as float64 tensors on the CPU.
 
     Returns
     -------
     dict of str to tensor
-        ``z``, ``energy``, ``photons``, ``sources`` and ``attenuation`` (98, n_lines) of the lines, ``edge``
-        and ``exponent`` of the first shell of their families, and by shell ``shell_edge``, ``electrons``,
-        ``radius_term`` and ``correction``.
+        For each line: ``z``, ``energy`` (eV), ``photons``, ``sources`` and ``attenuation`` (cm²/g, shape
+        (98, n_lines)), and ``edge`` (eV) and ``exponent`` of the first shell of its family. For each shell:
+        ``shell_edge`` (eV), ``electrons``, ``radius_term`` and ``correction``.
     """
     lines = xray_lines()
     first = lines.first_edge
@@ -66,19 +69,21 @@ def line_tables():
 
 
 def photons_per_electron(line, beam_energy, tables):
-    """Photons of lines per incident electron and atom per area: cross-sections times yields, in cm².
+    """Return ionisation cross-sections times yields of lines.
 
     Parameters
     ----------
     line : tensor of int, shape (p,)
+        Indices of the lines in `xray_lines`.
     beam_energy : tensor of shape (p,)
-        In eV.
+        Beam energy in eV.
     tables : dict
         See `line_tables`.
 
     Returns
     -------
     tensor of shape (p,)
+        Photons per incident electron and per atom per cm², in cm².
     """
     sources = tables["sources"][line]
     cross_sections = ionisation_cross_section(
@@ -92,33 +97,32 @@ def photons_per_electron(line, beam_energy, tables):
 
 
 def line_yields(mass, line, row, beam_energy, takeoff_angle, thickness, tables=None, photons=None):
-    """Photons of lines that leave a specimen into 4π, before the detector.
+    """Return the photons of lines that leave a specimen into 4π, before the detector.
 
-    They are counted per incident electron and per unit of mass fraction of the element that emits them.
-
-    Ionisation cross-sections at the beam energy, fluorescence yields and Coster-Kronig transitions, and the
-    depth from which lines emerge: of a bulk specimen after Pouchou and Pichoir, of a film with parallel sides
-    the thickness with its own absorption. Fluorescence by other X-rays is left out; it adds a few per cent to
-    lines just below a strong one of a heavier element.
+    The model multiplies ionisation cross-sections at the beam energy, fluorescence yields with Coster-Kronig
+    transitions, and the mass depth from which the photons escape. The depth distribution of a bulk specimen
+    is that of Pouchou and Pichoir. A film has parallel sides and absorbs its own X-rays. The model has no
+    secondary fluorescence, which adds a few per cent to lines just below a strong line of a heavier element.
 
     Parameters
     ----------
     mass : tensor of float64, shape (n, 98)
         Mass fractions of the specimens.
     line : tensor of int, shape (p,)
-        Places of the lines in `xray_lines`.
+        Indices of the lines in `xray_lines`.
     row : tensor of int, shape (p,)
-        The specimen of each.
+        Index of the specimen of each line.
     beam_energy, takeoff_angle, thickness : tensor of float64, shape (n,)
-        In eV, degrees and g/cm² (``inf`` for bulk specimens).
+        Beam energy in eV, take-off angle in degrees, mass thickness in g/cm² (``inf`` for bulk specimens).
     tables : dict or None
-        `line_tables` on the device of ``mass``.
+        Result of `line_tables` on the device of ``mass``.
     photons : tensor of shape (p,) or None
-        See `photons_per_electron`, where they are known already.
+        Result of `photons_per_electron`; computed by default.
 
     Returns
     -------
     tensor of shape (p,)
+        Photons per incident electron and per unit of mass fraction of the element that emits the line.
     """
     tables = line_tables() if tables is None else tables
     z = tables["z"][line] - 1
@@ -126,12 +130,12 @@ def line_yields(mass, line, row, beam_energy, takeoff_angle, thickness, tables=N
         photons = photons_per_electron(line, beam_energy[row], tables)
     sine = torch.sin(torch.deg2rad(takeoff_angle))
     chi = (mass @ tables["attenuation"])[row, line] / sine[row]
-    thick = torch.isinf(thickness)
-    film = torch.where(thick, 0.0, thickness)[row]
+    is_bulk = torch.isinf(thickness)
+    film = torch.where(is_bulk, 0.0, thickness)[row]
     depth = -torch.expm1(-chi * film) / chi
-    if thick.any():
+    if is_bulk.any():
         matrix = [term[:, 0][row] for term in matrix_terms(mass)]
         edge, exponent = tables["edge"][line] / 1e3, tables["exponent"][line]
         bulk = emitted_depth(matrix, beam_energy[row] / 1e3, edge, exponent, chi)
-        depth = torch.where(thick[row], bulk, depth)
+        depth = torch.where(is_bulk[row], bulk, depth)
     return Avogadro / atomic_weights().to(mass)[z] * photons * depth

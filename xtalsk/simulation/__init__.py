@@ -1,4 +1,8 @@
-"""What an instrument records of a crystal."""
+"""Simulated measurements: what an instrument records of a crystal.
+
+Machinery for all instruments is at the top (conditions, chunks, counting, line profiles). Each wing holds one
+step or one instrument: `reflections`, `powder`, `images` and `spectra`.
+"""
 
 from xtalsk.physics._electrons import camera_pixel_size, electron_wavelength
 from xtalsk.simulation._conditions import Sometimes

@@ -1,4 +1,4 @@
-"""Many patterns a few at a time, so that memory does not grow with their number."""
+"""Simulation of many patterns, a few at a time, so that memory does not grow with their number."""
 
 import numpy as np
 import torch
@@ -6,12 +6,24 @@ from tqdm import tqdm
 
 
 def check_rows(rows, n, what):
-    """Rows of ``n`` things to render, by default each once; ndarray of int.
+    """Check which of ``n`` things are simulated.
+
+    Parameters
+    ----------
+    rows : array-like of int or None
+        Row numbers, repeats allowed; None stands for each row once.
+    n : int
+    what : str
+        What the rows are, for the message.
+
+    Returns
+    -------
+    ndarray of int
 
     Raises
     ------
     ValueError
-        If they are no list of row numbers, of ``what`` the message says, or out of range.
+        If ``rows`` is not a list of integers, is empty or is out of range.
     """
     rows = np.arange(n) if rows is None else np.asarray(rows)
     if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
@@ -21,45 +33,76 @@ def check_rows(rows, n, what):
     return rows
 
 
-def chunks(rows, drawn, size, desc, verbose):
-    """Yield the rows of the crystals and the drawn conditions of a few patterns after another.
+def check_crystals(rows, reflections):
+    """Check that the crystals to simulate exist and have reflections.
+
+    Parameters
+    ----------
+    rows : array-like of int or None
+        Rows of the crystals; None stands for each crystal once.
+    reflections : Reflections
+
+    Returns
+    -------
+    ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If a row is out of range or its crystal has no reflection.
+    """
+    rows = check_rows(rows, len(reflections), "crystal rows")
+    empty = rows[np.diff(reflections.offsets)[rows] == 0]
+    if len(empty):
+        raise ValueError(
+            f"crystal {empty[0]} ({reflections.ids[empty[0]]}) has no reflections: it was left out as "
+            f"faulty, or has none down to d = {reflections.d_min:g} Å"
+        )
+    return rows
+
+
+def chunks(rows, values, size, desc, verbose):
+    """Split patterns into chunks.
 
     Parameters
     ----------
     rows : ndarray of int, shape (n,)
-    drawn : DataFrame of n rows
+        The crystal of each pattern.
+    values : DataFrame of n rows
+        The values of the conditions of each pattern.
     size : int
         Patterns in a chunk.
     desc : str
-        For the progress bar.
+        Label of the progress bar.
     verbose : int
+        Above 0 shows a progress bar.
 
     Yields
     ------
     rows : ndarray of int
-    drawn : dict of str to ndarray of float
+    values : dict of str to ndarray of float
     """
-    columns = {name: drawn[name].to_numpy(dtype=float) for name in drawn}
+    columns = {name: values[name].to_numpy(dtype=float) for name in values}
     for start in tqdm(range(0, len(rows), size), desc=desc, disable=not verbose):
         part = slice(start, start + size)
-        yield rows[part], {name: values[part] for name, values in columns.items()}
+        yield rows[part], {name: column[part] for name, column in columns.items()}
 
 
-def columns_on(drawn, like):
-    """Drawn conditions as tensors of the dtype and device of a tensor."""
-    values = torch.from_numpy(np.stack(list(drawn.values()))).to(like)
-    return dict(zip(drawn, values, strict=True))
+def columns_on(values, tensor):
+    """Values of conditions as tensors, with the dtype and device of ``tensor``; dict of str to tensor."""
+    columns = torch.from_numpy(np.stack(list(values.values()))).to(tensor)
+    return dict(zip(values, columns, strict=True))
 
 
-def some_of(column, part):
-    """Keep some of the patterns of a dict of columns on the device."""
-    values = torch.stack(list(column.values())).index_select(1, part)
-    return dict(zip(column, values.unbind(0), strict=True))
+def select_patterns(column, part):
+    """Columns of the patterns whose numbers are in the int64 tensor ``part``; dict of str to tensor."""
+    selected = torch.stack(list(column.values())).index_select(1, part)
+    return dict(zip(column, selected.unbind(0), strict=True))
 
 
-def stacked(drawn, names):
-    """Return some of the drawn conditions as columns of one array."""
-    return np.stack([drawn[name] for name in names], axis=1)
+def stacked(values, names):
+    """Values of the named conditions, ndarray of shape (n, n_names)."""
+    return np.stack([values[name] for name in names], axis=1)
 
 
 class Counts:
@@ -78,7 +121,7 @@ class Counts:
     def add(self, batch):
         """Append the counts of a chunk, a tensor of shape (k, ...)."""
         largest = float(batch.max())
-        if largest < 2**31:  # through integers of the same size, which is several times faster
+        if largest < 2**31:  # conversion to integers of the same size is several times faster
             batch, dtype = batch.to(torch.int32), np.uint16 if largest < 2**16 else np.uint32
         else:
             dtype = np.uint32 if largest < 2**32 else np.float64

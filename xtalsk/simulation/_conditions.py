@@ -1,27 +1,28 @@
-"""Conditions of a measurement: values, or distributions that are drawn anew for every pattern."""
+"""Conditions of a measurement: numbers, or distributions from which each pattern gets its own number."""
 
 from dataclasses import dataclass, fields
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
 PRESETS = ("ideal", "typical", "harsh")
-_TINY, _HUGE = 1e-6, 1e5  # limits that only keep zero and infinity out
+_TINY, _HUGE = 1e-6, 1e5  # limits below and above these only exclude zero and infinity
 
 
 @dataclass(frozen=True)
 class Sometimes:
-    """A distribution that applies to a share of the patterns only.
+    """A distribution for a share of the patterns, and a number for the others.
 
     Parameters
     ----------
     probability : float
         Share of the patterns, 0 to 1.
     value : float, (low, high) or scipy.stats distribution
-        What is drawn for them.
+        Number or distribution for these patterns; a pair stands for a uniform distribution.
     otherwise : float
-        What the other patterns get.
+        Number for the other patterns.
 
     Examples
     --------
@@ -35,8 +36,10 @@ class Sometimes:
     otherwise: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.probability <= 1:
+        if not (isinstance(self.probability, Real) and 0 <= self.probability <= 1):
             raise ValueError(f"probability must be from 0 to 1, got {self.probability!r}")
+        if not isinstance(self.otherwise, Real):
+            raise ValueError(f"otherwise must be a number, got {self.otherwise!r}")
 
     def __repr__(self):
         return f"Sometimes({self.probability:g}, {describe(self.value)}, otherwise={self.otherwise!r})"
@@ -48,9 +51,9 @@ def draw(name, value, n, rng):
     Parameters
     ----------
     name : str
-        Of the field, for messages.
+        Name of the field, for messages.
     value : float, (low, high), Sometimes or scipy.stats distribution
-        A number stands for itself, a pair for a uniform distribution.
+        A number is the same in all draws; a pair stands for a uniform distribution.
     n : int
     rng : RandomState
 
@@ -61,16 +64,22 @@ def draw(name, value, n, rng):
     Raises
     ------
     ValueError
-        If ``value`` is none of these or not finite.
+        If ``value`` is none of these, or numbers drawn from it are not finite.
     """
     if isinstance(value, Sometimes):
-        chosen = rng.uniform(size=n) < value.probability
-        return np.where(chosen, draw(name, value.value, n, rng), value.otherwise)
+        applies = rng.uniform(size=n) < value.probability
+        return np.where(applies, draw(name, value.value, n, rng), value.otherwise)
     if hasattr(value, "rvs"):
-        drawn = np.asarray(value.rvs(size=n, random_state=rng), dtype=float)
-        if not np.isfinite(drawn).all():
-            raise ValueError(f"{name} drew numbers that are not finite from {describe(value)}")
-        return drawn
+        variates = np.asarray(value.rvs(size=n, random_state=rng), dtype=float)
+        if not np.isfinite(variates).all():
+            raise ValueError(f"numbers of {name} drawn from {describe(value)} are not finite")
+        return variates
+    low, high = _bounds(name, value)
+    return rng.uniform(low, high, n) if high > low else np.full(n, low)
+
+
+def _bounds(name, value):
+    """Lowest and highest value of a number or pair, ndarray of shape (2,)."""
     try:
         pair = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
@@ -84,12 +93,11 @@ def draw(name, value, n, rng):
             f"{name} must be a number, an ordered pair (low, high), Sometimes or a scipy.stats "
             f"distribution, got {value!r}"
         )
-    low, high = np.broadcast_to(pair, 2)
-    return rng.uniform(low, high, n) if high > low else np.full(n, low)
+    return np.broadcast_to(pair, 2)
 
 
 def describe(value):
-    """Write a value or distribution as one would type it."""
+    """Python expression of a number or distribution, str."""
     if not hasattr(value, "rvs") or not hasattr(value, "dist"):
         return repr(value)
     arguments = [f"{v:g}" for v in value.args] + [f"{k}={v:g}" for k, v in value.kwds.items()]
@@ -97,10 +105,10 @@ def describe(value):
 
 
 class Conditions:
-    """Base of the conditions of an instrument; subclasses are frozen dataclasses.
+    """Base class of the conditions of an instrument; subclasses are frozen dataclasses.
 
-    Each field is a number, a pair (low, high) that is drawn uniformly, a scipy.stats distribution or
-    `Sometimes`, except those that `_plain` names, which are the same for all patterns. `_limits` holds the
+    A field is a number, a pair (low, high) for a uniform distribution, a scipy.stats distribution or
+    `Sometimes`. Fields named in `_plain` are fixed: they are the same for all patterns. `_limits` holds the
     lowest and highest number that a field may take.
     """
 
@@ -120,16 +128,18 @@ class Conditions:
         Parameters
         ----------
         n : int
+            Number of patterns.
         random_state : int, RandomState or None
 
         Returns
         -------
-        DataFrame of n rows, one column for each field that is drawn
+        DataFrame of n rows
+            One column for each field that is not fixed.
 
         Raises
         ------
         ValueError
-            If a number falls outside what its field may be; the message names the field.
+            If a number is outside the limits of its field; the message names the field.
         """
         rng = check_random_state(random_state)
         columns = {}
@@ -141,24 +151,47 @@ class Conditions:
                 columns[field.name] = draw(field.name, value, n, rng)
         for name, (low, high) in self._limits.items():
             if not ((columns[name] >= low) & (columns[name] <= high)).all():
-                least = "above 0" if 0 < low <= _TINY else f"at least {low:g}"
-                bound = f"from {low:g} to {high:g}" if high < _HUGE else least
-                if columns[name].max() > high >= _HUGE:
-                    bound = f"at most {high:g}"
-                raise ValueError(f"{name} must be {bound}, got {describe(getattr(self, name))}")
+                bounds = _describe_limits(low, high, columns[name].max())
+                raise ValueError(f"{name} must be {bounds}, got {describe(getattr(self, name))}")
         return pd.DataFrame(columns)
 
 
-def check_conditions(conditions, kind):
-    """Return conditions of the class ``kind``, which may be given as the name of a preset.
+def _describe_limits(low, high, largest):
+    """Limits of a field in words, for a message; ``largest`` is the largest number drawn."""
+    if high < _HUGE:
+        return f"from {low:g} to {high:g}"
+    if largest > high:
+        return f"at most {high:g}"
+    return "above 0" if 0 < low <= _TINY else f"at least {low:g}"
+
+
+def check_conditions(conditions, kind, name="conditions"):
+    """Check conditions, or make them from the name of a preset.
+
+    Parameters
+    ----------
+    conditions : Conditions or {"ideal", "typical", "harsh"}
+    kind : type
+        The class that the conditions must have.
+    name : str
+        Name of the argument, for the message.
+
+    Returns
+    -------
+    Conditions
+        Of the class ``kind``.
 
     Raises
     ------
     ValueError
-        If ``conditions`` is neither.
+        If ``conditions`` is neither of the class ``kind`` nor a preset; the message names the class.
     """
     if isinstance(conditions, str) and conditions in PRESETS:
         return getattr(kind, conditions)()
     if not isinstance(conditions, kind):
-        raise ValueError(f"conditions must be a {kind.__name__} or one of {PRESETS}, got {conditions!r}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        received = type(conditions).__name__ if isinstance(conditions, Conditions) else repr(conditions)
+        if isinstance(conditions, type):
+            received = f"the class {conditions.__name__} itself, which must be called"
+        raise ValueError(f"{name} must be {article} {kind.__name__} or one of {PRESETS}, got {received}")
     return conditions

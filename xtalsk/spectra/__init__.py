@@ -1,4 +1,4 @@
-"""Spectra of X-rays and energy losses to features."""
+"""Transformers that turn X-ray and energy-loss spectra into compositions and features."""
 
 from xtalsk.spectra._bins import SpectrumBins
 from xtalsk.spectra.eds._composition import EDSComposition

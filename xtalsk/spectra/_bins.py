@@ -1,4 +1,4 @@
-"""Spectra to a common grid of energies."""
+"""Spectra on a common energy grid."""
 
 from collections import defaultdict
 
@@ -10,9 +10,29 @@ from xtalsk.io._spectra import check_spectrum
 from xtalsk.spectra._functional import bin_spectra, energy_edges, to_grid
 from xtalsk.utils import CellTransformer, check_option
 
+_CHANNELS_PER_BATCH = 2**18  # limits the memory of a batch; set by eye
+
 
 def check_energy_grid(n_bins, energy_range):
-    """Return the ends of a grid of energies in eV after checking both."""
+    """Check the parameters of an energy grid, and return its ends.
+
+    Parameters
+    ----------
+    n_bins : int
+        Number of bins.
+    energy_range : (float, float)
+        Ends of the grid in eV.
+
+    Returns
+    -------
+    low, high : float
+        Ends of the grid in eV.
+
+    Raises
+    ------
+    ValueError
+        If there are less than 8 bins, or if the ends are not two increasing, non-negative numbers.
+    """
     check_scalar(n_bins, "n_bins", int, min_val=8)
     try:
         low, high = (float(e) for e in energy_range)
@@ -20,48 +40,48 @@ def check_energy_grid(n_bins, energy_range):
         raise ValueError(f"energy_range must be two numbers in eV, got {energy_range!r}") from None
     if not 0 <= low < high < np.inf:
         raise ValueError(
-            f"energy_range must hold two increasing, non-negative numbers of eV, got {energy_range!r}"
+            f"energy_range must hold two increasing, non-negative numbers in eV, got {energy_range!r}"
         )
     return low, high
 
 
 def batches(cells):
-    """Yield indices of spectra in groups of one length."""
-    lengths = defaultdict(list)
+    """Yield lists of indices of spectra with the same number of channels."""
+    indices = defaultdict(list)
     for i, cell in enumerate(cells):
-        lengths[len(cell.counts)].append(i)
-    for length, members in lengths.items():
-        size = max(1, 2**18 // length)
+        indices[len(cell.counts)].append(i)
+    for n_channels, members in indices.items():
+        size = max(1, _CHANNELS_PER_BATCH // n_channels)
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
 
 class SpectrumBins(CellTransformer):
-    """Spectra of X-rays or energy losses on one grid of energies.
+    """X-ray or energy-loss spectra on one energy grid.
 
-    What comes out is made in this order: counts in each bin (a channel that straddles an edge is shared, so
-    that none are lost), less the background if asked for (SNIP), divided by their mean over the covered
-    bins, compressed by ``scale``.
+    `SpectrumBins` takes four steps. It sums counts in bins; two bins share a channel that crosses their edge.
+    It subtracts the SNIP background if ``background`` says so. It divides by the mean over the measured bins.
+    It compresses by ``scale``.
 
     Parameters
     ----------
     n_bins : int, default=512
         Number of bins.
     energy_range : (float, float), default=(100, 10240)
-        Ends of the bins in eV. The default leaves out the zero peak of X-ray detectors; set it to the
-        recorded losses for EELS.
+        Ends of the grid in eV. The default excludes the zero peak of X-ray detectors. For EELS, use the range
+        of the recorded losses.
     spacing : {"linear", "sqrt"}, default="linear"
-        Whether bins are equally wide in the energy E, or in sqrt(E + 1000 eV): as wide, everywhere, in
-        terms of the resolution of a silicon X-ray detector.
+        Bins of equal width in the energy E, or in sqrt(E + 1000 eV). With "sqrt", the width of a bin is
+        proportional to the resolution of a silicon X-ray detector.
     background : {"snip", None}, default=None
-        Whether to subtract the background.
+        Background to subtract.
     background_width : float, default=200
-        Half width in eV of the widest line that the background passes under; with ``spacing="sqrt"``, at
-        the mean width of a bin.
+        Half width in eV of the widest line that is not part of the background. With ``spacing="sqrt"`` the
+        mean width of a bin converts it to bins.
     scale : {"sqrt", "log", "linear"}, default="sqrt"
-        Compression of the counts N in units of their mean: sqrt(N), log(1 + N) or N.
+        Compression sqrt(N), log(1 + N) or N of the counts N in units of their mean.
     on_error : {"raise", "warn"}, default="raise"
-        Whether a cell that cannot be used is an error, or warns and counts as not measured.
+        What an unusable cell causes: an error, or a warning and a row of NaN.
     n_jobs : int or None, default=None
         Number of parallel jobs.
 
@@ -70,13 +90,13 @@ class SpectrumBins(CellTransformer):
     energy_ : ndarray of shape (n_bins,)
         Middle of each bin in eV.
     n_features_in_ : int
-        1: the column of spectra.
+        Number of input columns, always 1.
 
     Notes
     -----
-    Cells are `Spectrum`, paths to files that `read_spectrum` knows, or HyperSpy signals of one spectrum. Bins
-    of which less than half was measured are NaN. Counts below 0, as a subtracted dark level leaves, are
-    allowed; without a background to subtract, the lowest then becomes 0.
+    A cell is a `Spectrum`, the path of a file that `read_spectrum` reads, or a HyperSpy signal of one
+    spectrum. Bins of which half or less was measured are NaN. Counts can be negative, as after subtraction
+    of a dark level. Without background subtraction, such spectra are shifted so that their lowest value is 0.
 
     Examples
     --------
@@ -140,7 +160,7 @@ class SpectrumBins(CellTransformer):
         return cell
 
     def _features(self, cells):
-        out = np.empty((len(cells), self.n_bins), dtype=np.float32)
+        features = np.empty((len(cells), self.n_bins), dtype=np.float32)
         low, high = self.energy_range
         width = None if self.background is None else self.background_width * self.n_bins / (high - low)
         for members in batches(cells):
@@ -148,11 +168,14 @@ class SpectrumBins(CellTransformer):
                 torch.from_numpy(np.stack([np.asarray(getattr(cells[i], name), float) for i in members]))
                 for name in ("energy", "counts")
             )
-            out[members] = bin_spectra(energy, counts, self._edges(energy), width, self.scale).numpy()
-        return out
+            features[members] = bin_spectra(energy, counts, self._edges(energy), width, self.scale).numpy()
+        return features
 
     def _feature_names(self):
-        """Count the bins from the zero of what they divide evenly, so that stretching it scales them."""
+        """Return names with the numbers of the bins, counted from energy 0 of the ``spacing`` scale.
+
+        A stretch of that scale then multiplies the numbers, which augmentation relies on.
+        """
         low, high = (to_grid(float(e), self.spacing) for e in self.energy_range)
         first = round(low * self.n_bins / (high - low))
         return [f"e_{first + i:04d}" for i in range(self.n_bins)]

@@ -1,4 +1,4 @@
-"""What the transformers of spectra into compositions share."""
+"""Base class of the transformers that turn spectra into compositions."""
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -8,16 +8,29 @@ from xtalsk.utils import CellTransformer
 from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, check_symbol
 from xtalsk.utils._validation import check_column
 
-_RARE = (1, 2, 10, 18, 36, 54, 86, 43, 61, 84, 85, 87, 88, 89, 91, *range(93, 99))
+# Not looked for by default: hydrogen, noble gases, and elements without a stable isotope
+_NOT_LOOKED_FOR = (1, 2, 10, 18, 36, 54, 86, 43, 61, 84, 85, 87, 88, 89, 91, *range(93, 99))
+_MAX_PARTS = 32  # jobs that a table is split into
 
 
 def check_elements(name, elements):
-    """Atomic numbers of a list of symbols, ndarray of int.
+    """Return the atomic numbers of a list of symbols.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for error messages.
+    elements : sequence of str
+        Symbols of elements.
+
+    Returns
+    -------
+    ndarray of int
 
     Raises
     ------
     ValueError
-        If it is a string, or holds what is no symbol of an element.
+        If ``elements`` is a string, or if one of them is not the symbol of an element.
     """
     if isinstance(elements, str):
         raise ValueError(f"{name} must be a list of symbols, got the string {elements!r}")
@@ -25,19 +38,19 @@ def check_elements(name, elements):
 
 
 class SpectrumComposition(CellTransformer):
-    """Base of the transformers of spectra into atomic fractions.
+    """Base class of the transformers that turn spectra into atomic fractions.
 
-    A subclass gives ``_check_cell(cell)`` and ``_analysis(spectrum)``, which returns an object with the
-    arrays ``fractions``, ``presence`` and ``deviations`` of shape (98,), hydrogen first, or None where the
-    spectrum holds nothing to analyse. It has the parameters ``elements``, ``on_error`` and ``n_jobs``.
+    A subclass defines ``_check_cell(cell)`` and ``_analysis(spectrum)``. ``_analysis`` returns an object with
+    the arrays ``fractions``, ``presence`` and ``uncertainty`` of shape (98,), hydrogen first, or None if the
+    spectrum cannot be analysed. A subclass has the parameters ``elements``, ``on_error`` and ``n_jobs``.
     """
 
     def _allowed(self):
-        """Elements that may be there, by atomic number, ndarray of bool of shape (99,)."""
+        """Return which elements to look for, by atomic number, ndarray of bool of shape (99,)."""
         allowed = np.zeros(N_ELEMENTS + 1, dtype=bool)
         if self.elements is None:
             allowed[1:] = True
-            allowed[list(_RARE)] = False
+            allowed[list(_NOT_LOOKED_FOR)] = False
             return allowed
         numbers = check_elements("elements", self.elements)
         if not len(numbers):
@@ -46,6 +59,7 @@ class SpectrumComposition(CellTransformer):
         return allowed
 
     def _rows(self, cells, name):
+        """Return an array of the analysis of each cell, shape (n_cells, 98)."""
         rows = np.full((len(cells), N_ELEMENTS), np.nan)
         for row, cell in zip(rows, cells, strict=True):
             analysis = self._analysis(cell)
@@ -60,46 +74,51 @@ class SpectrumComposition(CellTransformer):
         return list(FEATURE_NAMES)
 
     def _table(self, X, name):
-        """Another row of each analysis than the fractions, shape (n_specimens, 98)."""
+        """Return an array of the analysis of each specimen, shape (n_specimens, 98)."""
         check_is_fitted(self)
         cells, column = check_column(X)
         checked, rows = self._checked_cells(cells, column)
-        out = np.full((len(cells), N_ELEMENTS), np.nan, dtype=np.float32)
+        table = np.full((len(cells), N_ELEMENTS), np.nan, dtype=np.float32)
         if rows:
-            parts = np.array_split(np.arange(len(rows)), min(len(rows), 32))
-            done = Parallel(n_jobs=self.n_jobs)(
+            parts = np.array_split(np.arange(len(rows)), min(len(rows), _MAX_PARTS))
+            analyses = Parallel(n_jobs=self.n_jobs)(
                 delayed(self._rows)([checked[i] for i in part], name) for part in parts
             )
-            out[rows] = np.concatenate(done)
-        return out
+            table[rows] = np.concatenate(analyses)
+        return table
 
     def presence_score(self, X):
-        """Probability that each element is there.
+        """Return a score between 0 and 1 for the presence of each element.
 
-        It grows with the significance, a half at the threshold, and is no frequency.
+        The score increases with the significance of the element and is 0.5 at the threshold ``n_sigma``.
+        It is not a calibrated probability.
 
         Parameters
         ----------
         X : Series, DataFrame of one column, or list of n_specimens cells
+            Spectra.
 
         Returns
         -------
         ndarray of float32, shape (n_specimens, 98)
-            Hydrogen to californium; NaN for elements that the spectrum cannot tell.
+            Hydrogen to californium. Elements that the spectrum cannot show are NaN.
         """
         return self._table(X, "presence")
 
     def uncertainty(self, X):
-        """Estimate the standard deviation of each fraction, cross-sections included.
+        """Return the standard deviation of each atomic fraction.
+
+        It includes counting statistics and errors of the cross-sections.
 
         Parameters
         ----------
         X : Series, DataFrame of one column, or list of n_specimens cells
+            Spectra.
 
         Returns
         -------
         ndarray of float32, shape (n_specimens, 98)
-            NaN where the fraction is. Of elements that were not found it is the error of finding them, or 0
-            where that is not known.
+            NaN where the fraction is NaN. For elements that were not found it is the standard deviation of
+            their fraction (`EELSComposition`) or 0 (`EDSComposition`).
         """
-        return self._table(X, "deviations")
+        return self._table(X, "uncertainty")

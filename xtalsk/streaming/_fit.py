@@ -1,56 +1,62 @@
-"""Training on a stream."""
+"""Training of a network on a stream of specimens."""
 
-import os
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import joblib
 import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils import check_scalar
 from tqdm import tqdm
 
-from xtalsk.neural._net import schedule_factor
+from xtalsk.neural import learn_chunk, schedule_factor, start_stream
+from xtalsk.streaming._checkpoint import make_plan, resume, write_checkpoint
 
 
 def fit_stream(
     model, stream, n_specimens, *, n_uses=1, checkpoint=None, checkpoint_every=20, callback=None, verbose=0
 ):
-    """Train a `FusionClassifier` on a stream, and take training up again where it was left.
+    """Train a `FusionClassifier` on a stream; resume an interrupted training.
 
     Parameters
     ----------
     model : FusionClassifier
-        Not fitted; a copy is trained. Its ``schedule`` runs over the whole training. ``max_epochs`` is not
-        used; ``sampling`` and ``early_stopping``, which need all the data at once, must be off.
+        Not fitted; a copy is trained. Its ``schedule`` extends over the whole training. ``max_epochs`` is not
+        used. ``sampling`` and ``early_stopping`` must be off, because they need all the data at once.
     stream : SpecimenStream
     n_specimens : int
-        To render, in whole chunks.
+        Number of specimens to render, rounded up to whole chunks.
     n_uses : int
-        How often each specimen is used, mixed with those of as many chunks, and disturbed by ``augment`` in
-        another way each time; those of the last chunks are used less often. 1 where rendering is quick
-        compared to training.
+        How often each specimen is used. Each step of the training uses the last ``n_uses`` chunks,
+        shuffled, and ``augment`` disturbs each specimen in a new way each time. Specimens of the last
+        chunks are used less often. Use 1 if rendering is fast compared with training.
     checkpoint : path or None
-        File that keeps the state of the training, a dict with the chunks ``"done"``, the model and the
-        ``"seconds"`` it took. If it exists, training goes on from there.
+        File for the state of the training. If the file exists, the training is resumed from it, and the
+        result is identical to that of a training without interruption. The file has a checksum and holds no
+        pickle. It is written whole or not at all: an interrupted write, or a full disk, leaves the previous
+        checkpoint. A write needs as much free space as the file has. `read_checkpoint` tells the progress.
     checkpoint_every : int
-        Chunks after which it is written.
+        Number of chunks between two checkpoints.
     callback : callable or None
-        Called as ``callback(model, n_rendered)`` whenever a checkpoint is due.
+        Called as ``callback(model, n_rendered)`` at each checkpoint.
     verbose : int
-        Above 0 shows progress.
+        Above 0 shows the progress.
 
     Returns
     -------
     FusionClassifier
-        Fitted. With the ``features_`` of the stream it makes a pipeline for measured specimens.
+        Fitted. With the ``features_`` of the stream it forms a pipeline for measured specimens.
 
     Raises
     ------
+    CheckpointError
+        If the checkpoint is damaged or is no checkpoint, or if it belongs to another training: another model,
+        stream (also crystals with the same ids and other atoms) or number, another version of a library, or
+        other code. It is a ValueError.
+    OSError
+        If the checkpoint cannot be written, for example because the disk is full.
     ValueError
-        If the checkpoint is of another training (model, stream or numbers), or an argument is out of range.
+        If an argument is out of range.
 
     Examples
     --------
@@ -68,58 +74,37 @@ def fit_stream(
     if model.early_stopping or model.sampling is not None:
         raise ValueError("a stream needs early_stopping=False and sampling=None; SpecimenStream has weights")
     n_chunks = -(-n_specimens // stream.chunk_size)
-    plan = {"n_chunks": n_chunks, "n_uses": n_uses, "chunk_size": stream.chunk_size}
-    plan |= {"parameters of the model": _fingerprint(model), "stream": stream.fingerprint_}
-    done, trained, seconds = _load(checkpoint, plan)
+    plan, done, trained, seconds = None, 0, None, 0.0
+    if checkpoint is not None:
+        plan = make_plan(model, stream, n_chunks, n_uses)
+        done, trained, seconds = resume(checkpoint, plan, model, stream)
     if done == n_chunks:
         return trained
     start = time.perf_counter() - seconds
     if trained is None:
-        trained = clone(model)._start_stream(*stream.sample(), stream.classes_)
-    with ThreadPoolExecutor(1) as loader:
-        pool = [stream.chunk(k) for k in range(max(0, done - n_uses + 1), done)]
-        coming = loader.submit(stream.chunk, done) if done < n_chunks else None
-        for k in tqdm(
-            range(done, n_chunks), desc="chunks", disable=not verbose, initial=done, total=n_chunks
-        ):
-            pool = [*pool, coming.result()][-n_uses:]
-            coming = loader.submit(stream.chunk, k + 1) if k + 1 < n_chunks else None
-            progress = (k + 0.5) / n_chunks
-            rate = model.learning_rate * schedule_factor(model.schedule, progress)
-            X, y = zip(*pool, strict=True)
-            trained._learn(torch.cat(X), np.concatenate(y), rate, progress)
-            if (k + 1) % checkpoint_every == 0 or k + 1 == n_chunks:
-                _save(checkpoint, plan, k + 1, trained, time.perf_counter() - start)
-                if callback is not None:
-                    callback(trained, (k + 1) * stream.chunk_size)
+        trained = start_stream(clone(model), *stream.sample(), stream.classes_)
+    pools = _render_ahead(stream, done, n_chunks, n_uses)
+    for X, y in tqdm(pools, desc="chunks", disable=not verbose, initial=done, total=n_chunks):
+        progress = (done + 0.5) / n_chunks
+        learning_rate = model.learning_rate * schedule_factor(model.schedule, progress)
+        learn_chunk(trained, X, y, learning_rate, progress)
+        done += 1
+        if done % checkpoint_every == 0 or done == n_chunks:
+            if checkpoint is not None:
+                write_checkpoint(checkpoint, plan, done, trained, time.perf_counter() - start)
+            if callback is not None:
+                callback(trained, done * stream.chunk_size)
     return trained
 
 
-def _fingerprint(model):
-    """Hash of what makes a model what it is; where it is trained and what it prints do not count."""
-    params = {k: v for k, v in model.get_params().items() if k not in ("device", "verbose")}
-    if not isinstance(params["random_state"], int | np.integer | None):
-        del params["random_state"]
-    return joblib.hash(params)
-
-
-def _load(checkpoint, plan):
-    """Chunks done, the model and the time of a checkpoint, (0, None, 0) without one."""
-    if checkpoint is None or not os.path.exists(checkpoint):
-        return 0, None, 0.0
-    state = joblib.load(checkpoint)
-    differ = [name for name, value in plan.items() if state["plan"].get(name) != value]
-    if differ:
-        raise ValueError(f"{checkpoint} is the checkpoint of another training: {', '.join(differ)} differ")
-    return state["done"], state["trained"], state["seconds"]
-
-
-def _save(checkpoint, plan, done, trained, seconds):
-    """Write a checkpoint whole or not at all."""
-    if checkpoint is None:
-        return
-    folder = os.path.dirname(os.path.abspath(checkpoint))
-    handle, path = tempfile.mkstemp(dir=folder, suffix=".part")
-    os.close(handle)
-    joblib.dump({"plan": plan, "done": done, "trained": trained, "seconds": seconds}, path)
-    os.replace(path, checkpoint)
+def _render_ahead(stream, done, n_chunks, n_uses):
+    """Yield X and y of the last ``n_uses`` chunks, for each new chunk; a thread renders one chunk ahead."""
+    pool = [stream.chunk(k) for k in range(max(0, done - n_uses + 1), done)]
+    with ThreadPoolExecutor(1) as renderer:
+        upcoming = renderer.submit(stream.chunk, done)
+        for k in range(done + 1, n_chunks + 1):
+            pool = [*pool, upcoming.result()][-n_uses:]
+            if k < n_chunks:
+                upcoming = renderer.submit(stream.chunk, k)
+            X, y = zip(*pool, strict=True)
+            yield torch.cat(X), np.concatenate(y)

@@ -1,4 +1,7 @@
-"""Instruments of a stream: one set of conditions each, from reflections to batches of what they record."""
+"""Instruments of a stream: from crystals to batches of patterns on a device, and to compositions.
+
+All calls of the stream into the simulation are here.
+"""
 
 from collections.abc import Mapping
 
@@ -10,12 +13,17 @@ from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation.images import _rings
 from xtalsk.simulation.images._beam import IMAGE_REACH
 from xtalsk.simulation.powder import _simulate as _powder
-
-_RENDERED = {"cpu": 32, "cuda": 256}  # patterns rendered at once
+from xtalsk.simulation.spectra._formulas import atomic_fractions, measured_fractions
+from xtalsk.streaming._constants import POWDER_BATCH, RING_BATCH
 
 
 class Powder:
-    """Powder patterns of one set of conditions, from crystals to features."""
+    """X-ray powder patterns under one set of conditions.
+
+    Parameters
+    ----------
+    conditions : PowderConditions
+    """
 
     kind = PowderConditions
 
@@ -23,23 +31,32 @@ class Powder:
         self.conditions = conditions
 
     def lines(self):
+        """Return the radiation, the smallest d in Å and the wavelength in Å of the reflections needed."""
         return "xray", self.conditions.d_min(), self.conditions.wavelength
 
     def reach(self):
+        """Return the lowest and the highest q of the pattern in 1/Å."""
         return two_theta_to_q(self.conditions.axis()[[0, -1]], self.conditions.wavelength).tolist()
 
     def source(self, device):
+        """Return the axis that transformers need: q of each point in 1/Å."""
         q = two_theta_to_q(self.conditions.axis(), self.conditions.wavelength)
         return q.to(device)
 
-    def render(self, found, rows, rng):
-        drawn = _powder.draw_powder(self.conditions, found, rows, rng)
-        size = _RENDERED[found.q.device.type]
-        return _powder.render_in_chunks(found, rows, drawn, self.conditions, rng, size)
+    def render(self, reflections, rows, rng):
+        """Return batches of patterns of crystals, tensors of shape (n, n_points) on the device."""
+        values = _powder.draw_powder(self.conditions, reflections, rows, rng)
+        size = POWDER_BATCH[reflections.q.device.type]
+        return _powder.render_in_chunks(reflections, rows, values, self.conditions, rng, size)
 
 
 class Rings:
-    """Ring images of one set of conditions, from crystals to features."""
+    """Ring images under one set of conditions.
+
+    Parameters
+    ----------
+    conditions : RingConditions
+    """
 
     kind = RingConditions
 
@@ -47,25 +64,72 @@ class Rings:
         self.conditions = conditions
 
     def lines(self):
+        """Return the radiation, the smallest d in Å and no wavelength of the reflections needed."""
         return "electron", IMAGE_REACH / self.conditions.q_max, None
 
     def reach(self):
+        """Return the lowest and the highest q of the image in 1/Å."""
         return 0.0, self.conditions.q_max
 
     def source(self, device):
+        """Return the calibration that transformers need: the size of a pixel in 1/Å."""
         return 2 * self.conditions.q_max / self.conditions.image_size
 
-    def render(self, found, rows, rng):
-        drawn = _rings.draw_rings(self.conditions, found, rows, rng)
-        size = _RENDERED[found.q.device.type] // 4
-        return _rings.render_in_chunks(found, rows, drawn, self.conditions, rng, size)
+    def render(self, reflections, rows, rng):
+        """Return batches of images of crystals, tensors of shape (n, size, size) on the device."""
+        values = _rings.draw_rings(self.conditions, reflections, rows, rng)
+        size = RING_BATCH[reflections.q.device.type]
+        return _rings.render_in_chunks(reflections, rows, values, self.conditions, rng, size)
 
 
 INSTRUMENTS = {"powder": Powder, "rings": Rings}
+"""Instruments by the column of the specimens that they record."""
+
+
+class Formulas:
+    """Compositions of crystals with errors of measurement.
+
+    Parameters
+    ----------
+    formulas : sequence of str
+        One for each crystal.
+    parameter_sets : list of dict
+        Arguments of `xtalsk.simulation.simulate_formulas`, from which `measure` draws one.
+    """
+
+    def __init__(self, formulas, parameter_sets):
+        self.fractions, self.parameter_sets = atomic_fractions(formulas), parameter_sets
+        for parameters in parameter_sets:  # raises ValueError if a value is out of range
+            measured_fractions(self.fractions[:1], np.random.RandomState(0), **parameters)
+
+    def measure(self, rows, rng):
+        """Return atomic fractions (n, n_elements) of crystals; a row is 0 where no element was detected."""
+        parameters = self.parameter_sets[rng.randint(len(self.parameter_sets))]
+        return measured_fractions(self.fractions[rows], rng, **parameters)
 
 
 def check_settings(columns, conditions, shares):
-    """By column the instruments and how often each is drawn."""
+    """Return the instruments of each column and the probability of each instrument.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Columns of the specimens that the features use.
+    conditions, shares
+        As in `SpecimenStream`.
+
+    Returns
+    -------
+    dict of {str: (list of instruments, ndarray of float)}
+        In the order of `INSTRUMENTS`.
+
+    Raises
+    ------
+    ValueError
+        If conditions or shares name an unused column, or shares do not match the conditions.
+    """
+    if not isinstance(shares, Mapping):
+        raise ValueError(f"shares must be a dict from a column to a sequence of numbers, got {shares!r}")
     named = set(shares) | (set(conditions) if isinstance(conditions, Mapping) else set())
     if named - set(columns):
         raise ValueError(
@@ -75,13 +139,19 @@ def check_settings(columns, conditions, shares):
     for column, instrument in INSTRUMENTS.items():
         if column not in columns:
             continue
-        given = conditions.get(column, "harsh") if isinstance(conditions, Mapping) else conditions
-        given = given if isinstance(given, list | tuple) else [given]
-        made = [instrument(check_conditions(one, instrument.kind)) for one in given]
-        share = np.asarray(shares.get(column, np.ones(len(made))), dtype=float)
-        if share.shape != (len(made),) or not (share >= 0).all() or not share.sum() > 0:
-            raise ValueError(
-                f"shares of {column} must be {len(made)} numbers, none below 0, got {share.tolist()}"
-            )
-        settings[column] = made, share / share.sum()
+        choice = conditions.get(column, "harsh") if isinstance(conditions, Mapping) else conditions
+        choice = choice if isinstance(choice, list | tuple) else [choice]
+        name = f"conditions of {column!r}"
+        if not choice:
+            raise ValueError(f"{name} must hold at least one {instrument.kind.__name__} or preset")
+        instruments = [instrument(check_conditions(one, instrument.kind, name)) for one in choice]
+        settings[column] = instruments, _check_shares(column, shares.get(column), len(instruments))
     return settings
+
+
+def _check_shares(column, shares, n):
+    """Return the probability of each of ``n`` instruments; equal ones if ``shares`` is None."""
+    shares = np.ones(n) if shares is None else np.asarray(shares, dtype=float)
+    if shares.shape != (n,) or not (shares >= 0).all() or not shares.sum() > 0:
+        raise ValueError(f"shares of {column} must be {n} numbers, none below 0, got {shares.tolist()}")
+    return shares / shares.sum()

@@ -1,9 +1,8 @@
-"""Specimens without end, as features."""
+"""Endless streams of simulated specimens, as features."""
 
 import warnings
 from collections.abc import Mapping
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -14,67 +13,66 @@ from sklearn.utils import check_random_state, check_scalar
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
 from xtalsk.simulation import compute_reflections
-from xtalsk.simulation.spectra._formulas import atomic_fractions, measured_fractions
-from xtalsk.streaming._instruments import INSTRUMENTS, check_settings
+from xtalsk.simulation.reflections._cache import crystal_content
+from xtalsk.streaming._constants import PART_SIZE, RANGE_MARGIN, SAMPLE_SIZE
+from xtalsk.streaming._instruments import INSTRUMENTS, Formulas, check_settings
 from xtalsk.utils import check_device
-
-_PART = 256  # specimens recorded under one set of conditions
-_SAMPLE = 2048  # specimens from which the network learns how features are spread
+from xtalsk.utils._fingerprint import fingerprint
 
 
 class SpecimenStream:
-    """Specimens of crystals without end, each recorded anew, as the features that a network learns from.
+    """Endless simulated specimens of crystals, as features for a network.
 
-    Nothing is stored: a chunk of specimens is drawn, rendered on the device, turned into features there by
-    the arithmetic of the transformers, and forgotten. Chunk ``k`` is the same each time it is asked for, so
-    that training can be taken up where it was left.
+    Each chunk of specimens is drawn at random, rendered on the device and transformed into features there,
+    with the arithmetic of the transformers. Nothing is stored. Chunk ``k`` has the same values whenever it
+    is computed; thus an interrupted training can be resumed.
 
     Parameters
     ----------
     crystals : CrystalSet
     features : ColumnTransformer
-        As `xtalsk.compose.make_features` makes it, of the columns ``powder``, ``rings`` and ``formula``.
+        From `xtalsk.compose.make_features`, with the columns ``powder``, ``rings`` and ``formula``.
     conditions : {"ideal", "typical", "harsh"} or dict
-        How patterns are recorded: a preset for all, or by modality a preset, a `PowderConditions` or
-        `RingConditions`, or a list of these, of which every 256 specimens draw one.
+        Conditions under which patterns are recorded: a preset for all modalities, or by modality a preset,
+        a `PowderConditions` or `RingConditions`, or a list of these. Of a list, 256 consecutive specimens
+        share one member, chosen at random.
     shares : dict of {str: sequence of float} or None
-        By modality, how often each member of such a list is drawn, relative to the others; by default
-        equally often.
+        By modality, relative frequencies of the members of such a list; equal by default.
     weights : array-like of shape (n_crystals,) or None
-        How often each crystal is drawn, relative to the others; equally by default.
+        Relative frequency of each crystal; equal by default.
     formula_params : dict, list of dict or None
-        Arguments of `xtalsk.simulation.simulate_formulas`, or several sets of them, drawn like conditions.
+        Arguments of `xtalsk.simulation.simulate_formulas`, or a list of such sets, chosen like conditions.
     missing : dict of {str: float} or None
-        By column, the probability that it was not measured; one column of each specimen always is.
+        By column, the probability that it was not measured. Each specimen keeps at least one column.
     chunk_size : int
-        Specimens of a chunk.
+        Number of specimens in a chunk.
     device : str
-        ``"auto"`` takes a CUDA GPU where there is one; else ``"cpu"``, ``"cuda"`` or ``"cuda:<n>"``.
+        ``"cpu"``, ``"cuda"``, ``"cuda:<n>"``, or ``"auto"``: a CUDA GPU if there is one, else the CPU.
     random_state : int, RandomState or None
     verbose : int
-        Above 0 shows progress of the structure factors, which are computed once.
+        Above 0 shows the progress of the structure factors, which are computed once.
 
     Attributes
     ----------
     features_ : ColumnTransformer
-        Fitted: what a pipeline for measured specimens starts with.
+        Fitted, as the first step of a pipeline for measured specimens.
     feature_names_ : ndarray of str
         Names of the columns of a chunk.
     columns_ : list of str
         Columns of the specimens that the features use.
     classes_ : ndarray of int
-        Space groups that occur.
+        Space groups of the crystals.
     fingerprint_ : str
-        Hash of what decides which specimens come.
+        Hash of the crystals and of all settings that determine the specimens.
     rows_ : ndarray of int
-        Crystals that are used. Faulty ones, and those without a line in the range of some conditions, are
-        left out and named in a `BrokenEntryWarning`.
+        Crystals that are used. A `BrokenEntryWarning` names the others: faulty crystals, and crystals
+        without a line in the range of one of the conditions.
 
     Raises
     ------
     ValueError
-        If the features use another column or a transformer that cannot work on a device, or an argument is
-        out of range.
+        If the features use another column, or a transformer that has no arithmetic for tensors, or if an
+        argument is out of range.
 
     Examples
     --------
@@ -109,146 +107,167 @@ class SpecimenStream:
         self.device = check_device(device)
         self._seed = int(check_random_state(random_state).randint(2**31))
         self._blocks = list(features.transformers)
-        columns = {column: None for _, transformer, column in self._blocks if transformer != "drop"}
-        unknown = [c for c in columns if c not in (*INSTRUMENTS, "formula")]
-        if unknown:
-            raise ValueError(
-                f"features use the columns {unknown}; a stream makes {[*INSTRUMENTS, 'formula']}"
-            )
-        self.columns_ = list(columns)
-        self._missing = _check_missing(missing or {}, columns)
-        self._settings = check_settings(columns, conditions, shares or {})
+        self.columns_ = _check_columns(self._blocks)
+        self._missing = _check_missing(missing or {}, self.columns_)
+        self._settings = check_settings(self.columns_, conditions, shares or {})
         self.features_ = clone(features).fit(
-            pd.DataFrame({c: pd.Series([None], dtype=object) for c in columns})
+            pd.DataFrame({c: pd.Series([None], dtype=object) for c in self.columns_})
         )
         self.feature_names_ = self.features_.get_feature_names_out()
         self._functions = self._featurisers()
-        single = isinstance(formula_params, Mapping | None)
-        self._formula_params = [formula_params or {}] if single else list(formula_params)
-        self._fractions = atomic_fractions(crystals.formulas) if "formula" in columns else None
-        if not self._formula_params:
-            raise ValueError("formula_params must hold at least one set of arguments")
-        for params in self._formula_params if "formula" in columns else ():
-            measured_fractions(self._fractions[:1], np.random.RandomState(0), **params)
-        self._lines = self._reflections(crystals, verbose)
+        self._formula_params = _check_formula_params(formula_params)
+        self._formulas = None
+        if "formula" in self.columns_:
+            self._formulas = Formulas(crystals.formulas, self._formula_params)
+        self._reflections = self._compute_reflections(crystals, verbose)
         self.rows_ = self._usable(crystals)
         self._space_groups = np.asarray(crystals.space_groups).astype(np.int64)
         weights = _check_weights(weights, len(crystals), self.rows_)
         self.classes_ = np.unique(self._space_groups[self.rows_[weights > 0]])
         self._cumulative = weights.cumsum()
-        settings = [[repr(i.conditions) for i in some] + [shares] for some, shares in self._settings.values()]
-        self.fingerprint_ = joblib.hash(
-            {
-                "seed": self._seed,
-                "blocks": [repr(self._blocks), list(self.feature_names_)],
-                "crystals": [crystals.ids, self._space_groups, self.rows_, self._cumulative],
-                "recorded": [settings, self._missing, self._formula_params, chunk_size],
-            }
-        )
+        self._content = self._describe(crystals)
+        self._modules = [__name__, *(type(step).__module__ for step in _steps(self._blocks))]
+        self.fingerprint_ = fingerprint(self._content)
+
+    def _describe(self, crystals):
+        """Return fingerprints of all that determines the specimens, by name."""
+        instruments = {
+            column: [[instrument.conditions for instrument in instruments], shares]
+            for column, (instruments, shares) in self._settings.items()
+        }
+        content = {
+            "crystals": crystal_content(crystals),
+            "weights": [self.rows_, self._cumulative],
+            "features": [self._blocks, self.feature_names_],
+            "conditions": instruments,
+            "missing": self._missing,
+            "formula_params": self._formula_params,
+            "chunk_size": self.chunk_size,
+            "random_state": self._seed,
+        }
+        return {name: fingerprint(value) for name, value in content.items()}
 
     def chunk(self, k):
         """Make chunk ``k``.
 
+        Parameters
+        ----------
+        k : int
+            From 0.
+
         Returns
         -------
         X : tensor of float32 on the device, shape (chunk_size, n_features)
-            In the order of ``feature_names_``; NaN where nothing was measured.
+            In the order of ``feature_names_``; NaN where missing.
         y : ndarray of int64, shape (chunk_size,)
             Space groups.
         """
         rng = np.random.RandomState(np.random.SeedSequence([self._seed, k]).generate_state(4))
         draws = rng.uniform(0, self._cumulative[-1], self.chunk_size)
-        place = np.searchsorted(self._cumulative, draws, side="right").clip(max=len(self.rows_) - 1)
-        rows = self.rows_[place]
-        parts = [self._part(rows[i : i + _PART], rng) for i in range(0, len(rows), _PART)]
+        positions = np.searchsorted(self._cumulative, draws, side="right").clip(max=len(self.rows_) - 1)
+        rows = self.rows_[positions]
+        parts = [self._part(rows[i : i + PART_SIZE], rng) for i in range(0, len(rows), PART_SIZE)]
         return torch.cat(parts), self._space_groups[rows]
 
-    def sample(self, n_specimens=_SAMPLE):
-        """Make the first chunks, as many as it takes, as a table: DataFrame of features, and space groups."""
+    def sample(self, n_specimens=SAMPLE_SIZE):
+        """Make the first chunks as a table.
+
+        Parameters
+        ----------
+        n_specimens : int
+            Smallest number of specimens; the chunks are whole.
+
+        Returns
+        -------
+        X : DataFrame of shape (n_samples, n_features)
+        y : ndarray of int64, shape (n_samples,)
+            Space groups.
+        """
         n_chunks = -(-n_specimens // self.chunk_size)
         X, y = zip(*(self.chunk(k) for k in range(n_chunks)), strict=True)
         return pd.DataFrame(torch.cat(X).cpu().numpy(), columns=self.feature_names_), np.concatenate(y)
 
     def _part(self, rows, rng):
-        """Features of specimens that were recorded under one set of conditions."""
-        made = {}
-        for column, (instruments, shares) in self._settings.items():
-            chosen = rng.choice(len(instruments), p=shares)
-            found = self._lines[instruments[chosen].lines()]
-            blocks = self._functions[column][chosen]
-            batches = [
-                [function(batch) for function in blocks.values()]
-                for batch in instruments[chosen].render(found, rows, rng)
-            ]
-            made |= {
-                name: torch.cat(some) for name, some in zip(blocks, zip(*batches, strict=True), strict=True)
-            }
-        gone = self._draw_missing(len(rows), rng)
-        if self._fractions is not None:
-            params = self._formula_params[rng.randint(len(self._formula_params))]
-            seen = measured_fractions(self._fractions[rows], rng, **params)
-            unseen = ~seen.any(1)
-            for column in gone:
-                gone[column] = gone[column] | unseen if column == "formula" else gone[column] & ~unseen
+        """Return the features of specimens that share one set of conditions."""
+        features = {}
+        for column in self._settings:
+            features |= self._render(column, rows, rng)
+        missing = self._draw_missing(len(rows), rng)
+        if self._formulas is not None:
+            fractions = self._formulas.measure(rows, rng)
+            _hide_empty_formulas(missing, fractions)
             for name, function in self._functions["formula"][0].items():
-                made[name] = torch.from_numpy(function(seen).astype(np.float32)).to(self.device)
-        parts = [
-            made[name].float().masked_fill(torch.from_numpy(gone[column]).to(self.device)[:, None], torch.nan)
-            for name, _, column in self._blocks
-            if name in made
-        ]
+                features[name] = torch.from_numpy(function(fractions).astype(np.float32)).to(self.device)
+        parts = []
+        for name, _, column in self._blocks:
+            if name in features:
+                is_missing = torch.from_numpy(missing[column]).to(self.device)
+                parts.append(features[name].float().masked_fill(is_missing[:, None], torch.nan))
         return torch.cat(parts, dim=1)
 
+    def _render(self, column, rows, rng):
+        """Return the features of each block of a column, from patterns under randomly chosen conditions."""
+        instruments, shares = self._settings[column]
+        choice = rng.choice(len(instruments), p=shares)
+        instrument, functions = instruments[choice], self._functions[column][choice]
+        batches = [
+            [function(batch) for function in functions.values()]
+            for batch in instrument.render(self._reflections[instrument.lines()], rows, rng)
+        ]
+        by_block = zip(functions, zip(*batches, strict=True), strict=True)
+        return {name: torch.cat(parts) for name, parts in by_block}
+
     def _draw_missing(self, n, rng):
-        """By column, whether it was not measured; one column of each row always was."""
+        """Return by column which specimens lack it; each specimen keeps at least one column."""
         draws = rng.uniform(size=(n, len(self._missing)))
-        gone = draws < np.array(list(self._missing.values()))
-        gone[np.arange(n), draws.argmax(1)] &= ~gone.all(1)
-        return dict(zip(self._missing, gone.T, strict=True))
+        missing = draws < np.array(list(self._missing.values()))
+        missing[np.arange(n), draws.argmax(1)] &= ~missing.all(1)
+        return dict(zip(self._missing, missing.T, strict=True))
 
     def _featurisers(self):
-        """By column and conditions, the functions of the blocks."""
-        functions = {}
-        for column, sources in {**self._sources(), "formula": [None]}.items():
-            functions[column] = [
+        """Return by column, for each set of conditions, the function of each block."""
+        sources = {
+            column: [instrument.source(self.device) for instrument in instruments]
+            for column, (instruments, _) in self._settings.items()
+        }
+        return {
+            column: [
                 {
                     name: _batched(name, self.features_.named_transformers_[name], source)
                     for name, transformer, used in self._blocks
                     if used == column and transformer != "drop"
                 }
-                for source in sources
+                for source in column_sources
             ]
-        return functions
-
-    def _sources(self):
-        return {
-            column: [instrument.source(self.device) for instrument in instruments]
-            for column, (instruments, _) in self._settings.items()
+            for column, column_sources in {**sources, "formula": [None]}.items()
         }
 
-    def _reflections(self, crystals, verbose):
-        """Reflections by radiation, reach and wavelength; what reaches further serves the others too."""
-        wanted = {i.lines() for instruments, _ in self._settings.values() for i in instruments}
-        found = {}
-        for radiation, wavelength in {(w[0], w[2]) for w in wanted}:
-            d_min = min(w[1] for w in wanted if (w[0], w[2]) == (radiation, wavelength))
+    def _compute_reflections(self, crystals, verbose):
+        """Return reflections by radiation, d and wavelength; those with the smallest d serve all."""
+        needed = {i.lines() for instruments, _ in self._settings.values() for i in instruments}
+        reflections = {}
+        for radiation, wavelength in {(r, w) for r, _, w in needed}:
+            same_source = [lines for lines in needed if (lines[0], lines[2]) == (radiation, wavelength)]
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", BrokenEntryWarning)  # `_usable` names them
-                lines = compute_reflections(
-                    crystals, radiation, d_min, wavelength=wavelength, device=self.device, verbose=verbose
+                warnings.simplefilter("ignore", BrokenEntryWarning)  # `_usable` names all faulty crystals
+                computed = compute_reflections(
+                    crystals,
+                    radiation,
+                    min(d_min for _, d_min, _ in same_source),
+                    wavelength=wavelength,
+                    device=self.device,
+                    verbose=verbose,
                 )
-            found |= {w: lines for w in wanted if (w[0], w[2]) == (radiation, wavelength)}
-        return found
+            reflections |= dict.fromkeys(same_source, computed)
+        return reflections
 
     def _usable(self, crystals):
+        """Return the rows of the crystals that all instruments can record; warn of the others."""
         faults = dict(find_faults(crystals))
         for instruments, _ in self._settings.values():
             for instrument in instruments:
-                lines, (low, high) = self._lines[instrument.lines()], instrument.reach()
-                q = lines.q.cpu().numpy()
-                inside = np.append(((q > low * 1.02) & (q < high * 0.98)).cumsum(), 0)
-                counts = inside[lines.offsets[1:] - 1] - inside[lines.offsets[:-1] - 1]
-                counts[np.diff(lines.offsets) == 0] = 0
+                reflections, (low, high) = self._reflections[instrument.lines()], instrument.reach()
+                counts = _lines_between(reflections, low * (1 + RANGE_MARGIN), high * (1 - RANGE_MARGIN))
                 for row in np.flatnonzero(counts == 0):
                     faults.setdefault(int(row), f"no line between q = {low:.3g} and {high:.3g} 1/Å")
         if faults:
@@ -259,8 +278,41 @@ class SpecimenStream:
         return usable
 
 
+def _lines_between(reflections, low, high):
+    """Return how many lines each crystal has between two values of q in 1/Å."""
+    q = reflections.q.cpu().numpy()
+    cumulative = np.concatenate([[0], ((q > low) & (q < high)).cumsum()])
+    return np.diff(cumulative[reflections.offsets])
+
+
+def _hide_empty_formulas(missing, fractions):
+    """Mark formulas without any detected element as missing; the other columns of these rows are measured."""
+    is_empty = ~fractions.any(1)
+    for column in missing:
+        missing[column] = missing[column] | is_empty if column == "formula" else missing[column] & ~is_empty
+
+
+def _check_columns(blocks):
+    """Return the columns that the features use."""
+    columns = list(dict.fromkeys(column for _, transformer, column in blocks if transformer != "drop"))
+    available = [*INSTRUMENTS, "formula"]
+    unknown = [column for column in columns if column not in available]
+    if unknown:
+        raise ValueError(f"features use the columns {unknown}; a stream makes {available}")
+    return columns
+
+
+def _check_formula_params(formula_params):
+    """Return a list of sets of arguments of `simulate_formulas`."""
+    if isinstance(formula_params, Mapping | None):
+        return [formula_params or {}]
+    if not len(formula_params):
+        raise ValueError("formula_params must hold at least one set of arguments")
+    return list(formula_params)
+
+
 def _check_missing(missing, columns):
-    """Probability of each column to be missing."""
+    """Return the probability of each column to be missing."""
     unknown = sorted(set(missing) - set(columns))
     if unknown or not all(0 <= p <= 1 for p in missing.values()):
         raise ValueError(f"missing must give probabilities from 0 to 1 for {list(columns)}, got {missing}")
@@ -268,20 +320,27 @@ def _check_missing(missing, columns):
 
 
 def _check_weights(weights, n, rows):
-    """Weights of the crystals that are used."""
+    """Return the weights of the crystals that are used."""
     weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
     if weights.shape != (n,) or not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"weights must be {n} finite numbers, one a crystal, none below 0")
+        raise ValueError(f"weights must be {n} finite numbers, one for each crystal, none below 0")
     if not weights[rows].any():
         raise ValueError("weights are 0 for all crystals that can be used")
     return weights[rows]
 
 
+def _steps(blocks):
+    """Return all transformers of the blocks; those of pipelines singly."""
+    transformers = [transformer for _, transformer, _ in blocks if transformer != "drop"]
+    return [
+        step for t in transformers for step in ([s for _, s in t.steps] if isinstance(t, Pipeline) else [t])
+    ]
+
+
 def _batched(block, transformer, source):
-    """Make the function that takes what was rendered to the features of a block."""
-    steps = [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]
+    """Return the function from a batch of an instrument to the features of a block."""
     functions = []
-    for step in steps:
+    for step in _steps([(block, transformer, None)]):
         if not hasattr(step, "_batched"):
             raise ValueError(f"block {block!r}: {type(step).__name__} cannot be used in a stream")
         functions.append(step._batched(source))

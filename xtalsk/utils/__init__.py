@@ -1,8 +1,15 @@
-"""Shared checks and the base class of the transformers."""
+"""Checks that several rooms use, and the base class of the transformers."""
 
 from xtalsk.utils._cell_transformer import BrokenCellWarning, CellTransformer
 from xtalsk.utils._device import check_device
-from xtalsk.utils._validation import check_column, check_number, check_option, is_missing
+from xtalsk.utils._validation import (
+    check_column,
+    check_number,
+    check_option,
+    is_missing,
+    name_rows,
+    to_float32,
+)
 
 __all__ = [
     "BrokenCellWarning",
@@ -12,4 +19,6 @@ __all__ = [
     "check_number",
     "check_option",
     "is_missing",
+    "name_rows",
+    "to_float32",
 ]

@@ -1,38 +1,58 @@
-"""The one base class: a column of specimens in, a block of features out."""
+"""Base class of the transformers that turn a column of specimens into a block of features."""
 
 import warnings
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from joblib import Parallel, delayed
-from joblib import hash as hash_of
+from joblib import hash as joblib_hash
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from xtalsk.utils._validation import check_column, check_option, is_missing
 
-_cache = WeakKeyDictionary()  # features of a cell by the transformer that made them, while the cell lives
+_CACHED_PER_CELL = 4  # rows of features kept for one cell; set by eye
+_CHUNK_SIZE = 64  # largest number of cells that one parallel job computes at once; not recorded
+_cache = WeakKeyDictionary()  # cell -> {hash of transformer and parameters: row of features}, oldest first
 
 
 class BrokenCellWarning(UserWarning):
-    """Some specimens could not be read and count as not measured; the message names them."""
+    """Warns that specimens cannot be used and count as not measured; the message names them."""
+
+
+def _remember(cell, key, row):
+    """Store one row of features of a cell, and drop the oldest rows beyond the limit."""
+    rows = _cache.setdefault(cell, {})
+    rows[key] = np.array(row, dtype=np.float32)  # a copy, because a view would keep the whole batch in memory
+    for oldest in list(rows)[:-_CACHED_PER_CELL]:
+        rows.pop(oldest, None)
 
 
 class CellTransformer(TransformerMixin, BaseEstimator):
-    """Base of the transformers that turn one column of specimens into a block of float32 features.
+    """Base class of the transformers that turn one column of specimens into a block of float32 features.
 
-    A subclass gives ``_check_params()``, ``_check_cell(cell)`` -> checked cell (or raises ValueError or
-    OSError, to which row and column are added here), ``_features(cells)`` -> array of shape
-    (n_cells, n_features), and ``_feature_names()`` -> list of ``[a-z0-9_]`` names. It has the parameters
-    ``on_error`` and, where ``_features`` is slow, ``n_jobs`` and ``cache``; cells that are cached must be
-    hashable by identity, as the dataclasses of `xtalsk.io` are.
+    A subclass defines
+
+    - ``_check_params()``: raises ValueError or TypeError if a parameter is invalid;
+    - ``_check_cell(cell)``: returns the cell in the form that ``_features`` takes, or raises ValueError or
+      OSError. This class adds the row and the column to the message;
+    - ``_features(cells)``: returns an array of shape (n_cells, n_features);
+    - ``_feature_names()``: returns a list of names of the characters ``[a-z0-9_]``.
+
+    It has the parameter ``on_error``. If ``_features`` is slow, it also has ``n_jobs`` and ``cache``.
+
+    With ``cache=True``, the class keeps the features of each checked cell in memory as long as the cell
+    exists. It keeps at most four rows per cell: those of the four parameter sets that were computed last.
+    A parameter set is the class name with all parameters except ``cache``, ``n_jobs`` and ``on_error``. The
+    cache recognises a cell by its identity, as the dataclasses of `xtalsk.io` have it, and does not notice
+    when the data of a cell change.
     """
 
     def _check_params(self):
-        pass
+        """Raise ValueError or TypeError if a parameter is invalid."""
 
     def fit(self, X, y=None):
-        """Check the parameters; nothing is learnt, and the cells themselves are checked in `transform`.
+        """Check the parameters and the column. No cell is read, and nothing is learnt from the data.
 
         Parameters
         ----------
@@ -42,6 +62,11 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid, or ``X`` is not one column of specimens.
         """
         check_option("on_error", self.on_error, ("raise", "warn"))
         self._check_params()
@@ -59,52 +84,57 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : Series, DataFrame of one column, or list of n_specimens cells
-            None or NaN marks a specimen without this modality.
+            None or NaN marks a specimen for which this modality was not measured.
 
         Returns
         -------
         ndarray of float32, shape (n_specimens, n_features)
-            A row of NaN for each specimen without this modality.
+            The row of a specimen that was not measured is NaN.
 
         Raises
         ------
         ValueError
-            If a cell cannot be used and ``on_error="raise"``; the message names its row and column.
+            If a cell cannot be used and ``on_error="raise"``; the message names its row and column. Also if
+            the column has another name than in `fit`.
         """
         check_is_fitted(self)
         cells, name = check_column(X)
         expected = getattr(self, "feature_names_in_", [None])[0]
         if name is not None and expected is not None and name != expected:
-            raise ValueError(f"fitted on column {expected!r}, asked to transform column {name!r}")
+            raise ValueError(f"{type(self).__name__} was fitted on column {expected!r}, got column {name!r}")
         checked, rows = self._checked_cells(cells, name)
-        out = np.full((len(cells), len(self._feature_names())), np.nan, dtype=np.float32)
+        features = np.full((len(cells), len(self._feature_names())), np.nan, dtype=np.float32)
         if rows:
-            out[rows] = self._cached_features(checked)
-        return out
+            features[rows] = self._cached_features(checked)
+        return features
 
     def _cached_features(self, cells):
+        """Return the features of checked cells, from the cache where possible if ``cache`` is True."""
         if not getattr(self, "cache", False):
             return self._parallel_features(cells)
         params = {k: v for k, v in self.get_params().items() if k not in ("cache", "n_jobs", "on_error")}
-        key = hash_of((type(self).__name__, params))
-        new = [cell for cell in cells if key not in _cache.get(cell, ())]
+        key = joblib_hash((type(self).__name__, params))
+        rows = [_cache.get(cell, {}).get(key) for cell in cells]
+        new = [i for i, row in enumerate(rows) if row is None]
         if new:
-            for cell, row in zip(new, self._parallel_features(new), strict=True):
-                _cache.setdefault(cell, {})[key] = row
-        return np.stack([_cache[cell][key] for cell in cells])
+            for i, row in zip(new, self._parallel_features([cells[i] for i in new]), strict=True):
+                rows[i] = row
+                _remember(cells[i], key, row)
+        return np.stack(rows)
 
     def _parallel_features(self, cells):
+        """Return the features of checked cells, computed in ``n_jobs`` parallel jobs."""
         n_jobs = getattr(self, "n_jobs", None)
         if n_jobs in (None, 1) or len(cells) < 2:
             return self._features(cells)
-        chunk = max(1, min(64, len(cells) // 8))
+        size = max(1, min(_CHUNK_SIZE, len(cells) // 8))
         parts = Parallel(n_jobs=n_jobs)(
-            delayed(self._features)(cells[i : i + chunk]) for i in range(0, len(cells), chunk)
+            delayed(self._features)(cells[i : i + size]) for i in range(0, len(cells), size)
         )
         return np.concatenate(parts)
 
     def _checked_cells(self, cells, name):
-        """Return the checked cells that were measured, and their rows."""
+        """Return the checked cells of the specimens that were measured, and their row numbers."""
         checked, rows, broken = [], [], []
         for row, cell in enumerate(cells):
             if is_missing(cell):
@@ -128,7 +158,7 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         return checked, rows
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the features.
+        """Return the names of the features.
 
         Parameters
         ----------

@@ -1,16 +1,25 @@
-"""Where to compute."""
-
-import torch
+"""Check of the device on which torch computes."""
 
 
 def check_device(device):
-    """Resolve ``"auto"`` to the first GPU or the CPU, and check any other device.
+    """Return a torch device after checking that this machine has it.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda", "cuda:<n>"} or torch.device
+        "auto" is the first GPU, or the CPU of a machine without GPU.
+
+    Returns
+    -------
+    torch.device
 
     Raises
     ------
     ValueError
-        If the device is unknown or this machine does not have it.
+        If the device is unknown, or if this machine does not have it.
     """
+    import torch  # slow to import
+
     if device == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,14 +1,17 @@
-"""From what a cell may hold to atomic fractions of the elements hydrogen to californium."""
+"""Formulas and compositions as vectors of atomic fractions of the elements hydrogen to californium.
+
+Physics, simulation, spectra and composition use these functions.
+"""
 
 import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 
+import gemmi
 import numpy as np
-from pymatgen.core import Composition, Element
 
 N_ELEMENTS = 98
-SYMBOLS = tuple(Element.from_Z(z).symbol for z in range(1, N_ELEMENTS + 1))
+SYMBOLS = tuple(gemmi.Element(z).name for z in range(1, N_ELEMENTS + 1))
 FEATURE_NAMES = tuple(symbol.lower() for symbol in SYMBOLS)
 
 _Z = {symbol: z for z, symbol in enumerate(SYMBOLS, start=1)} | {"D": 1, "T": 1}
@@ -20,20 +23,29 @@ _HYDRATE = re.compile(rf"(?P<times>{_AMOUNT})?(?P<part>.*)", re.DOTALL)
 
 @cache
 def electronegativities():
-    """Electronegativities of H to Cf on Pauling's scale, NaN for He, Ne and Ar, which have none."""
+    """Return the Pauling electronegativities of H to Cf; He, Ne and Ar have none and are NaN."""
+    from pymatgen.core import Element  # slow to import
+
     return np.array([Element(symbol).data.get("X") or np.nan for symbol in SYMBOLS], dtype=float)
 
 
 def check_symbol(symbol):
-    """Return the atomic number of an element symbol; D and T are hydrogen."""
+    """Return the atomic number of an element symbol; D and T are hydrogen.
+
+    Raises
+    ------
+    ValueError
+        If the symbol is not an element from H to Cf.
+    """
     if symbol not in _Z:
         raise ValueError(
-            f"unknown element {symbol!r}; expected a symbol from H to Cf (Z = 1 to {N_ELEMENTS})"
+            f"unknown element {symbol!r}, expected a symbol from H to Cf (Z = 1 to {N_ELEMENTS})"
         )
     return _Z[symbol]
 
 
 def _tokens(formula):
+    """Yield (kind, text) of the symbols, brackets and amounts of a formula."""
     position = 0
     while position < len(formula):
         match = _TOKEN.match(formula, position)
@@ -43,65 +55,92 @@ def _tokens(formula):
         position = match.end()
 
 
+def _add(total, amounts, factor=1.0):
+    """Add the amounts of the elements, times a factor, to ``total``, a dict by atomic number."""
+    for z, amount in amounts.items():
+        total[z] = total.get(z, 0.0) + amount * factor
+
+
+def _check_multiplier(text, group):
+    """Return the amount that multiplies a group; raise ValueError if it has no group or is zero."""
+    if group is None:
+        raise ValueError(f"the amount {text} follows neither an element nor a closing bracket")
+    if float(text) == 0:
+        raise ValueError("an amount is zero; amounts must be positive")
+    return float(text)
+
+
 def _parse_part(formula):
-    """Amounts by atomic number of a formula without hydrate dots."""
-    stack, closing, last = [{}], [], None
+    """Return {atomic number: amount} of a formula without hydrate dots.
+
+    ``totals`` has one dict per open bracket, and ``group`` is the last element or closed bracket, which the
+    next amount multiplies.
+    """
+    totals, closing, group = [{}], [], None
     for kind, text in _tokens(formula):
         if kind == "amount":
-            amount = float(text)
-            if last is None:
-                raise ValueError(f"the amount {text} follows neither an element nor a closing bracket")
-            if amount == 0:
-                raise ValueError("an amount is zero; amounts must be positive")
-            for z, one in last.items():  # one copy is in the sum already
-                stack[-1][z] += one * (amount - 1)
-            last = None
-        elif text in _OPENING:
-            stack.append({})
+            _add(totals[-1], group or {}, _check_multiplier(text, group) - 1)  # the group was added once
+            group = None
+            continue
+        if text in _OPENING:
+            totals.append({})
             closing.append(_OPENING[text])
-            last = None
+            group = None
+            continue
+        if kind == "symbol":
+            group = {check_symbol(text): 1.0}
+        elif closing and text == closing.pop():
+            group = totals.pop()
         else:
-            if kind == "symbol":
-                last = {check_symbol(text): 1.0}
-            elif closing and text == closing.pop():
-                last = stack.pop()
-            else:
-                raise ValueError(f"the bracket {text!r} closes nothing")
-            for z, one in last.items():
-                stack[-1][z] = stack[-1].get(z, 0.0) + one
+            raise ValueError(f"unexpected bracket {text!r}")
+        _add(totals[-1], group)
     if closing:
-        raise ValueError(f"a bracket is not closed by {closing[-1]!r}")
-    if not stack[0]:
-        raise ValueError("it names no element")
-    return stack[0]
+        raise ValueError(f"a bracket is not closed, expected {closing[-1]!r}")
+    if not totals[0]:
+        raise ValueError("it contains no element")
+    return totals[0]
 
 
 @lru_cache(maxsize=65_536)
 def parse_formula(formula):
-    """Fractions of a formula string as a read-only vector; see `check_composition` for what is allowed."""
+    """Return the atomic fractions of a formula string as a read-only vector of 98 entries.
+
+    Hydrates such as ``CuSO4·5H2O``, brackets, decimal amounts and spaces are allowed.
+
+    Raises
+    ------
+    ValueError
+        If the formula does not parse; the message names it.
+    """
     amounts = {}
     try:
         for part in re.split("[·•⋅*]", "".join(formula.split())):
             match = _HYDRATE.match(part)
-            for z, amount in _parse_part(match["part"]).items():
-                amounts[z] = amounts.get(z, 0.0) + amount * float(match["times"] or 1)
-        return _fractions(amounts)
+            _add(amounts, _parse_part(match["part"]), float(match["times"] or 1))
+        return _normalize(amounts)
     except ValueError as error:
         raise ValueError(f"the formula {formula!r} does not parse: {error}") from None
 
 
-def _fractions(amounts):
-    out = np.zeros(N_ELEMENTS)
+def _check_amount(z, amount):
+    """Raise ValueError unless the amount of an element is positive and finite."""
+    if not (np.isfinite(amount) and amount > 0):
+        raise ValueError(f"the amount of {SYMBOLS[z - 1]} is {amount:g}; amounts must be positive")
+
+
+def _normalize(amounts):
+    """Return positive amounts, a dict by atomic number, as a read-only vector of fractions."""
+    fractions = np.zeros(N_ELEMENTS)
     for z, amount in amounts.items():
-        if not (np.isfinite(amount) and amount > 0):
-            raise ValueError(f"the amount of {SYMBOLS[z - 1]} is {amount:g}; amounts must be positive")
-        out[z - 1] = amount
-    out /= out.sum()
-    out.setflags(write=False)
-    return out
+        _check_amount(z, amount)
+        fractions[z - 1] = amount
+    fractions /= fractions.sum()
+    fractions.setflags(write=False)
+    return fractions
 
 
 def _from_mapping(amounts):
+    """Return the atomic fractions of a mapping from symbols to amounts."""
     total = {}
     for symbol, amount in amounts.items():
         try:
@@ -109,46 +148,53 @@ def _from_mapping(amounts):
         except (TypeError, ValueError):
             raise ValueError(f"the amount of {symbol} is {amount!r}, not a number") from None
         z = check_symbol(str(symbol))
-        if not (np.isfinite(amount) and amount > 0):
-            raise ValueError(f"the amount of {symbol} is {amount:g}; amounts must be positive")
-        total[z] = total.get(z, 0.0) + amount
+        _check_amount(z, amount)
+        _add(total, {z: amount})
     if not total:
-        raise ValueError("the composition names no element")
-    return _fractions(total)
+        raise ValueError("the composition contains no element")
+    return _normalize(total)
 
 
 def _from_array(values):
+    """Return the atomic fractions of an array that starts with hydrogen; NaN counts as zero."""
     if values.ndim != 1 or not 1 <= values.size <= N_ELEMENTS:
         raise ValueError(
             f"an array of atomic fractions must be 1-D with 1 to {N_ELEMENTS} entries, hydrogen first, "
             f"got shape {values.shape}"
         )
-    known = np.nan_to_num(values.astype(float), nan=0.0, posinf=np.inf, neginf=-np.inf)
-    if not np.isfinite(known).all() or (known < 0).any():
-        where = int(np.flatnonzero(~np.isfinite(known) | (known < 0))[0])
-        raise ValueError(f"the fraction of {SYMBOLS[where]} is {known[where]:g}; it must be 0 or positive")
-    if known.sum() == 0:
-        raise ValueError("all fractions are zero; a specimen that was not measured is a row of NaN")
-    return _fractions({z: known[z - 1] for z in np.flatnonzero(known) + 1})
+    fractions = np.nan_to_num(values.astype(float), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    invalid = np.flatnonzero(~np.isfinite(fractions) | (fractions < 0))
+    if len(invalid):
+        i = invalid[0]
+        raise ValueError(f"the fraction of {SYMBOLS[i]} is {fractions[i]:g}; it must be 0 or positive")
+    if fractions.sum() == 0:
+        raise ValueError("all fractions are zero; the row of a specimen that was not measured must be NaN")
+    return _normalize({z: fractions[z - 1] for z in np.flatnonzero(fractions) + 1})
 
 
 def check_composition(cell):
-    """Return the atomic fractions of H to Cf of one cell as a vector of 98 entries that sums to 1.
+    """Return the atomic fractions of H to Cf in one cell as a vector of 98 entries that sums to 1.
 
     Parameters
     ----------
     cell : str, pymatgen Composition, mapping of symbols to amounts, or array of atomic fractions
+        An array starts with hydrogen; NaN counts as zero.
+
+    Returns
+    -------
+    ndarray of shape (98,), read-only
 
     Raises
     ------
     ValueError
-        If the composition does not parse, names an unknown element or has an amount that is not positive.
+        If the composition does not parse, contains an unknown element, or has an amount that is not
+        positive.
     """
     if isinstance(cell, str):
         return parse_formula(cell)
-    if isinstance(cell, Composition):
+    if hasattr(cell, "get_el_amt_dict"):  # a Composition of pymatgen, which is slow to import
         if not cell:
-            raise ValueError("the composition names no element")
+            raise ValueError("the composition contains no element")
         return _from_mapping(cell.get_el_amt_dict())
     if isinstance(cell, Mapping):
         return _from_mapping(cell)

@@ -1,4 +1,4 @@
-"""Checks at the boundary: options, and columns of specimens."""
+"""Checks of parameters, of columns of specimens and of feature matrices."""
 
 from numbers import Real
 
@@ -8,7 +8,7 @@ from sklearn.utils import check_scalar
 
 
 def is_missing(cell):
-    """Tell whether a cell stands for a modality that was not measured: None, NaN or ``pandas.NA``.
+    """Return whether a cell is empty (None, NaN or ``pandas.NA``), because the modality was not measured.
 
     Examples
     --------
@@ -22,14 +22,30 @@ def is_missing(cell):
 
 
 def check_option(name, value, options):
-    """Raise ValueError unless ``value`` is one of ``options``."""
+    """Return ``value`` if it is one of ``options``, else raise ValueError that names the parameter."""
     if not any(value is o or (type(value) is type(o) and value == o) for o in options):
         raise ValueError(f"{name} must be one of {list(options)}, got {value!r}")
     return value
 
 
 def check_number(value, name, **limits):
-    """Raise unless ``value`` is a finite real number within the limits of sklearn's ``check_scalar``."""
+    """Return ``value`` if it is a finite real number within limits.
+
+    Parameters
+    ----------
+    value : object
+    name : str
+        Name of the parameter, for error messages.
+    **limits
+        ``min_val``, ``max_val`` and ``include_boundaries`` of `sklearn.utils.check_scalar`.
+
+    Raises
+    ------
+    TypeError
+        If the value is not a real number.
+    ValueError
+        If the value is not finite, or not within the limits.
+    """
     check_scalar(value, name, Real, **limits)
     if not np.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value!r}")
@@ -37,25 +53,25 @@ def check_number(value, name, **limits):
 
 
 def check_column(X):
-    """Split one column of specimens into a list of cells and the name of the column.
+    """Return the cells of one column of specimens as a list, and the name of the column.
 
     Parameters
     ----------
-    X : Series, DataFrame of one column, list, or array whose first axis counts the specimens
-        A 2-D object array of one column counts as a column; any other array of two or more dimensions is one
-        array per specimen.
+    X : Series, DataFrame of one column, list, or array with one specimen per entry of its first axis
+        A 2-D object array with one column is a column. In any other array of two or more dimensions, each
+        entry of the first axis is the array of one specimen.
 
     Returns
     -------
     cells : list
-        One entry a specimen, not copied.
+        One entry per specimen, not copied.
     name : str or None
-        Name of the column, where it has one.
+        Name of the column, or None if it has none.
 
     Raises
     ------
     ValueError
-        If there is not exactly one column, or no specimen.
+        If ``X`` has more or less than one column, or no specimen.
     """
     name = None
     if isinstance(X, pd.DataFrame):
@@ -76,3 +92,47 @@ def check_column(X):
     if not cells:
         raise ValueError("expected at least one specimen, got an empty column")
     return cells, name
+
+
+def name_rows(rows):
+    """Return the first ten row numbers as text for a message.
+
+    Examples
+    --------
+    >>> from xtalsk.utils import name_rows
+    >>> name_rows([3]), name_rows([3, 7])
+    ('row 3', 'rows 3, 7')
+    """
+    listed = ", ".join(str(row) for row in rows[:10])
+    return f"row{'s' * (len(rows) > 1)} {listed}{', ...' * (len(rows) > 10)}"
+
+
+def to_float32(X, names):
+    """Return a feature matrix as float32.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_columns)
+    names : sequence of str or None
+        Names of the columns, for error messages.
+
+    Returns
+    -------
+    ndarray of float32
+
+    Raises
+    ------
+    ValueError
+        If a value is infinite or too large for float32; the message names its row and column.
+    """
+    with np.errstate(over="ignore"):
+        X = X.astype(np.float32, copy=False)
+    infinite = np.isinf(X)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        label = f" ({names[column]!r})" if names is not None else ""
+        raise ValueError(
+            f"X contains infinity or a value too large for float32 in row {row}, column {column}{label}; "
+            f"mark missing values as NaN"
+        )
+    return X

@@ -1,4 +1,4 @@
-"""Find what the package offers."""
+"""Lists the public estimators of the package."""
 
 import importlib
 import inspect
@@ -12,12 +12,12 @@ __all__ = ["all_estimators"]
 
 
 def _is_public(module_name):
-    """Tell whether users are meant to import from a module; bases are in utils."""
+    """Return whether a module is public. Modules of utils contain base classes and are not."""
     return "._" not in module_name and not module_name.startswith("xtalsk.utils")
 
 
 def all_estimators():
-    """List all public estimators: the classes that a public module of the package offers.
+    """List all public estimators of the package.
 
     Returns
     -------
@@ -30,13 +30,15 @@ def all_estimators():
     >>> [name for name, _ in all_estimators() if name.startswith("Element")]
     ['ElementFractions', 'ElementPresence']
     """
-    found = {}
+    estimators = {}
     for module_info in pkgutil.walk_packages(xtalsk.__path__, prefix="xtalsk."):
         if not _is_public(module_info.name):
             continue
         module = importlib.import_module(module_info.name)
         for name, value in inspect.getmembers(module, inspect.isclass):
-            own = value.__module__.startswith("xtalsk.") and not value.__module__.startswith("xtalsk.utils")
-            if own and issubclass(value, BaseEstimator) and not name.startswith("_"):
-                found[name] = value
-    return sorted(found.items())
+            is_own = value.__module__.startswith("xtalsk.") and not value.__module__.startswith(
+                "xtalsk.utils"
+            )
+            if is_own and issubclass(value, BaseEstimator) and not name.startswith("_"):
+                estimators[name] = value
+    return sorted(estimators.items())

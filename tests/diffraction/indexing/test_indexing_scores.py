@@ -8,9 +8,9 @@ from joblib import parallel_config
 from sklearn.pipeline import make_pipeline
 
 from xtalsk import IndexingScores, PowderProfile, RadialProfile, load_amcsd, make_features, make_specimens
+from xtalsk.diffraction._peak_search import find_lines
+from xtalsk.diffraction.indexing._cells import cell_volume, reduce_cells
 from xtalsk.diffraction.indexing._functional import figure_names, lattice_figures
-from xtalsk.diffraction.indexing._peaks import find_lines
-from xtalsk.diffraction.indexing._search import settle, volume
 from xtalsk.diffraction.indexing._tables import families
 from xtalsk.io import DiffractionImage, Profile
 from xtalsk.symmetry import bravais_lattice
@@ -48,8 +48,8 @@ def lattice_lines(name):
     a, b, c, angle = CELLS[name]
     basis = np.diag([a, b, c]).astype(float)
     basis[1] = b * np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle)), 0])
-    some = REFLECTIONS[CENTRINGS[name[-1]](*REFLECTIONS.T) & REFLECTIONS.any(axis=1)]
-    q = np.linalg.norm(some @ np.linalg.inv(basis).T, axis=1)
+    allowed = REFLECTIONS[CENTRINGS[name[-1]](*REFLECTIONS.T) & REFLECTIONS.any(axis=1)]
+    q = np.linalg.norm(allowed @ np.linalg.inv(basis).T, axis=1)
     return np.unique(q.round(5)), np.linalg.det(basis)
 
 
@@ -74,13 +74,13 @@ def minerals():
     lattice = bravais_lattice(crystals.space_groups)
     rng = np.random.RandomState(0)
     small = [np.flatnonzero((lattice == name) & (size < 600)) for name in BRAVAIS]
-    chosen = np.concatenate([rng.permutation(some)[:12] for some in small])
+    chosen = np.concatenate([rng.permutation(rows)[:12] for rows in small])
     X, y, _ = make_specimens(crystals[chosen], "powder", conditions="ideal", random_state=0, on_error="raise")
     features = make_features(lattice=("powder", make_pipeline(PowderProfile(), IndexingScores())))
     return features.fit_transform(X), bravais_lattice(y), size[chosen]
 
 
-def test_lines_are_found_between_bins_in_order():
+def test_lines_are_located_between_bins_in_order():
     true = np.array([0.2031, 0.3127, 0.4553, 0.7019])
     q, prominence, total = find_lines(torch.tensor(draw(true, [1, 0.5, 2, 1]))[None].float(), Q[0], STEP, 6)
     np.testing.assert_allclose(q[0, :4], true, atol=0.25 * STEP)
@@ -97,23 +97,23 @@ def test_noise_has_few_lines():
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_volume_of_made_lattices(name):
+def test_volume_of_known_lattices(name):
     lines, size = lattice_lines(name)
-    found = figures_of(draw(lines[lines < 0.9])).iloc[0]
-    assert np.exp(found[f"{name}_log_volume"]) == pytest.approx(size, rel=0.01)
-    assert found[f"{name}_explained"] >= 0.85
-    assert found[f"{name}_log_m20"] > np.log(20)
-    others = found.filter(like="_evidence").drop(f"{name}_evidence")
-    assert (found[f"{name}_evidence"] > others).mean() > 0.7
+    figures = figures_of(draw(lines[lines < 0.9])).iloc[0]
+    assert np.exp(figures[f"{name}_log_volume"]) == pytest.approx(size, rel=0.01)
+    assert figures[f"{name}_explained"] >= 0.85
+    assert figures[f"{name}_log_m20"] > np.log(20)
+    others = figures.filter(like="_evidence").drop(f"{name}_evidence")
+    assert (figures[f"{name}_evidence"] > others).mean() > 0.7
 
 
 def test_foreign_lines_and_a_zero_error_do_not_hide_the_lattice():
     lines, size = lattice_lines("tetragonal_p")
     lines = np.append(lines[lines < 0.9], [0.2533, 0.4171, 0.4688])
     heights = np.append(np.random.default_rng(1).uniform(0.4, 1, len(lines) - 3), [0.2, 0.25, 0.2])
-    found = figures_of(draw(lines, heights, shift=0.0005)).iloc[0]
-    assert np.exp(found["tetragonal_p_log_volume"]) == pytest.approx(size, rel=0.01)
-    assert 0.75 < found["tetragonal_p_explained"] < 1
+    figures = figures_of(draw(lines, heights, shift=0.0005)).iloc[0]
+    assert np.exp(figures["tetragonal_p_log_volume"]) == pytest.approx(size, rel=0.01)
+    assert 0.75 < figures["tetragonal_p_explained"] < 1
 
 
 def test_a_lattice_of_another_scale_has_the_same_figures():
@@ -129,32 +129,34 @@ def test_a_screw_axis_shows_in_the_absences():
     screw = (index[:, :2] == 0).all(axis=1) & (index[:, 2] % 2 == 1)
     q = np.sqrt((index[:, :2] ** 2).sum(axis=1) / a**2 + index[:, 2] ** 2 / c**2)
     with_all, without = (np.unique(q[keep].round(5)) for keep in (slice(None), ~screw))
-    found = figures_of([draw(with_all[with_all < 0.8]), draw(without[without < 0.8])])["tetragonal_screw_2"]
-    assert found[0] > 0.7 > 0.5 > found[1]
+    observed = figures_of([draw(with_all[with_all < 0.8]), draw(without[without < 0.8])])[
+        "tetragonal_screw_2"
+    ]
+    assert observed[0] > 0.7 > 0.5 > observed[1]
 
 
 def test_minerals(minerals):
     figures, lattice, size = minerals
-    right = []
+    is_right = []
     for name, column in BRAVAIS.items():
         own = lattice == name
-        found = np.exp(figures.loc[own, f"lattice__{column}_log_volume"])
-        right.append(abs(found / size[own] - 1) < 0.01)
+        volume = np.exp(figures.loc[own, f"lattice__{column}_log_volume"])
+        is_right.append(abs(volume / size[own] - 1) < 0.01)
         merit = figures.loc[own].filter(like="log_m20")
         assert (merit[f"lattice__{column}_log_m20"] > merit.max(axis=1) - 0.5).mean() >= 0.85
-    assert np.concatenate(right).mean() >= 0.85
+    assert np.concatenate(is_right).mean() >= 0.85
 
 
 def test_missing_rows_and_ends():
     lines, size = lattice_lines("cubic_f")
     profile = draw(lines[lines < 0.9])
     short = np.where((Q < 0.1) | (Q > 0.8), np.nan, profile)
-    found = figures_of([profile, np.full(1024, np.nan), short, np.zeros(1024)])
-    assert found.iloc[1].isna().all()
-    assert np.isfinite(found.drop(index=1)).all(axis=None)
-    assert np.exp(found.loc[[0, 2], "cubic_f_log_volume"]).to_numpy() == pytest.approx(size, rel=0.01)
-    assert found.loc[3, "lines"] == 0
-    assert (found.loc[3].filter(like="log_volume") == 0).all()
+    figures = figures_of([profile, np.full(1024, np.nan), short, np.zeros(1024)])
+    assert figures.iloc[1].isna().all()
+    assert np.isfinite(figures.drop(index=1)).all(axis=None)
+    assert np.exp(figures.loc[[0, 2], "cubic_f_log_volume"]).to_numpy() == pytest.approx(size, rel=0.01)
+    assert figures.loc[3, "lines"] == 0
+    assert (figures.loc[3].filter(like="log_volume") == 0).all()
 
 
 def test_rows_do_not_depend_on_each_other():
@@ -176,6 +178,12 @@ def test_function_and_transformer_agree():
     profile = draw(lattice_lines("cubic_i")[0]).astype(np.float32)[np.newaxis]
     values = lattice_figures(torch.from_numpy(profile), Q[0], STEP)
     np.testing.assert_allclose(values, figures_of(profile), rtol=1e-5, atol=1e-5)
+
+
+def test_names_need_no_tables(monkeypatch):
+    monkeypatch.setattr("xtalsk.diffraction.indexing._tables.families", None)
+    monkeypatch.setattr("xtalsk.diffraction.indexing._functional.families", None)
+    assert "orthorhombic_glide_n_3" in figure_names()
 
 
 def test_names():
@@ -228,19 +236,19 @@ def test_ring_images(draw_rings):
     image = draw_rings(rings, electrons=1e7, beam=0)
     features = make_features(lattice=("rings", make_pipeline(RadialProfile(), IndexingScores())))
     column = pd.Series([DiffractionImage(image, pixel_size=0.0155), None], dtype=object)
-    found = features.fit_transform(column.to_frame("rings"))
-    assert found.iloc[1].isna().all()
-    assert np.exp(found.loc[0, "lattice__cubic_f_log_volume"]) == pytest.approx(4.08**3, rel=0.03)
+    figures = features.fit_transform(column.to_frame("rings"))
+    assert figures.iloc[1].isna().all()
+    assert np.exp(figures.loc[0, "lattice__cubic_f_log_volume"]) == pytest.approx(4.08**3, rel=0.03)
 
 
 def test_oblique_cells_are_reduced():
     family = families()[-1]
     cell = torch.tensor([[0.02, 0.01, 0.05, 0.047], [0.05, 0.01, 0.02, -0.013]])
-    settled = settle(cell, family)
-    assert (settled[:, 3] <= settled[:, 0]).all()
-    assert (settled[:, 0] <= settled[:, 2]).all()
+    reduced = reduce_cells(cell, family)
+    assert (reduced[:, 3] <= reduced[:, 0]).all()
+    assert (reduced[:, 0] <= reduced[:, 2]).all()
     expected = (0.01 * (cell[:, 0] * cell[:, 2] - cell[:, 3] ** 2 / 4)).rsqrt()
-    np.testing.assert_allclose(volume(settled, family), expected, rtol=1e-3)
+    np.testing.assert_allclose(cell_volume(reduced, family), expected, rtol=1e-3)
 
 
 def test_profile_of_a_scan_against_two_theta():
@@ -249,8 +257,8 @@ def test_profile_of_a_scan_against_two_theta():
     q = 2 * np.sin(np.radians(two_theta / 2)) / 1.5406
     scan = Profile(draw_scan(q, lines), two_theta=two_theta, wavelength=1.5406)
     pipeline = make_pipeline(PowderProfile(), IndexingScores()).set_output(transform="pandas")
-    found = pipeline.fit_transform([scan]).iloc[0]
-    assert np.exp(found["cubic_i_log_volume"]) == pytest.approx(size, rel=0.005)
+    figures = pipeline.fit_transform([scan]).iloc[0]
+    assert np.exp(figures["cubic_i_log_volume"]) == pytest.approx(size, rel=0.005)
 
 
 def draw_scan(q, lines):

@@ -1,18 +1,19 @@
-"""Which channels of an X-ray spectrum are taken, and in which bins."""
+"""Faulty channels, low-energy cut-offs and bins of X-ray spectra."""
 
 import numpy as np
 import pytest
 
+from xtalsk.physics._constants import FWHM_PER_SIGMA
 from xtalsk.spectra.eds._axis import BinnedSpectrum, faulty_channels, first_counted
-from xtalsk.spectra.eds._fit import Setting
+from xtalsk.spectra.eds._setting import Setting
 
 ENERGY = np.arange(5.0, 20475, 10)
 SETTING = Setting(beam_energy=15e3, takeoff_angle=35.0, thickness=np.inf, window="polymer", lowest=180.0)
 
 
 def smooth(level=1000.0, resolution=130.0, energy=ENERGY):
-    """Bremsstrahlung with the line of silicon, as expected."""
-    line = 30 * np.exp(-0.5 * ((energy - 1740) / (0.6 * resolution / 2.3548)) ** 2)
+    """Return expected counts: bremsstrahlung and the line of silicon."""
+    line = 30 * np.exp(-0.5 * ((energy - 1740) / (0.6 * resolution / FWHM_PER_SIGMA)) ** 2)
     return level * (np.exp(-energy / 5000) + line)
 
 
@@ -76,10 +77,8 @@ def test_bins_of_missing_channels_are_not_measured():
     middles = spectrum.library.middles
     gap = (middles > 3000) & (middles < 3100)
     assert not spectrum.measured[gap].any()
-    alone = np.abs(middles - 8005).argmin()  # one channel of several is made up for
-    assert spectrum.measured[alone]
-    np.testing.assert_allclose(
-        spectrum.counts[alone], spectrum.counts[[alone - 1, alone + 1]].mean(), rtol=0.2
-    )
+    dead = np.abs(middles - 8005).argmin()  # its neighbours replace a single channel
+    assert spectrum.measured[dead]
+    np.testing.assert_allclose(spectrum.counts[dead], spectrum.counts[[dead - 1, dead + 1]].mean(), rtol=0.2)
     assert spectrum.measured.mean() > 0.97
     assert np.isfinite(spectrum.counts).all()

@@ -13,22 +13,22 @@ CARBON, OXYGEN = 5, 7  # columns
 
 
 def nominal(path):
-    """Atomic fractions that the header of a standard gives by mass, or None."""
+    """Return the atomic fractions in the header of a standard, or None if it has none."""
     header = path.read_text(encoding="latin-1")
-    known = re.search(r"^##D2STDCMP\s*:(.*)$", header, re.MULTILINE)
-    if known is None:
+    composition = re.search(r"^##D2STDCMP\s*:(.*)$", header, re.MULTILINE)
+    if composition is None:
         return None
     mass = np.zeros(len(SYMBOLS))
-    for symbol, percent in re.findall(r"\((\w+):([\d.]+)\)", known[1]):
+    for symbol, percent in re.findall(r"\((\w+):([\d.]+)\)", composition[1]):
         mass[SYMBOLS.index(symbol)] = float(percent)
     atoms = mass / atomic_weights().numpy()
     return atoms / atoms.sum()
 
 
 @pytest.fixture(scope="module")
-def standards(shared_data):
-    """Fractions found and nominal ones, a row a standard."""
-    paths = sorted((shared_data / "eds").rglob("*.msa"))
+def standards(measured_data):
+    """Measured and nominal fractions, one row for each standard."""
+    paths = sorted((measured_data / "eds").rglob("*.msa"))
     truths = {str(path): nominal(path) for path in paths}
     truths = {path: truth for path, truth in truths.items() if truth is not None}
     assert len(truths) > 20
@@ -44,16 +44,16 @@ def test_all_elements_of_the_standards_are_found(standards):
 def test_amounts_of_compounds_and_glasses(standards):
     found, truth = standards
     for row, expected in zip(found, truth, strict=True):
-        there = expected > 0
-        if there.sum() > 1:
-            assert np.abs(np.nan_to_num(row) - expected)[there].mean() <= 0.04
+        present = expected > 0
+        if present.sum() > 1:
+            assert np.abs(np.nan_to_num(row) - expected)[present].mean() <= 0.04
     compounds = (truth > 0).sum(1) > 1
     error = np.abs(np.nan_to_num(found) - truth)[compounds]
     assert error[truth[compounds] > 0].mean() < 0.02
 
 
 def test_hardly_any_element_of_the_standards_is_wrong(standards):
-    """Carbon coats them, and metals are oxidised at the surface."""
+    """The standards are coated with carbon, and metals are oxidised at the surface."""
     found, truth = standards
     wrong = (truth == 0) & (found > 0)
     metal = (truth > 0).sum(1) == 1

@@ -1,4 +1,4 @@
-"""Compositions from energy-loss spectra: simulated ones, measured ones, and ones that hold nothing."""
+"""Compositions from energy-loss spectra: simulated, measured and empty ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +12,9 @@ from xtalsk.io import Spectrum
 from xtalsk.simulation import EELSConditions, simulate_eels
 from xtalsk.spectra import EELSComposition
 from xtalsk.spectra.eels._bins import bin_spectrum, noise, usable, zero_loss
+from xtalsk.spectra.eels._constants import SHIFTS
 from xtalsk.spectra.eels._model import LinearModel, background_columns, envelope
-from xtalsk.spectra.eels._templates import SHIFTS, make_templates, strengths
+from xtalsk.spectra.eels._templates import make_templates, strengths
 from xtalsk.utils import BrokenCellWarning
 from xtalsk.utils._formula import FEATURE_NAMES, SYMBOLS, parse_formula
 
@@ -27,7 +28,8 @@ GOOD = replace(
     jump_ratio=1.0,
     counts=1e9,
 )
-TEM = EELSComposition()
+BEAM = {"beam_energy": 200.0, "convergence_angle": 10.0, "collection_angle": 20.0}
+TEM = EELSComposition(**BEAM)
 
 
 def spectrum(formula, conditions=GOOD, seed=0, **changes):
@@ -42,8 +44,8 @@ def background(energy, seed=0, height=1e5, power=3.0):
     return np.random.default_rng(seed).poisson(rates).astype(float)
 
 
-def found(cell, **params):
-    return set(EELSComposition(**params).analyse(cell).elements)
+def elements_of(cell, **params):
+    return set(EELSComposition(**(BEAM | params)).analyse(cell).elements)
 
 
 def column(symbol):
@@ -53,37 +55,37 @@ def column(symbol):
 @pytest.mark.parametrize(
     "formula", ["TiN", "Fe2O3", "CaCO3", "BaTiO3", "LaMnO3", "CeO2", "NaF", "CuO", "Ni", "K2CrO4"]
 )
-def test_elements_are_named_and_no_others(formula):
+def test_elements_are_found_and_no_others(formula):
     truth = parse_formula(formula)
     analysis = TEM.analyse(spectrum(formula))
     assert set(analysis.elements) == {SYMBOLS[i] for i in np.flatnonzero(truth)}
     assert np.nansum(analysis.fractions) == pytest.approx(1)
 
 
-def test_amounts_are_right_within_their_errors():
+def test_fractions_agree_with_the_formula_within_their_errors():
     formulas = ["TiN", "Fe2O3", "CaCO3", "LaMnO3", "CeO2", "NaF", "CuO"]
     cells = [spectrum(formula, seed=i) for i, formula in enumerate(formulas)]
     fitted = EELSComposition().fit(cells)
-    fractions, deviations = fitted.transform(cells), fitted.uncertainty(cells)
+    fractions, uncertainty = fitted.transform(cells), fitted.uncertainty(cells)
     truth = np.array([parse_formula(formula) for formula in formulas])
-    there = truth > 0
-    assert np.nanmean(np.abs(fractions - truth)[there]) < 0.06
-    assert (deviations[there] > 0.005).all()
-    assert np.abs((fractions - truth)[there] / deviations[there]).max() < 4
+    is_present = truth > 0
+    assert np.nanmean(np.abs(fractions - truth)[is_present]) < 0.06
+    assert (uncertainty[is_present] > 0.005).all()
+    assert np.abs((fractions - truth)[is_present] / uncertainty[is_present]).max() < 4
 
 
-def test_the_beam_matters_and_defaults_take_its_place():
-    """The nearer the K edge of oxygen comes to the aperture's edge, the fewer of its losses are collected."""
-    known = spectrum("CaCO3")
-    bare = Spectrum(known.counts, known.energy)
+def test_the_parameters_replace_missing_metadata_of_the_beam():
+    """A smaller collection angle loses a larger share of the K losses of oxygen."""
+    complete = spectrum("CaCO3")
+    bare = Spectrum(complete.counts, complete.energy)
     same = EELSComposition(beam_energy=200, convergence_angle=10, collection_angle=20)
-    np.testing.assert_allclose(same.fit_transform([bare]), TEM.fit_transform([known]), atol=1e-6)
+    np.testing.assert_allclose(same.fit_transform([bare]), TEM.fit_transform([complete]), atol=1e-6)
     narrow = EELSComposition(beam_energy=60, convergence_angle=0.1, collection_angle=2).fit_transform([bare])
     wide = EELSComposition(beam_energy=300, convergence_angle=0.1, collection_angle=100).fit_transform([bare])
     assert abs(narrow[0, column("O")] - wide[0, column("O")]) > 0.01
 
 
-def test_the_unit_and_the_dark_level_do_not_matter():
+def test_the_unit_of_the_counts_does_not_matter():
     cell = spectrum("Fe2O3")
     expected = TEM.fit_transform([cell])[0]
     for counts in (cell.counts * 1e-9, cell.counts * 1e6):
@@ -96,13 +98,13 @@ def test_negative_counts_of_a_subtracted_background():
     before = (cell.energy > 400) & (cell.energy < 520)
     power = np.polyfit(np.log(cell.energy[before]), np.log(cell.counts[before]), 1)
     part = cell.energy > 460
-    rest = (cell.counts - np.exp(np.polyval(power, np.log(cell.energy))))[part]
-    assert (rest < 0).any()
-    assert found(Spectrum(rest, cell.energy[part])) == {"Fe", "O"}
+    signal = (cell.counts - np.exp(np.polyval(power, np.log(cell.energy))))[part]
+    assert (signal < 0).any()
+    assert elements_of(Spectrum(signal, cell.energy[part])) == {"Fe", "O"}
 
 
 @pytest.mark.parametrize("shift", [-6.0, 5.0])
-def test_a_wrong_axis_is_put_up_with(shift):
+def test_elements_are_found_on_a_shifted_axis(shift):
     cell = spectrum("Fe2O3", replace(GOOD, energy_shift=shift))
     analysis = TEM.analyse(cell)
     assert set(analysis.elements) == {"Fe", "O"}
@@ -121,7 +123,7 @@ def test_the_zero_loss_peak_sets_the_zero(shift):
     assert onsets["Ti L23"] == pytest.approx(455.5 + shift, abs=3.5)
 
 
-def test_dead_hot_and_missing_channels_do_no_harm():
+def test_dead_hot_and_missing_channels_are_left_out():
     cell = spectrum("Fe2O3")
     counts = cell.counts.copy()
     counts[[100, 101, 700]] = 0
@@ -129,7 +131,7 @@ def test_dead_hot_and_missing_channels_do_no_harm():
     counts[900:910] = np.nan
     broken = Spectrum(counts, cell.energy, beam_energy=200, convergence_angle=10, collection_angle=20)
     a, b = (TEM.fit_transform([c])[0] for c in (broken, cell))
-    assert found(broken) == {"Fe", "O"}
+    assert elements_of(broken) == {"Fe", "O"}
     np.testing.assert_allclose(a[column("Fe")], b[column("Fe")], atol=0.03)
     assert not usable(counts)[[100, 101, 700, 300, 1200, 905]].any()
     assert usable(counts).mean() > 0.98
@@ -138,10 +140,10 @@ def test_dead_hot_and_missing_channels_do_no_harm():
 def test_saturated_channels_are_left_out():
     cell = spectrum("Fe2O3")
     limit = np.quantile(cell.counts, 0.97)
-    assert found(Spectrum(np.minimum(cell.counts, limit), cell.energy)) == {"Fe", "O"}
+    assert elements_of(Spectrum(np.minimum(cell.counts, limit), cell.energy)) == {"Fe", "O"}
 
 
-def test_nothing_is_found_in_a_background_or_in_noise():
+def test_no_element_is_found_in_a_background_or_in_noise():
     energy = np.arange(100.0, 1500.0, 1.0)
     rng = np.random.default_rng(0)
     cells = [Spectrum(background(energy, s, 10.0 ** (3 + s % 4), 2 + s % 3), energy) for s in range(12)]
@@ -166,7 +168,7 @@ def test_low_losses_alone_are_a_row_of_nan():
     assert np.isnan(TEM.fit_transform([Spectrum(counts, energy)])).all()
 
 
-def test_what_the_window_does_not_hold_is_nan_and_what_it_does_not_show_zero():
+def test_elements_outside_the_window_are_nan_and_absent_elements_are_zero():
     fractions = TEM.fit_transform([spectrum("Fe2O3")])[0]
     for symbol in ("H", "He", "Al", "Si", "Sr", "Xe", "Pu"):  # K of silicon lies above, L below the window
         assert np.isnan(fractions[column(symbol)])
@@ -178,7 +180,7 @@ def test_what_the_window_does_not_hold_is_nan_and_what_it_does_not_show_zero():
     assert np.isnan(presence[column("Si")])
 
 
-def test_what_noise_could_hide_is_unknown_and_not_absent():
+def test_elements_below_the_noise_are_nan():
     rich, poor = (
         TEM.fit_transform([spectrum("CaO", replace(GOOD, counts=counts, jump_ratio=jump))])[0]
         for counts, jump in ((1e9, 1.0), (3e6, 0.1))
@@ -189,27 +191,41 @@ def test_what_noise_could_hide_is_unknown_and_not_absent():
     assert (poor == 0).sum() < (rich == 0).sum()
 
 
-def test_only_elements_that_are_allowed():
+def test_only_the_given_elements_are_searched():
     cell = spectrum("LaMnO3")
-    assert found(cell, elements=["Mn", "O"]) == {"Mn", "O"}
-    assert found(cell, elements=["Si"]) == set()
+    assert elements_of(cell, elements=["Mn", "O"]) == {"Mn", "O"}
+    assert elements_of(cell, elements=["Si"]) == set()
 
 
-def test_curves_of_an_analysis_fit():
+def test_curves_of_an_analysis():
     cell = spectrum("Fe2O3")
     analysis = TEM.analyse(cell)
-    rest = (analysis.counts - analysis.fitted) / analysis.counts
-    assert np.abs(rest).max() < 0.1
-    assert np.median(np.abs(rest)) < 0.01
+    residuals = (analysis.counts - analysis.curve) / analysis.counts
+    assert np.abs(residuals).max() < 0.1
+    assert np.median(np.abs(residuals)) < 0.01
     late = analysis.energy > 800
-    assert (analysis.background[late] < analysis.fitted[late]).all()
+    assert (analysis.background[late] < analysis.curve[late]).all()
     assert repr(analysis).startswith("EELSAnalysis(O 0.")
     assert "no element" in repr(
         TEM.analyse(Spectrum(background(np.arange(300.0, 900)), np.arange(300.0, 900)))
     )
 
 
-def test_the_table_goes_into_the_transformers_of_compositions():
+def test_values_of_an_analysis():
+    cell = spectrum("Fe2O3")
+    analysis = TEM.analyse(cell)
+    assert set(analysis.elements) == {"Fe", "O"}
+    assert [SYMBOLS[z - 1] for z in analysis.atomic_numbers] == analysis.elements
+    np.testing.assert_allclose(analysis.uncertainty, TEM.fit([cell]).uncertainty([cell])[0], rtol=1e-6)
+    measurable = np.isfinite(analysis.fractions)
+    for values in (analysis.uncertainty, analysis.presence, analysis.significance):
+        np.testing.assert_array_equal(np.isfinite(values), measurable)
+    significant = np.flatnonzero(np.nan_to_num(analysis.significance) > TEM.n_sigma) + 1
+    assert set(analysis.atomic_numbers) <= set(significant)
+    assert {name.split()[0] for name, _, _ in analysis.edges} == {"Fe", "O"}
+
+
+def test_the_transformers_of_compositions_accept_the_table():
     cells = pd.Series([spectrum("Fe2O3"), None, spectrum("CuO")], name="eels")
     table = EELSComposition().set_output(transform="pandas").fit_transform(cells)
     assert list(table.columns) == list(FEATURE_NAMES)
@@ -220,16 +236,16 @@ def test_the_table_goes_into_the_transformers_of_compositions():
         assert np.isfinite(transformer.fit_transform(table)[[0, 2]]).any()
 
 
-def test_measured_strontium_titanate(shared_data):
+def test_measured_strontium_titanate(measured_data):
     pytest.importorskip("rsciio")
-    fractions = TEM.fit_transform([str(shared_data / "tem" / "EELS_STO.dm3")])[0]
+    fractions = TEM.fit_transform([str(measured_data / "tem" / "EELS_STO.dm3")])[0]
     assert set(np.flatnonzero(fractions > 0)) == {column("Ti"), column("O")}
     assert 1.5 < fractions[column("O")] / fractions[column("Ti")] < 4.5  # 3 in SrTiO3
     assert np.isnan(fractions[column("Sr")])
 
 
 def test_manganese_and_iron_of_exspy():
-    """Its white lines and steps are not those of atoms, but stand where they belong."""
+    """The white lines and steps of this artificial spectrum are not those of atoms, but the onsets are."""
     data = pytest.importorskip("exspy.data")
     signal = data.EELS_MnFe(random_state=0)
     energy = signal.axes_manager[-1].axis
@@ -250,11 +266,11 @@ def test_manganese_oxide_and_chromium_of_exspy():
     chromium = folder / "drawing" / "data" / "Cr_L_cl.hspy"
     if not (oxide.exists() and chromium.exists()):
         pytest.skip("exspy came without its test data")
-    assert found(hs.load(str(oxide))) == {"Mn", "O"}
-    assert found(hs.load(str(chromium))) == {"Cr"}
+    assert elements_of(hs.load(str(oxide))) == {"Mn", "O"}
+    assert elements_of(hs.load(str(chromium))) == {"Cr"}
 
 
-def test_noise_is_measured_on_the_spectrum():
+def test_noise_is_estimated_from_the_spectrum():
     rng = np.random.default_rng(0)
     rates = np.linspace(4000, 400, 4000)
     for gain, read in ((1.0, 0.0), (5.0, 0.0), (1.0, 60.0)):
@@ -283,7 +299,9 @@ def test_curves_below_and_through_a_spectrum():
     bins = bin_spectrum(energy, counts + np.random.default_rng(0).normal(0, 20, energy.size))
     back, through = (curve * bins.scale / np.interp(bins.energy, energy, smooth) for curve in envelope(bins))
     np.testing.assert_allclose(back[bins.energy < 500], 1, atol=0.03)
-    assert (np.diff(back * np.interp(bins.energy, energy, smooth)) < 0).all()  # an edge cannot hide in it
+    assert (
+        np.diff(back * np.interp(bins.energy, energy, smooth)) < 0
+    ).all()  # the curve cannot follow an edge
     assert back[bins.energy > 560].mean() <= through[bins.energy > 560].mean() + 0.05
 
 
@@ -298,7 +316,7 @@ def test_terms_with_priors_are_ridge_regression():
     coefficients, covariance = model.solve()
     np.testing.assert_allclose(coefficients, np.linalg.solve(normal, columns @ data), rtol=1e-5)
     np.testing.assert_allclose(covariance, np.linalg.inv(normal), rtol=1e-5)
-    amplitude, precision, rest = model.scores()
+    amplitude, precision, chi2 = model.scores()
     for i, candidate in enumerate(model.candidates):
         wider = np.concatenate([columns, candidate[None]])
         normal = wider @ wider.T + np.diag(np.append(sizes**-2.0, 0))
@@ -306,7 +324,7 @@ def test_terms_with_priors_are_ridge_regression():
         assert amplitude[i] == pytest.approx(solution[-1], rel=1e-5)
         assert precision[i] == pytest.approx(1 / np.linalg.inv(normal)[-1, -1], rel=1e-5)
         after = ((data - solution @ wider) ** 2).sum() + (solution[:3] ** 2 / sizes**2).sum()
-        assert rest - amplitude[i] ** 2 * precision[i] == pytest.approx(after, rel=1e-5)
+        assert chi2 - amplitude[i] ** 2 * precision[i] == pytest.approx(after, rel=1e-5)
 
 
 def test_background_columns_span_power_laws():
@@ -343,6 +361,7 @@ def test_templates_rise_at_their_onsets():
         ({"n_sigma": 0}, "n_sigma"),
         ({"beam_energy": 0}, "beam_energy"),
         ({"collection_angle": -1.0}, "collection_angle"),
+        ({"convergence_angle": 0.0}, "convergence_angle"),
     ],
 )
 def test_wrong_parameters(params, message):

@@ -1,54 +1,55 @@
 """Figures of merit of lattices from profiles: pure functions on batched tensors, for any device.
 
-For each type of lattice the low lines of a profile are put on low indices in many ways, the cells that
-follow are judged by all lines, the best are refined and judged again:
+For each lattice type, the search assigns low indices to the low lines of a profile in many ways. Each
+assignment gives a candidate cell. All lines score the candidates; the best ones are refined and scored again.
+The figures of the best cell of each type are:
 
-- evidence: how much more lines are explained, and how many more calculated lines are observed, than
-  chance would have it (logarithm of likelihoods), less a price for the parameters of the cell;
-- log_m20: logarithm of the figure of merit of P. M. de Wolff, J. Appl. Cryst. 1, 108 (1968), of the lines
-  found (20 or fewer); a foreign line costs as much as one that fits poorly;
-- explained, explained_intensity: share of the lines that the cell explains, counted and weighted by the
-  mean of equal and of relative prominences;
+- evidence: log-likelihood ratio against chance that so many lines are explained and that so many calculated
+  lines are observed, less a price for the parameters of the cell;
+- log_m20: logarithm of the figure of merit of P. M. de Wolff, J. Appl. Cryst. 1, 108 (1968), for the lines of
+  the profile (20 or fewer); a foreign line costs as much as one that fits poorly;
+- explained, explained_intensity: share of the lines that the cell explains, by number, and weighted by the
+  mean of equal weights and of prominences;
 - observed: share of the calculated lines that are observed;
 - log_volume: logarithm of the volume of the conventional cell in Å³.
 
-Cubic, tetragonal and hexagonal lattices are searched densely. Of orthorhombic cells some 90% are among the
-candidates, of monoclinic ones about half (ideal patterns of minerals); of rhombohedral lattices the hexagonal
-cell is searched for.
-Triclinic lattices are not.
+The search is dense for cubic, tetragonal and hexagonal lattices. For ideal patterns of minerals, the
+candidates include about 90% of the orthorhombic and about half of the monoclinic cells. Rhombohedral lattices
+are searched for by their hexagonal cell. Triclinic lattices are not searched for.
 """
 
 import torch
 
-from xtalsk.diffraction.indexing._peaks import find_lines
-from xtalsk.diffraction.indexing._refine import FIGURES, fit
-from xtalsk.diffraction.indexing._search import make_lines, search
-from xtalsk.diffraction.indexing._tables import families
+from xtalsk.diffraction._peak_search import find_lines
+from xtalsk.diffraction.indexing._constants import N_LINES, N_RATIOS
+from xtalsk.diffraction.indexing._lattices import FAMILIES, lattice_types
+from xtalsk.diffraction.indexing._refine import FIGURES, fit_cells
+from xtalsk.diffraction.indexing._search import make_lines, search_cells
+from xtalsk.diffraction.indexing._tables import families, settings_of_classes
 
-N_LINES = 20
-_N_RATIOS = 10
 _SYSTEMS = ("cubic", "tetragonal", "hexagonal_p", "hexagonal_r", "orthorhombic", "monoclinic")
 
 
-def _types():
-    return [f"{family.name}_{name}" for family in families() for name in family.types]
+def _type_names():
+    """Names of the lattice types of all families, such as ``cubic_p``."""
+    return [f"{family}_{name}" for family in FAMILIES for name in lattice_types(family)]
 
 
 def figure_names():
-    """Names of the columns of `lattice_figures`."""
-    names = [f"{name}_{figure}" for name in _types() for figure in FIGURES]
+    """Names of the columns of `lattice_figures`, without building any table."""
+    names = [f"{name}_{figure}" for name in _type_names() for figure in FIGURES]
     names += [f"{system}_margin" for system in _SYSTEMS]
-    for family in families():
-        for name, masks in family.classes.items():
-            settings = [""] if len(masks) == 1 else [f"_{k}" for k in range(1, len(masks) + 1)]
-            names += [f"{family.name}_{name}{k}" for k in settings]
+    for family in FAMILIES:
+        for name, n_settings in settings_of_classes(family).items():
+            settings = [""] if n_settings == 1 else [f"_{k}" for k in range(1, n_settings + 1)]
+            names += [f"{family}_{name}{k}" for k in settings]
     names += ["lines", "lines_in_all", "q_first", "q_last"]
-    return names + [f"q_ratio_{k}" for k in range(2, _N_RATIOS + 1)]
+    return names + [f"q_ratio_{k}" for k in range(2, N_RATIOS + 1)]
 
 
 def _margins(evidences):
-    """Evidence of each system less the highest of the others, (n, n_systems)."""
-    types = _types()
+    """Evidence of each system less the highest evidence of the others, (n, n_systems)."""
+    types = _type_names()
     best = [
         evidences[:, [i for i, name in enumerate(types) if name.startswith(system)]].amax(1)
         for system in _SYSTEMS
@@ -61,24 +62,24 @@ def _margins(evidences):
 
 
 def _absences(fitted, family):
-    """Share of the lines of each class that are observed, by the best primitive cell, (n, n_classes).
+    """Share of the lines of each absence class that are observed, by the best primitive cell, (n, n_classes).
 
-    It is drawn towards the share among all lines by the weight of one line.
+    The share among all lines counts as one further line of the class, so that small classes stay near it.
     """
     order, predicted, observed = fitted.order[:, 0], fitted.predicted[:, 0], fitted.observed[:, 0]
     usual = (observed.sum(1, keepdim=True) + 1) / (predicted.sum(1, keepdim=True) + 2)
     shares = []
     for masks in family.classes.values():
         of_class = masks[:, order].transpose(0, 1)  # (n, n_settings, n_rows)
-        hits = (of_class & observed[:, None]).sum(2)
-        shares.append((hits + usual) / ((of_class & predicted[:, None]).sum(2) + 1))
+        n_observed = (of_class & observed[:, None]).sum(2)
+        shares.append((n_observed + usual) / ((of_class & predicted[:, None]).sum(2) + 1))
     return torch.cat([usual[:, :0], *(share.sort(1).values for share in shares)], 1)
 
 
-def _general(lines, total):
-    """Numbers of lines, first and last one, and positions of the others relative to the first."""
+def _line_features(lines, total):
+    """Numbers of lines, first and last line in 1/Å, and ratios to the first line, (n, 3 + N_RATIOS)."""
     first = lines.q[:, :1]
-    ratios = lines.q[:, 1:_N_RATIOS] / first.clamp_min(1e-6)
+    ratios = lines.q[:, 1:N_RATIOS] / first.clamp_min(1e-6)
     return torch.cat([lines.count[:, None], total[:, None], first, lines.last, ratios], 1)
 
 
@@ -88,29 +89,29 @@ def lattice_figures(profiles, q0, step, *, tolerance=None):
     Parameters
     ----------
     profiles : Tensor of shape (n, n_bins)
-        Intensity of even noise against q = 1/d, background removed, as `PowderProfile` and `RadialProfile`
-        give it; NaN where nothing was measured.
+        Intensity of even noise against q = 1/d without background, as from `PowderProfile` and
+        `RadialProfile`; NaN where nothing was measured.
     q0, step : float
         Middle of the first bin and width of the bins in 1/Å.
     tolerance : float or None
-        How far an observed line may lie from a calculated one, in 1/Å; by default one bin.
+        Largest distance in 1/Å between an observed and a calculated line; None takes one bin.
 
     Returns
     -------
     Tensor of shape (n, n_figures)
-        Columns as `figure_names` says; figures of types without any cell, or of patterns of too few lines,
-        are 0. NaN for profiles that are NaN throughout.
+        Columns as in `figure_names`. Figures are 0 for lattice types without a cell and for patterns with too
+        few lines. Rows of profiles without any measured bin are NaN.
     """
     tolerance = step if tolerance is None else tolerance
     q, prominence, total = find_lines(profiles, q0, step, N_LINES)
-    seen = ~profiles.isnan()
-    low = q0 + step * seen.to(torch.int8).argmax(1, keepdim=True).to(profiles.dtype)
+    measured = ~profiles.isnan()
+    low = q0 + step * measured.to(torch.int8).argmax(1, keepdim=True).to(profiles.dtype)
     lines = make_lines(q, prominence, low, tolerance)
     figures, absences = [], []
     for family in families(profiles.device, profiles.dtype):
-        fitted = fit(search(lines, family), family, lines, tolerance, step)
+        fitted = fit_cells(search_cells(lines, family), family, lines, tolerance, step)
         figures.append(fitted.figures)
         absences.append(_absences(fitted, family))
     figures = torch.cat(figures, 1)
-    columns = [figures.flatten(1), _margins(figures[:, :, 0]), *absences, _general(lines, total)]
-    return torch.where(seen.any(1, keepdim=True), torch.cat(columns, 1), torch.nan)
+    columns = [figures.flatten(1), _margins(figures[:, :, 0]), *absences, _line_features(lines, total)]
+    return torch.where(measured.any(1, keepdim=True), torch.cat(columns, 1), torch.nan)

@@ -9,16 +9,17 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from xtalsk.diffraction._checks import check_q_range
 from xtalsk.diffraction._powder import PowderProfile
 from xtalsk.diffraction._radial import RadialProfile
 from xtalsk.diffraction.indexing._functional import figure_names, lattice_figures
 from xtalsk.utils import check_number
 
-_CHUNK = 32  # profiles at once: what stays in the cache of a processor core
+_CHUNK = 32  # profiles per batch: their tables fit into the cache of a processor core
 
 
 def _default_ranges():
-    """Range of q by the number of bins and that of the first one, of transformers with their defaults."""
+    """Ranges of q of the default transformers, {(number of bins, number of the first bin): q_range}."""
     ranges = {}
     for transformer in (PowderProfile(), RadialProfile()):
         transformer.fit([None])
@@ -28,45 +29,45 @@ def _default_ranges():
 
 
 def _infer_range(n_bins, names):
-    """Range of q of profiles that `PowderProfile` or `RadialProfile` made with their defaults."""
-    known = _default_ranges()
+    """Range of q, in 1/Å, of profiles from `PowderProfile` or `RadialProfile` with default parameters."""
+    defaults = _default_ranges()
     if names is None:
-        found = next((q_range for (n, _), q_range in known.items() if n == n_bins), None)
-        if found is not None:
+        q_range = next((q_range for (n, _), q_range in defaults.items() if n == n_bins), None)
+        if q_range is not None:
             warnings.warn(
-                f"columns without names: takes {n_bins} bins as q = {found[0]} to {found[1]} 1/Å, the default"
-                " of this number; give q_range, or names by set_output(transform='pandas')",
+                f"columns without names: {n_bins} bins are taken as q = {q_range[0]} to {q_range[1]} 1/Å, "
+                "the default range of this number; give q_range, or use set_output(transform='pandas')",
                 UserWarning,
                 stacklevel=4,
             )
     else:
         numbers = [re.fullmatch(r"(?:.*__)?q_(\d+)", str(name)) for name in names]
-        found = known.get((n_bins, int(numbers[0][1]))) if all(numbers) else None
-    if found is None:
+        q_range = defaults.get((n_bins, int(numbers[0][1]))) if all(numbers) else None
+    if q_range is None:
         raise ValueError(
-            f"cannot tell which q the {n_bins} columns stand for, as they are not those of PowderProfile or "
-            "RadialProfile with their defaults: give q_range, the ends of the bins in 1/Å"
+            f"the q of the {n_bins} columns is unknown, because they are not the default columns of "
+            "PowderProfile or RadialProfile: give q_range, the ends of the bins in 1/Å"
         )
-    return found
+    return q_range
 
 
 class IndexingScores(TransformerMixin, BaseEstimator):
     """Figures of merit of the lattices that explain the lines of a profile.
 
-    For cubic P, I, F, tetragonal P, I, hexagonal P, R, orthorhombic P, C, I, F and monoclinic P, C lattices
-    the cell is searched for that explains the 20 lowest lines best, up to a few that are foreign, and is
-    refined together with a shift of the zero. It works on the features of `PowderProfile` or
-    `RadialProfile`, in a pipeline.
+    The transformer finds the cell that explains the 20 lowest lines best, for each of these lattice types:
+    cubic P, I and F, tetragonal P and I, hexagonal P and R, orthorhombic P, C, I and F, monoclinic P and C. A
+    few lines may be foreign. The cell is refined together with a shift of the zero. The input is
+    a table of features of `PowderProfile` or `RadialProfile`, in a pipeline.
 
     Parameters
     ----------
     q_range : (float, float) or None, default=None
-        Ends of the bins in 1/Å. None takes those of `PowderProfile` or `RadialProfile` with their defaults,
-        told apart by the number of columns and their names; other columns are an error, columns without
-        names a warning.
+        Ends of the bins in 1/Å. None takes the default range of `PowderProfile` or `RadialProfile`, according
+        to the number and the names of the columns. Columns without names give a warning, other columns an
+        error.
     tolerance : float or None, default=None
-        How far a line may lie from where a cell puts it, in 1/Å; None for one bin. After the refinement
-        three fifths of it count.
+        Largest distance in 1/Å between an observed and a calculated line in the search; None for one bin.
+        After the refinement the largest distance is three fifths of it.
     n_jobs : int or None, default=None
         Number of parallel jobs.
 
@@ -77,23 +78,30 @@ class IndexingScores(TransformerMixin, BaseEstimator):
     n_features_in_ : int
         Number of bins.
     feature_names_in_ : ndarray of str
-        Only if the columns have names.
+        Names of the columns, if they have names.
 
     Notes
     -----
-    For each type, as in ``cubic_p_log_m20``: ``evidence`` (how many lines are explained and how many
-    calculated ones observed, beyond chance, as a logarithm of likelihoods less a price for each parameter of
-    the cell), ``log_m20`` (de Wolff's figure of merit [1]_, of as many lines as there are), ``explained``
-    and ``explained_intensity`` (share of the lines), ``observed`` (share of the calculated lines) and
-    ``log_volume`` (of the conventional cell in Å³). They are 0 for types without a cell, e.g. where there
-    are too few lines.
+    Each lattice type has these columns, with names such as ``cubic_p_log_m20``:
 
-    For each system ``margin``, its evidence less the best of the others; for classes of lines that a screw
-    axis or a glide plane forbids the share that is observed, in the primitive cell; numbers and positions
-    of lines. A row of NaN, not measured, gives a row of NaN.
+    - ``evidence``: log-likelihood ratio against chance that so many lines are explained and so many
+      calculated lines are observed, less a price for each parameter of the cell;
+    - ``log_m20``: logarithm of de Wolff's figure of merit [1]_ for the lines of the profile, 20 or fewer;
+    - ``explained``, ``explained_intensity``: share of the lines that the cell explains, by number and by
+      intensity;
+    - ``observed``: share of the calculated lines that are observed;
+    - ``log_volume``: logarithm of the volume of the conventional cell in Å³.
 
-    The search is dense for one and two parameters and a choice for more: of minerals some 90% of
-    orthorhombic and half of monoclinic cells are among what is tried. There is none for triclinic lattices.
+    They are 0 for types without a cell, e.g. if there are too few lines.
+
+    Each crystal system has the column ``margin``: its evidence less the highest evidence of the other
+    systems. Further columns give the observed share of the lines that a screw axis or a glide plane forbids,
+    for the best primitive cell, and the numbers and positions of the lines. A row of NaN (not measured) gives
+    a row of NaN.
+
+    The search is dense for cells of one and two parameters. For ideal patterns of minerals, the candidates
+    include about 90% of the orthorhombic and half of the monoclinic cells. Triclinic lattices are not
+    searched for.
 
     References
     ----------
@@ -122,7 +130,7 @@ class IndexingScores(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
 
     def fit(self, X, y=None):
-        """Check the parameters and find out what the columns stand for; nothing else is learnt.
+        """Check the parameters and set the range of q. Nothing else is learnt.
 
         Parameters
         ----------
@@ -137,7 +145,7 @@ class IndexingScores(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If ``q_range`` is None and cannot be told from the columns, or a parameter is out of range.
+            If ``q_range`` is None and the columns are not default columns, or if a parameter is out of range.
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
         if self.tolerance is not None:
@@ -145,14 +153,14 @@ class IndexingScores(TransformerMixin, BaseEstimator):
         if self.q_range is None:
             self.q_range_ = _infer_range(X.shape[1], getattr(self, "feature_names_in_", None))
             return self
-        try:
-            low, high = (float(q) for q in self.q_range)
-        except (TypeError, ValueError):
-            raise ValueError(f"q_range must be two numbers in 1/Å, got {self.q_range!r}") from None
-        if not 0 <= low < high < np.inf:
-            raise ValueError(f"q_range must hold two increasing, non-negative numbers, got {self.q_range!r}")
-        self.q_range_ = (low, high)
+        self.q_range_ = check_q_range(self.q_range)
         return self
+
+    def _axis(self):
+        """Middle of the first bin and width of the bins in 1/Å."""
+        low, high = self.q_range_
+        step = (high - low) / self.n_features_in_
+        return low + step / 2, step
 
     def transform(self, X):
         """Compute the figures of merit.
@@ -165,38 +173,36 @@ class IndexingScores(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of float32, shape (n_samples, n_figures)
-            A row of NaN for each row of NaN.
+            A row of NaN in ``X`` gives a row of NaN.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
-        out = np.full((len(X), len(figure_names())), np.nan, dtype=np.float32)
-        rows = np.flatnonzero(~np.isnan(X).all(axis=1))
-        parts = [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
-        step = (self.q_range_[1] - self.q_range_[0]) / X.shape[1]
-        done = Parallel(n_jobs=self.n_jobs)(
-            delayed(_figures)(X[part], self.q_range_[0] + step / 2, step, self.tolerance) for part in parts
+        features = np.full((len(X), len(figure_names())), np.nan, dtype=np.float32)
+        measured = np.flatnonzero(~np.isnan(X).all(axis=1))
+        chunks = [measured[i : i + _CHUNK] for i in range(0, len(measured), _CHUNK)]
+        results = Parallel(n_jobs=self.n_jobs)(
+            delayed(_figures)(X[rows], *self._axis(), self.tolerance) for rows in chunks
         )
-        for part, values in zip(parts, done, strict=True):
-            out[part] = values
-        return out
+        for rows, figures in zip(chunks, results, strict=True):
+            features[rows] = figures
+        return features
 
     def _batched(self, _):
-        """Make the function that turns profiles, a tensor (n, n_bins), into figures of merit."""
-        low, step = self.q_range_[0], (self.q_range_[1] - self.q_range_[0]) / self.n_features_in_
+        """Return the function from profiles (n, n_bins) to their figures of merit, both Tensors."""
+        q0, step = self._axis()
 
-        def figures(profiles):
-            out = profiles.new_full((len(profiles), len(figure_names())), torch.nan)
+        def featurise(profiles):
+            features = profiles.new_full((len(profiles), len(figure_names())), torch.nan)
             rows = torch.nonzero(~profiles.isnan().all(1)).squeeze(1)
             if len(rows):
-                out[rows] = lattice_figures(
-                    profiles[rows], low + step / 2, step, tolerance=self.tolerance
-                ).to(out)
-            return out
+                figures = lattice_figures(profiles[rows], q0, step, tolerance=self.tolerance)
+                features[rows] = figures.to(features)
+            return features
 
-        return figures
+        return featurise
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the figures.
+        """Names of the figures of merit.
 
         Parameters
         ----------
@@ -218,4 +224,5 @@ class IndexingScores(TransformerMixin, BaseEstimator):
 
 
 def _figures(profiles, q0, step, tolerance):
+    """Figures of merit of profiles (n, n_bins), ndarray (n, n_figures)."""
     return lattice_figures(torch.from_numpy(profiles), q0, step, tolerance=tolerance).numpy()

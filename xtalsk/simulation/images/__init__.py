@@ -1,0 +1,1 @@
+"""Electron diffraction images: ring images of polycrystals, spot patterns of single crystals, the camera."""

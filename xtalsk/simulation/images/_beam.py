@@ -1,58 +1,77 @@
-"""What ring and spot images share: where the beam is, and what hides it."""
+"""Direct beam and beam stop of ring and spot images."""
 
 import numpy as np
 import torch
 
+from xtalsk.simulation.images._constants import (
+    ARM_HALF_WIDTH,
+    PIXELS_PER_PART,
+    STOP_OFFSET,
+    STOP_RADIUS,
+)
 from xtalsk.simulation.images._stamps import stamp
 
-_PIXELS_PER_PART = 16 * 128 * 128
-_PIXEL_WIDTH2 = 8 * np.log(2) / 12  # of the Gaussian whose variance is that of a pixel's width
+_PIXEL_WIDTH2 = 8 * np.log(2) / 12  # squared FWHM in pixels of a Gaussian with the variance of a square pixel
 
 IMAGE_REACH = 0.7
-"""d_min times q_max: reflections go on into the corners of an image."""
+"""Product of d_min and q_max at which the reflections fill the corners of an image: 1 / √2, rounded down."""
 
 
 def check_reach(reflections, q_max):
-    """Check that reflections are of electrons and fill an image."""
+    """Raise ValueError if the reflections are not of electrons or do not reach ``q_max`` (in 1/Å)."""
     if reflections.radiation != "electron":
-        raise ValueError(f"electron images need electron reflections, these are of {reflections.radiation}")
+        raise ValueError(
+            f"electron images need electron reflections, these are {reflections.radiation} reflections"
+        )
     if reflections.d_min > 1 / q_max * (1 + 1e-6):
         raise ValueError(f"reflections reach 1/d = {1 / reflections.d_min:g} 1/Å, q_max is {q_max:g}")
 
 
-def draw_geometry(drawn, size, off_center, rng):
-    """Add the place of the beam and the beam stop to drawn conditions, in pixels."""
-    n = len(drawn)
+def draw_geometry(values, size, off_center, rng):
+    """Draw the positions of beam and beam stop in pixels, and add them to the DataFrame ``values``."""
+    n = len(values)
     for name in ("center_row", "center_column"):
-        drawn[name] = (size - 1) / 2 + rng.uniform(-off_center, off_center, n) * size
-    drawn["beam_stop"] = rng.uniform(size=n) < drawn["beam_stop"]
-    drawn["stop_radius"] = rng.uniform(0.04, 0.09, n) * size
-    drawn["stop_azimuth"] = rng.uniform(-np.pi, np.pi, n)
+        values[name] = (size - 1) / 2 + rng.uniform(-off_center, off_center, n) * size
+    values["beam_stop"] = rng.uniform(size=n) < values["beam_stop"]
+    values["stop_radius"] = rng.uniform(*STOP_RADIUS, n) * size
+    values["stop_azimuth"] = rng.uniform(-np.pi, np.pi, n)
     for name in ("stop_row", "stop_column"):
-        drawn[name] = drawn[name.replace("stop", "center")] + rng.uniform(-0.01, 0.01, n) * size
+        values[name] = values[name.replace("stop", "center")] + rng.uniform(*STOP_OFFSET, n) * size
 
 
-def alike(drawn, size, device):
-    """Order images so that those with a beam stop or texture are together, in parts that fit into a cache.
+def group_images(values, size, device):
+    """Group the images of a chunk by beam stop and texture.
+
+    On a CPU the groups are so small that their pixels fit into the cache.
+
+    Parameters
+    ----------
+    values : dict of str to ndarray of shape (n,)
+        Values of the conditions of each image.
+    size : int
+        Rows of an image.
+    device : torch.device
 
     Returns
     -------
     order : int64 tensor of shape (n,)
-    parts : tuple of tensors
+        Numbers of the images, one group after the other.
+    parts : tuple of int64 tensor
+        Numbers of the images of each group.
     """
-    order = np.lexsort([drawn["beam_stop"], drawn.get("march_parameter", drawn["beam_stop"])])
-    step = max(1, _PIXELS_PER_PART // size**2) if device.type == "cpu" else len(order)
+    order = np.lexsort([values["beam_stop"], values.get("march_parameter", values["beam_stop"])])
+    step = max(1, PIXELS_PER_PART // size**2) if device.type == "cpu" else len(order)
     order = torch.from_numpy(order).to(device)
     return order, order.split(step)
 
 
 def spread(width, column, pixel):
-    """Full width in pixels of what is ``width`` wide in 1/Å, after blur and the area of a pixel."""
+    """Full width in pixels of a feature of ``width`` in 1/Å, with the blur and the size of a pixel."""
     return torch.sqrt((width / pixel) ** 2 + column["blur"] ** 2 + _PIXEL_WIDTH2)
 
 
 def add_direct_beam(rates, column, pixel):
-    """Add the direct beam to images, in place."""
+    """Add the direct beam to images of expected electrons, in place; ``pixel`` is in 1/Å."""
     if column["direct_beam"].any():
         width = spread(column["beam_width"], column, pixel)
         image = torch.arange(len(rates), device=rates.device)
@@ -62,16 +81,17 @@ def add_direct_beam(rates, column, pixel):
 
 
 def hide_behind_stop(rates, column):
-    """Set pixels behind the beam stop to zero, in place: a disc and an arm from it to the edge."""
-    stopped = column["beam_stop"][:, None] > 0
-    if not stopped.any():
+    """Set pixels behind the beam stop to zero, in place; the stop is a disc on an arm to the edge."""
+    has_stop = column["beam_stop"][:, None] > 0
+    if not has_stop.any():
         return rates
     grid = torch.arange(rates.shape[1], device=rates.device, dtype=rates.dtype)
     y, x = grid - column["stop_row"][:, None], grid - column["stop_column"][:, None]
-    radius2 = torch.where(stopped, column["stop_radius"][:, None] ** 2, -torch.ones_like(y[:, :1]))
-    half = torch.where(stopped, 0.35 * column["stop_radius"][:, None], -torch.ones_like(y[:, :1]))
+    nothing = -torch.ones_like(y[:, :1])  # a size that no pixel is within
+    radius2 = torch.where(has_stop, column["stop_radius"][:, None] ** 2, nothing)
+    half_width = torch.where(has_stop, ARM_HALF_WIDTH * column["stop_radius"][:, None], nothing)
     cosine, sine = (f(column["stop_azimuth"])[:, None] for f in (torch.cos, torch.sin))
-    hidden = (y * y - radius2)[:, :, None] + (x * x)[:, None, :] < 0
-    arm = ((cosine * y)[:, :, None] - (sine * x)[:, None, :]).abs_() < half[:, :, None]
+    disc = (y * y - radius2)[:, :, None] + (x * x)[:, None, :] < 0
+    arm = ((cosine * y)[:, :, None] - (sine * x)[:, None, :]).abs_() < half_width[:, :, None]
     arm &= (sine * y)[:, :, None] + (cosine * x)[:, None, :] > 0
-    return rates.masked_fill_(hidden.logical_or_(arm), 0.0)
+    return rates.masked_fill_(disc.logical_or_(arm), 0.0)

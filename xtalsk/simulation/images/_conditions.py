@@ -1,4 +1,4 @@
-"""What ring and spot images have in common in how they are recorded."""
+"""Conditions that ring and spot images have in common."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from xtalsk.physics._electrons import camera_pixel_size, electron_wavelength
 from xtalsk.simulation._conditions import Conditions, Sometimes, check_conditions
 from xtalsk.simulation.images._detector import Detector
 
+# Fields of the presets of ring and spot images. How the harsh distributions were chosen is not recorded.
 IDEAL = {
     "off_center": 0.0,
     "background": 0.0,
@@ -35,7 +36,7 @@ HARSH = {
 
 @dataclass(frozen=True, repr=False)
 class ImageConditions(Conditions):
-    """Base of `RingConditions` and `SpotConditions`, where the fields are described."""
+    """Base class of `RingConditions` and `SpotConditions`, which describe the fields."""
 
     image_size: int = 256
     q_max: float = 1.0
@@ -74,24 +75,25 @@ class ImageConditions(Conditions):
         if not 0 <= self.off_center <= 0.25:
             raise ValueError(f"off_center must be a share from 0 to 0.25, got {self.off_center!r}")
         electron_wavelength(self.beam_energy)
-        object.__setattr__(self, "detector", check_conditions(self.detector, Detector))
+        object.__setattr__(self, "detector", check_conditions(self.detector, Detector, "detector"))
         super().__post_init__()
 
     @classmethod
     def from_camera(cls, *, beam_energy, camera_length, pixel_pitch, image_size=256, **fields):
-        """Make those of a camera of known length.
+        """Make conditions for a known camera length.
 
         Parameters
         ----------
         beam_energy : float
-            In keV.
+            Beam energy in keV.
         camera_length : float
-            In mm.
+            Camera length in mm.
         pixel_pitch : float
-            In µm.
+            Distance of neighbouring pixels on the detector in µm.
         image_size : int
+            Rows and columns of the image.
         **fields
-            The other fields.
+            The other fields of the conditions.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What a camera makes of electrons."""
+"""Recording of expected electrons by a camera."""
 
 from dataclasses import dataclass
 
@@ -7,31 +7,35 @@ import torch
 
 from xtalsk.simulation._conditions import Conditions, Sometimes
 from xtalsk.simulation._counting import poisson
+from xtalsk.simulation.images._constants import HOT_PIXEL_ELECTRONS, HOT_PIXEL_NOISE
+
+_FAULTLESS = {"gain": 1, "read_noise": 0, "offset": 0, "dead_pixels": 0, "hot_pixels": 0}
 
 
 @dataclass(frozen=True, repr=False)
 class Detector(Conditions):
-    """How a camera records electrons.
+    """Properties of a camera that records electrons.
 
-    A field is a number, a pair (low, high) that is drawn uniformly for each image, `Sometimes` or a
-    scipy.stats distribution.
+    A field is a number, a pair (low, high) for a uniform distribution, `Sometimes` or a scipy.stats
+    distribution; each image gets its own number.
 
     Parameters
     ----------
     blur : distribution
-        Full width of the point spread in pixels.
+        Full width at half maximum of the point spread function in pixels.
     gain : distribution
-        Counts that one electron makes.
+        Counts for one electron.
     read_noise : distribution
         Standard deviation of the noise of a pixel in counts.
     offset : distribution
-        Counts of a pixel that received nothing, 0 or more; without it half the read noise is cut at 0.
+        Counts of a pixel without electrons, at least 0. Counts are cut at 0, so that without an offset the
+        negative half of the read noise is lost.
     saturation : distribution
-        Counts that no pixel exceeds; ``inf`` for no limit.
+        Largest number of counts of a pixel; ``inf`` for no limit.
     dead_pixels : distribution
-        Share of the pixels that always read 0.
+        Share of the pixels that always read 0, from 0 to 1.
     hot_pixels : distribution
-        Share of the pixels that read high without electrons.
+        Share of the pixels that read high values without electrons, from 0 to 1.
 
     Raises
     ------
@@ -73,17 +77,17 @@ class Detector(Conditions):
 
     @classmethod
     def ideal(cls):
-        """Make a counting detector without blur."""
+        """Make an electron-counting detector without blur."""
         return cls(blur=0.0)
 
     @classmethod
     def typical(cls):
-        """Make a counting detector with the blur of the optics."""
+        """Make an electron-counting detector with the blur of the optics."""
         return cls()
 
     @classmethod
     def harsh(cls):
-        """Make anything from a counting detector to a noisy, saturating camera with dead and hot pixels."""
+        """Make cameras from electron counters to noisy ones with saturation, dead and hot pixels."""
         return cls(
             blur=(0.5, 3.0),
             gain=Sometimes(0.5, (0.5, 20.0), otherwise=1.0),
@@ -96,14 +100,14 @@ class Detector(Conditions):
 
 
 def record(rates, column, generator):
-    """Record expected electrons.
+    """Draw the counts of a camera.
 
     Parameters
     ----------
     rates : tensor of shape (n, ...)
         Expected electrons of each pixel.
     column : dict of str to tensor of shape (n,)
-        The drawn fields of `Detector`, without ``blur``, which belongs into the rates.
+        Values of the fields of `Detector`. ``blur`` is not used; the rates must include it.
     generator : torch.Generator
 
     Returns
@@ -111,19 +115,14 @@ def record(rates, column, generator):
     tensor of whole numbers, shape (n, ...)
     """
     counts = poisson(rates, generator)
-    names = ("gain", "read_noise", "offset", "saturation", "dead_pixels", "hot_pixels")
-    column = {name: column[name].view(-1, *[1] * (rates.ndim - 1)) for name in names}
-    plain = {"gain": 1, "read_noise": 0, "offset": 0, "dead_pixels": 0, "hot_pixels": 0}
-    if all((column[name] == value).all() for name, value in plain.items()):
-        return (
-            torch.minimum(counts, column["saturation"].floor())
-            if column["saturation"].isfinite().any()
-            else counts
-        )
+    column = {name: column[name].view(-1, *[1] * (rates.ndim - 1)) for name in (*_FAULTLESS, "saturation")}
+    saturation = column["saturation"]
+    if all((column[name] == value).all() for name, value in _FAULTLESS.items()):
+        return torch.minimum(counts, saturation.floor()) if saturation.isfinite().any() else counts
     noise = torch.randn(counts.shape, generator=generator, device=counts.device, dtype=counts.dtype)
     counts = counts * column["gain"] + column["read_noise"] * noise + column["offset"]
-    lot = torch.rand(counts.shape, generator=generator, device=counts.device, dtype=counts.dtype)
-    bright = column["offset"] + 50 * column["gain"] + 20 * column["read_noise"]
-    counts = torch.where(lot > 1 - column["hot_pixels"], counts + bright * (1 + noise.abs()), counts)
-    counts = torch.where(lot < column["dead_pixels"], torch.zeros_like(counts), counts)
-    return torch.minimum(counts.round_().clamp_min_(0), column["saturation"].floor())
+    uniform = torch.rand(counts.shape, generator=generator, device=counts.device, dtype=counts.dtype)
+    bright = column["offset"] + HOT_PIXEL_ELECTRONS * column["gain"] + HOT_PIXEL_NOISE * column["read_noise"]
+    counts = torch.where(uniform > 1 - column["hot_pixels"], counts + bright * (1 + noise.abs()), counts)
+    counts = torch.where(uniform < column["dead_pixels"], torch.zeros_like(counts), counts)
+    return torch.minimum(counts.round_().clamp_min_(0), saturation.floor())

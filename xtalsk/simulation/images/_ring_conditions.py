@@ -1,4 +1,4 @@
-"""How ring images are recorded."""
+"""Conditions under which ring images are recorded."""
 
 from dataclasses import dataclass
 
@@ -11,60 +11,64 @@ from xtalsk.simulation.images._conditions import HARSH, IDEAL, ImageConditions
 
 @dataclass(frozen=True, repr=False)
 class RingConditions(ImageConditions):
-    """How images of a polycrystal are recorded in an electron microscope.
+    """Conditions under which an electron microscope records ring images of a polycrystal.
 
-    The first four fields are plain. Each of the others is a number, a pair (low, high) that is drawn
-    uniformly for each image, `Sometimes` or a scipy.stats distribution.
+    The first four fields are fixed values, the same for all images. Each of the others is a number, a pair
+    (low, high) for a uniform distribution, `Sometimes` or a scipy.stats distribution; each image gets its own
+    number.
 
     Parameters
     ----------
     image_size : int
         Rows and columns of the image, at least 32.
     q_max : float
-        q = 1/d in 1/Å from the middle of the image to the middle of its edge. For a camera of known length
-        it is ``image_size / 2 * camera_pixel_size(…)``, see `from_camera`.
+        q = 1/d in 1/Å at the edge of the image, measured from its middle to the middle of the edge. For a
+        known camera length it is ``image_size / 2 * camera_pixel_size(…)``, see `from_camera`.
     beam_energy : float
-        In keV. It only bends the scale a little, q is seen at tan(2θ) / λ.
+        Beam energy in keV. It changes the positions of rings a little, because the radius on the screen is
+        proportional to tan(2θ) / λ.
     off_center : float
-        Largest distance of the beam from the middle of the image along rows and columns, as a share of the
-        width, 0 to 0.25.
+        Largest distance of the beam from the middle of the image along rows and columns, as a share of
+        ``image_size``, 0 to 0.25.
     electrons : distribution
         Expected electrons in the rings and the diffuse scattering of the whole image, without a beam stop.
-        The direct beam comes on top.
+        The electrons of the direct beam are added to these.
     ring_width : distribution
         Full width at half maximum of the rings in 1/Å, from grain size and beam convergence.
     eta : distribution
         Lorentzian share of the shape of the rings, 0 to 1.
     n_grains : distribution
-        Grains in the beam, ``inf`` for smooth rings. Fewer grains make spotty rings.
+        Number of grains in the beam, ``inf`` for smooth rings. Few grains make spotty rings.
     thickness_angstrom : distribution
-        Of the grains along the beam in Å: thin grains stay in reflection for longer. Used with ``n_grains``.
+        Thickness of the grains along the beam in Å; it is used with ``n_grains``. Thin grains are excited in
+        a wider range of orientations.
     march_parameter : distribution
-        March parameter of a fibre texture about the normal of a low-index plane: 1 for none, smaller where
-        plates lie flat.
+        March parameter of a fibre texture about the normal of a low-index plane: 1 for none, below 1 for
+        plates that lie flat.
     texture_tilt : distribution
-        Angle of the fibre axis from the beam in degrees. Tilted textures make arcs of the rings.
+        Angle between the fibre axis and the beam in degrees. With a tilt, a texture turns rings into arcs.
     strain : distribution
-        Standard deviation of the components of a lattice strain that keeps the symmetry.
+        Standard deviation of the components of a lattice strain that keeps the symmetry, a fraction.
     calibration : distribution
         Relative error of the camera length.
     b_shift : distribution
-        Added to the Debye-Waller factors B = 8π²U, in Å².
+        Change of the Debye-Waller factors B = 8π²U, in Å².
     background : distribution
-        Share of the electrons within ``q_max`` that is diffuse, 0 to 1, if there were no texture.
+        Share of the electrons within ``q_max`` that is diffuse, 0 to 1, for grains without texture.
     background_decay : distribution
         Decay length of the diffuse scattering in 1/Å.
     support : distribution
-        Share of the diffuse scattering in the haloes of an amorphous carbon film.
+        Share of the diffuse scattering in the haloes of an amorphous carbon film, 0 to 1.
     direct_beam : distribution
-        Electrons of the direct beam that reach the detector, relative to ``electrons``.
+        Electrons of the direct beam on the detector, relative to ``electrons``.
     beam_width : distribution
-        Full width of the direct beam in 1/Å.
+        Full width at half maximum of the direct beam in 1/Å.
     ellipticity : distribution
-        Ratio of the axes of the rings minus one, at a random azimuth.
+        Ratio of the axes of the rings minus one; the azimuth is random.
     beam_stop : distribution
-        Probability that an image has a beam stop: an opaque disc on an arm, a little off the beam.
+        Probability of a beam stop, 0 to 1: an opaque disc on an arm, close to the beam.
     detector : Detector or {"ideal", "typical", "harsh"}
+        Properties of the camera.
 
     Raises
     ------
@@ -102,17 +106,17 @@ class RingConditions(ImageConditions):
 
     @classmethod
     def ideal(cls):
-        """Make those of sharp concentric rings, without background, on a perfect detector."""
+        """Make conditions of sharp concentric rings without background on a perfect detector."""
         return cls(**IDEAL, ring_width=0.008, eta=0.0)
 
     @classmethod
     def typical(cls):
-        """Make those of a well-aligned microscope and a good polycrystal."""
+        """Make conditions of a well-aligned microscope and a good polycrystal."""
         return cls()
 
     @classmethod
     def harsh(cls):
-        """Make those of low doses: few or textured grains, strain, haloes of the support, any camera."""
+        """Make conditions of low doses: few or textured grains, strain, haloes of the support, any camera."""
         return cls(
             **HARSH,
             ring_width=(0.004, 0.03),

@@ -1,4 +1,4 @@
-"""How spot patterns are recorded."""
+"""Conditions under which spot patterns are recorded."""
 
 from dataclasses import dataclass
 
@@ -11,39 +11,41 @@ from xtalsk.simulation.images._conditions import HARSH, IDEAL, ImageConditions
 
 @dataclass(frozen=True, repr=False)
 class SpotConditions(ImageConditions):
-    """How diffraction patterns of single crystals are recorded in an electron microscope.
+    """Conditions under which an electron microscope records diffraction patterns of single crystals.
 
-    The first five fields below are plain. Each of the others is a number, a pair (low, high) that is drawn
-    uniformly for each image, `Sometimes` or a scipy.stats distribution.
+    The first five fields below are fixed values, the same for all images. Each of the others is a number, a
+    pair (low, high) for a uniform distribution, `Sometimes` or a scipy.stats distribution; each image gets
+    its own number.
 
     Parameters
     ----------
     image_size : int
         Rows and columns of the image, at least 32.
     q_max : float
-        q = 1/d in 1/Å from the middle of the image to the middle of its edge.
+        q = 1/d in 1/Å at the edge of the image, measured from its middle to the middle of the edge.
     beam_energy : float
-        In keV.
+        Beam energy in keV.
     off_center : float
-        Largest distance of the beam from the middle of the image along rows and columns, as a share of the
-        width, 0 to 0.25.
+        Largest distance of the beam from the middle of the image along rows and columns, as a share of
+        ``image_size``, 0 to 0.25.
     zone_axis : "random", "low_index" or (u, v, w)
-        Orientation of the beam: anywhere, along a random lattice direction of indices up to 2, or along the
-        given one; the azimuth is always random.
+        Direction of the beam in the crystal: any direction, a random lattice direction with indices up to 2,
+        or the given lattice direction. The azimuth is always random.
     mistilt : distribution
         Angle between beam and zone axis in degrees.
     electrons : distribution
-        Expected electrons in the spots and the diffuse scattering, without a beam stop. The direct beam comes
-        on top.
+        Expected electrons in the spots and the diffuse scattering, without a beam stop. The electrons of the
+        direct beam are added to these.
     thickness_angstrom : distribution
-        Of the crystal along the beam in Å; a thin crystal excites spots far off the Ewald sphere.
+        Thickness of the crystal along the beam in Å. A thin crystal has spots farther from the Ewald sphere.
     precession : distribution
-        Precession angle in degrees, 0 for a resting beam.
+        Precession angle in degrees, 0 for none.
     spot_width : distribution
         Full width at half maximum of spots and direct beam in 1/Å.
     strain, calibration, b_shift, background, background_decay, support, direct_beam, ellipticity, beam_stop
         As in `RingConditions`.
     detector : Detector or {"ideal", "typical", "harsh"}
+        Properties of the camera.
 
     Raises
     ------
@@ -82,17 +84,17 @@ class SpotConditions(ImageConditions):
 
     @classmethod
     def ideal(cls):
-        """Make those of zone-axis patterns without background on a perfect detector."""
+        """Make conditions of zone-axis patterns without background on a perfect detector."""
         return cls(**IDEAL, zone_axis="low_index", mistilt=0.0, thickness_angstrom=100.0)
 
     @classmethod
     def typical(cls):
-        """Make those of crystals in any orientation in a well-aligned microscope."""
+        """Make conditions of crystals in any orientation in a well-aligned microscope."""
         return cls()
 
     @classmethod
     def harsh(cls):
-        """Make those of low doses, sometimes precessed: strain, haloes of the support, any camera."""
+        """Make conditions of low doses: strain, haloes of the support, sometimes precession, any camera."""
         return cls(
             **HARSH,
             thickness_angstrom=loguniform(30, 1000),

@@ -1,27 +1,29 @@
-"""Round spots on images."""
+"""Gaussian spots on images."""
 
 import math
 
 import torch
 
+from xtalsk.simulation.images._constants import STAMP_WIDTHS
 
-def stamp_some(images, part, spots):
-    """Add those of the spots that lie on some of the images, in place.
+
+def stamp_part(images, part, spots):
+    """Add spots to a part of the images of a chunk, in place.
 
     Parameters
     ----------
     images : tensor of shape (n, height, width)
     part : int64 tensor of shape (n,)
-        Which images of the chunk these are.
+        Numbers of these images in the chunk.
     spots : tuple of tensors
-        The arguments of `stamp` for the whole chunk.
+        The arguments of `stamp` for the whole chunk; those on other images are left out.
     """
-    place = torch.full((int(spots[0].max()) + 1 if len(spots[0]) else 1,), -1, device=part.device)
-    known = part < len(place)
-    place[part[known]] = torch.arange(len(part), device=part.device)[known]
-    image = place[spots[0]]
-    here = image >= 0
-    stamp(images, image[here], *(values[here] for values in spots[1:]))
+    position = torch.full((int(spots[0].max()) + 1 if len(spots[0]) else 1,), -1, device=part.device)
+    has_spots = part < len(position)
+    position[part[has_spots]] = torch.arange(len(part), device=part.device)[has_spots]
+    image = position[spots[0]]
+    in_part = image >= 0
+    stamp(images, image[in_part], *(values[in_part] for values in spots[1:]))
 
 
 def stamp(images, image, row, column, weight, fwhm):
@@ -30,15 +32,15 @@ def stamp(images, image, row, column, weight, fwhm):
     Parameters
     ----------
     images : tensor of shape (n, height, width)
-        Contiguous.
+        Must be contiguous.
     image : int64 tensor of shape (m,)
-        The image of each spot.
+        Number of the image of each spot.
     row, column : tensor of shape (m,)
-        Its place in pixels from the middle of the first pixel; what falls outside is lost.
+        Position of each spot in pixels from the centre of the first pixel. Parts outside the image are lost.
     weight : tensor of shape (m,)
-        Its sum over pixels.
+        Sum of each spot over all pixels.
     fwhm : tensor of shape (m,)
-        Full width at half maximum in pixels.
+        Full width at half maximum of each spot in pixels.
 
     Returns
     -------
@@ -50,20 +52,20 @@ def stamp(images, image, row, column, weight, fwhm):
     image, row, column, weight, fwhm = (v[near] for v in (image, row, column, weight, fwhm))
     if not len(row):
         return images
-    reach = int(1.3 * float(fwhm.max())) + 1
+    reach = int(STAMP_WIDTHS * float(fwhm.max())) + 1
     steps = torch.arange(-reach, reach + 1, device=images.device)
     sharpness = (4 * math.log(2) / fwhm.clamp_min(0.3) ** 2)[:, None]
 
     def share(position, size):
-        """Where a spot lies along one side of the image, and how much of it on each pixel."""
-        place = position.round().long()[:, None] + steps
-        shape = torch.exp(-sharpness * (place - position[:, None]) ** 2)
-        shape = shape / shape.sum(1, keepdim=True) * ((place >= 0) & (place < size))
-        return place.clamp(0, size - 1), shape
+        """Pixels along one side of the image, and the share of each spot on them."""
+        pixel = position.round().long()[:, None] + steps
+        shape = torch.exp(-sharpness * (pixel - position[:, None]) ** 2)
+        shape = shape / shape.sum(1, keepdim=True) * ((pixel >= 0) & (pixel < size))
+        return pixel.clamp(0, size - 1), shape
 
     rows, along = share(row, height)
     columns, across = share(column, width)
-    place = (image[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
+    index = (image[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
     patches = (along * weight[:, None])[:, :, None] * across[:, None, :]
-    images.view(-1).index_add_(0, place.view(-1), patches.to(images.dtype).view(-1))
+    images.view(-1).index_add_(0, index.view(-1), patches.to(images.dtype).view(-1))
     return images

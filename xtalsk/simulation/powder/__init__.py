@@ -1,0 +1,1 @@
+"""X-ray powder patterns: conditions, line positions and widths, backgrounds, rendering."""

@@ -2,74 +2,93 @@
 
 import torch
 
-_BLOCK = 16  # points over which a background is taken as constant
-_EDGE = 16  # points over which a removed background comes down from the first
-_WANDER = 0.19  # of a removed background, in standard deviations of the noise, before it is smoothed
+from xtalsk.simulation._line_profiles import gaussian
+from xtalsk.simulation.powder._constants import (
+    BLOCK,
+    EDGE,
+    LOW_ANGLE_EDGE,
+    LOW_ANGLE_EDGE_WIDTH,
+    LOW_ANGLE_HUMP,
+    LOWEST_VARIANCE,
+    REMAINDER_SPREAD,
+    REMAINDER_STEP,
+    WANDER,
+    WANDER_ROUGHNESS,
+)
 
 
 def background_shapes(axis, column):
-    """Backgrounds of mean 1.
+    """Compute backgrounds of mean 1.
 
-    Scattering by air that falls off from low angles, a constant, and the hump of amorphous material, all
-    bent by a random polynomial.
+    A background is the sum of scattering by air, which decreases with the angle, a constant, and the broad
+    peak of amorphous material. It is multiplied by a random polynomial.
 
     Parameters
     ----------
     axis : tensor of shape (n_points,)
         2θ in degrees.
     column : dict of str to tensor of shape (n,)
+        Values of the conditions of each pattern.
 
     Returns
     -------
     tensor of shape (n, n_points)
     """
-    drawn = {name: column[name][:, None] for name in column}
+    values = {name: column[name][:, None] for name in column}
     shape = torch.ones(len(column["air"]), len(axis), dtype=axis.dtype, device=axis.device)
     if column["air"].any():
-        air = torch.exp(-axis / drawn["air_decay"])
-        shape = 1 - drawn["air"] + air * (drawn["air"] / air.mean(1, keepdim=True))
+        air = torch.exp(-axis / values["air_decay"])
+        shape = 1 - values["air"] + air * (values["air"] / air.mean(1, keepdim=True))
     if column["hump"].any():
-        hump = torch.exp(-2.77 * ((axis - drawn["hump_position"]) / drawn["hump_width"]) ** 2)
-        shape = (1 - drawn["hump"]) * shape
-        shape += hump * (drawn["hump"] / hump.mean(1, keepdim=True).clamp_min(1e-12))
+        hump = gaussian(axis, values["hump_position"], values["hump_width"])
+        shape = (1 - values["hump"]) * shape
+        shape += hump * (values["hump"] / hump.mean(1, keepdim=True).clamp_min(1e-12))
     if column["waviness"].any():
-        x = 2 * (axis - axis[0]) / (axis[-1] - axis[0]) - 1
-        basis = torch.stack([x, 2 * x**2 - 1, 4 * x**3 - 3 * x, 8 * x**4 - 8 * x**2 + 1])
-        lots = torch.stack([column[f"bend_{k}"] for k in range(1, 5)], dim=1)
-        shape = shape * torch.exp(drawn["waviness"] * (lots @ basis))
+        shape = shape * torch.exp(values["waviness"] * _random_polynomials(axis, column))
     return shape / shape.mean(1, keepdim=True)
 
 
-def beam_shape(axis):
-    """Scattering near the direct beam, 1 below 7 degrees, with the lower hump about 10 degrees beside it."""
-    return torch.sigmoid((7.4 - axis) / 0.35) + 0.3 * torch.exp(-(((axis - 9.8) / 1.2) ** 2))
+def _random_polynomials(axis, column):
+    """Sum of Chebyshev polynomials of order 1 to 4 with the drawn coefficients, shape (n, n_points)."""
+    x = 2 * (axis - axis[0]) / (axis[-1] - axis[0]) - 1
+    basis = torch.stack([x, 2 * x**2 - 1, 4 * x**3 - 3 * x, 8 * x**4 - 8 * x**2 + 1])
+    coefficients = torch.stack([column[f"bend_{k}"] for k in range(1, 5)], dim=1)
+    return coefficients @ basis
 
 
-def uneven(axis, n, generator):
-    """Random curves about 1 that change over a degree or so, shape (n, n_points)."""
-    n_nodes = max(2, int((axis[-1] - axis[0]) / 0.75))
-    lots = torch.randn(n, 1, n_nodes, generator=generator, device=axis.device, dtype=axis.dtype)
-    return torch.nn.functional.interpolate(torch.exp(0.9 * lots), len(axis), mode="linear")[:, 0]
+def low_angle_shape(axis):
+    """Scattering near the direct beam, 1 below 7 degrees, and a lower hump near 10 degrees; (n_points,)."""
+    position, width, height = LOW_ANGLE_HUMP
+    edge = torch.sigmoid((LOW_ANGLE_EDGE - axis) / LOW_ANGLE_EDGE_WIDTH)
+    return edge + height * torch.exp(-(((axis - position) / width) ** 2))
+
+
+def uneven_factors(axis, n, generator):
+    """Draw random positive curves of median 1 that change within about one degree, shape (n, n_points)."""
+    n_nodes = max(2, int((axis[-1] - axis[0]) / REMAINDER_STEP))
+    noise = torch.randn(n, 1, n_nodes, generator=generator, device=axis.device, dtype=axis.dtype)
+    curves = torch.exp(REMAINDER_SPREAD * noise)
+    return torch.nn.functional.interpolate(curves, len(axis), mode="linear")[:, 0]
 
 
 def remove_background(counts, rates, column, step, generator):
-    """Take a smooth background off counts, as software for databases does it.
+    """Subtract a smooth background from counts, as the software of databases does.
 
-    The background runs along the lower edge of the noise under the lines: the morphological opening of the
-    expected counts, smoothed, a little more than their standard deviation lower. It starts at the first
-    recorded point, from which it sags to the lowest points that follow, and may end at the last. What comes
-    out negative is turned positive.
+    The background follows the lower edge of the noise below the lines. It is the smoothed morphological
+    opening of the expected counts, lowered by a little more than their standard deviation. It starts at the
+    first recorded point, falls from there to the lowest of the next points, and may end at the last recorded
+    point. Negative differences become positive.
 
     Parameters
     ----------
     counts : tensor of shape (n, n_points)
         Recorded counts.
     rates : tensor of shape (n, n_points)
-        Expected counts as far as the background follows them.
+        Expected counts, without the part that the background does not follow.
     column : dict of str to tensor of shape (n,)
-        Of ``opening_degrees``, ``baseline_depth`` in standard deviations and ``last_pinned``.
+        ``opening_degrees``, ``baseline_depth`` in standard deviations and ``last_pinned``.
     step : float
-        In degrees.
+        Step of the axis in degrees.
     generator : torch.Generator
 
     Returns
@@ -77,32 +96,38 @@ def remove_background(counts, rates, column, step, generator):
     tensor of shape (n, n_points)
     """
     n_points = counts.shape[1]
-    padded = torch.nn.functional.pad(rates[:, None], (0, -n_points % _BLOCK), mode="replicate")
-    blocks = -torch.nn.functional.max_pool1d(-padded, _BLOCK)[:, 0]
-    windows = (column["opening_degrees"] / (step * _BLOCK)).long().clamp_min(1).tolist()
+    lower = _lowered_opening(rates, column, step, generator)
+    baseline = torch.nn.functional.interpolate(lower[:, None], lower.shape[1] * BLOCK, mode="linear")
+    baseline = baseline[:, 0, :n_points]
+    baseline[:, :EDGE] = _lower_edge(counts[:, :EDGE], baseline[:, :EDGE])
+    baseline[:, -1] = torch.where(column["last_pinned"] > 0, counts[:, -1], baseline[:, -1])
+    return (counts - baseline).abs()
+
+
+def _lowered_opening(rates, column, step, generator):
+    """Background of each block of points, below the opening of the rates, shape (n, n_blocks)."""
+    padded = torch.nn.functional.pad(rates[:, None], (0, -rates.shape[1] % BLOCK), mode="replicate")
+    blocks = -torch.nn.functional.max_pool1d(-padded, BLOCK)[:, 0]
+    windows = (column["opening_degrees"] / (step * BLOCK)).long().clamp_min(1).tolist()
     lower = torch.stack([_opening(row, window) for row, window in zip(blocks, windows, strict=True)])
-    lots = torch.randn(blocks.shape, generator=generator, device=counts.device, dtype=counts.dtype)
-    wander = 0.4 * lots + torch.nn.functional.avg_pool1d(lots[:, None], 3, 1, 1)[:, 0]
-    depth = column["baseline_depth"][:, None] + _WANDER * wander
-    lower = lower - lower.clamp_min(0.25).sqrt() * depth
-    smooth = torch.nn.functional.interpolate(lower[:, None], padded.shape[2], mode="linear")[:, 0, :n_points]
-    smooth[:, :_EDGE] = _lower_edge(counts[:, :_EDGE], smooth[:, :_EDGE])
-    smooth[:, -1] = torch.where(column["last_pinned"] > 0, counts[:, -1], smooth[:, -1])
-    return (counts - smooth).abs()
+    noise = torch.randn(blocks.shape, generator=generator, device=rates.device, dtype=rates.dtype)
+    wander = WANDER_ROUGHNESS * noise + torch.nn.functional.avg_pool1d(noise[:, None], 3, 1, 1)[:, 0]
+    depth = column["baseline_depth"][:, None] + WANDER * wander
+    return lower - lower.clamp_min(LOWEST_VARIANCE).sqrt() * depth
 
 
-def _lower_edge(counts, smooth):
-    """Curve that starts at the first of the counts, sags to the lowest, and ends as ``smooth`` does."""
-    curve = torch.maximum(counts, smooth)
-    curve[:, -1] = smooth[:, -1]
-    for _ in range(_EDGE):
+def _lower_edge(counts, baseline):
+    """Curve from the first count to the end of ``baseline``, which sags to the lowest counts between."""
+    curve = torch.maximum(counts, baseline)
+    curve[:, -1] = baseline[:, -1]
+    for _ in range(EDGE):
         chord = (curve[:, :-2] + curve[:, 2:]) / 2
         curve = torch.cat([curve[:, :1], torch.minimum(curve[:, 1:-1], chord), curve[:, -1:]], dim=1)
     return curve
 
 
 def _opening(row, width):
-    """Lower envelope of a row: the largest of the smallest values in windows, then their mean."""
+    """Lower envelope of a row: minimum, maximum and mean in sliding windows, one after the other."""
     half = width // 2
 
     def slide(pool, values):

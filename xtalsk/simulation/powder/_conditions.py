@@ -1,82 +1,85 @@
-"""How powder patterns are recorded."""
+"""Conditions under which powder patterns are recorded."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import lognorm, loguniform, norm
+from scipy.stats import loguniform
 
-from xtalsk.simulation._conditions import Conditions, Sometimes
+from xtalsk.simulation._conditions import Conditions
+from xtalsk.simulation.powder._constants import HARSH
 
 
 @dataclass(frozen=True, repr=False)
 class PowderConditions(Conditions):
-    """How a flat-plate diffractometer records powder patterns.
+    """Conditions under which a flat-plate diffractometer records powder patterns.
 
-    The first four fields are plain. Each of the others is a number, a pair (low, high) that is drawn
-    uniformly for each pattern, `Sometimes` or a scipy.stats distribution.
+    The first four fields are fixed values, the same for all patterns. Each of the others is a number, a pair
+    (low, high) for a uniform distribution, `Sometimes` or a scipy.stats distribution; each pattern gets its
+    own number.
 
     Parameters
     ----------
     two_theta : (start, stop, step)
-        Axis in degrees; the stop is included where it falls on a step.
+        Axis 2θ in degrees; the stop is included where it falls on a step.
     wavelength, ka2_wavelength : float
-        Of the Kα1 and Kα2 lines in Å; by default those of copper [1]_.
+        Wavelengths of the Kα1 and Kα2 lines in Å; by default those of copper [1]_.
     radius : float
-        Of the goniometer in mm.
+        Radius of the goniometer in mm.
     ka2 : distribution
-        Intensity of Kα2 relative to Kα1, 0 for monochromatic radiation.
+        Intensity of Kα2 relative to Kα1, 0 to 1; 0 for monochromatic radiation.
     monochromator : distribution
         Bragg angle 2θ of a crystal monochromator in degrees, 0 for none (graphite and Cu Kα: 26.6).
     u, v, w : distribution
-        Caglioti's Gaussian widths of the instrument [2]_: FWHM² = u tan²θ + v tanθ + w in square degrees.
+        Caglioti parameters of the Gaussian width of the instrument in square degrees [2]_:
+        FWHM² = u tan²θ + v tanθ + w.
     crystallite_size : distribution
-        Of the crystallites in Å (Scherrer's volume-weighted size, K = 0.9), ``inf`` for large ones.
+        Size of the crystallites in Å (Scherrer's volume-weighted size, K = 0.9), ``inf`` for no broadening.
     microstrain : distribution
-        Broadens lines by 4 e tanθ, e as a fraction.
+        Microstrain e, a fraction; it broadens lines by 4 e tanθ.
     asymmetry : distribution
-        Mean of the tail towards low angles that axial divergence makes, in degrees times tan 2θ.
+        Mean length of the tail towards low angles, from axial divergence, in degrees times tan 2θ.
     zero_shift : distribution
-        Added to every angle, in degrees.
+        Error of all angles 2θ in degrees.
     displacement : distribution
-        Of the sample from the axis in mm; moves lines by -2 s cosθ / R.
+        Distance s of the sample from the axis in mm; it moves lines by -2 s cosθ / radius.
     strain : distribution
-        Standard deviation of the components of a lattice strain that keeps the symmetry.
+        Standard deviation of the components of a lattice strain that keeps the symmetry, a fraction.
     zoning : distribution
-        The same of the strain between the two parts of zoned crystals, of which the smaller makes up a tenth
-        to a half; it splits or broadens lines.
+        Standard deviation of the strain between the two parts of zoned crystals, a fraction. The smaller part
+        is a tenth to a half of the crystal. Zoning splits or broadens lines.
     b_shift : distribution
-        Added to the Debye-Waller factors B = 8π²U, in Å².
+        Change of the Debye-Waller factors B = 8π²U, in Å².
     march_parameter : distribution
-        March parameter for grains that lie on a low-index plane: 1 for none, below for plates, above for
-        needles.
+        March parameter of the preferred orientation of a low-index plane: 1 for none, below 1 for plates,
+        above 1 for needles.
     line_scatter : distribution
-        Standard deviation of the logarithm of single line intensities, from too few grains.
+        Standard deviation of the natural logarithm of the intensity of single lines, from too few grains.
     impurity : distribution
-        Strongest line of a second phase relative to that of the first; the phase is another crystal of the
-        same reflections (there is none where these hold one crystal only).
+        Strongest line of a second phase relative to that of the first, 0 to 1. The second phase is another
+        crystal of the same reflections; with one crystal there is none.
     peak_counts : distribution
         Expected counts above background at the strongest point.
     line_counts : distribution
-        Expected counts above background in all points together, which a fixed time of exposure sets: patterns
-        of many or broad lines have low ones. Above 0 it takes the place of ``peak_counts``.
+        Expected counts above background, summed over all points. Above 0 it replaces ``peak_counts``. A fixed
+        measuring time corresponds to this: patterns with many or broad lines then have low peaks.
     background : distribution
         Mean background in counts.
     air : distribution
-        Share of the background in scattering by air, which falls off from low angles.
+        Share of the background from scattering by air, which decreases with the angle, 0 to 1.
     hump : distribution
-        Share of the background in the broad peak of amorphous material.
+        Share of the background in the broad peak of amorphous material, 0 to 1.
     hump_position, hump_width : distribution
-        Of that peak, in degrees.
+        Position 2θ and full width at half maximum of that peak, in degrees.
     low_angle_scatter : distribution
-        Scattering near the direct beam, below 7.5 degrees of 2θ, relative to the mean background. A removed
-        background does not quite follow it.
+        Scattering near the direct beam, below 7.5 degrees of 2θ, relative to the mean background. A part of
+        it remains where the background is removed.
     waviness : distribution
-        Standard deviation of the logarithm of the background, as a random polynomial of order 4.
+        Standard deviation of the natural logarithm of the background, as a random polynomial of order 4.
     background_removed : distribution
-        Probability that the pattern is published with the background taken off.
+        Probability that the background is subtracted from the published pattern, 0 to 1.
     full_scale : distribution
-        What the strongest point of the published pattern is scaled to before fractions are cut off; 0 keeps
-        counts.
+        Height to which the strongest point of the published pattern is scaled before fractions are cut off;
+        0 keeps counts.
 
     Raises
     ------
@@ -163,7 +166,7 @@ class PowderConditions(Conditions):
         super().__post_init__()
 
     def axis(self):
-        """Angles 2θ in degrees, shape (n_points,)."""
+        """Return the angles 2θ in degrees, shape (n_points,)."""
         try:
             start, stop, step = (float(value) for value in self.two_theta)
         except (TypeError, ValueError):
@@ -175,12 +178,12 @@ class PowderConditions(Conditions):
         return start + step * np.arange(int((stop - start) / step + 1e-9) + 1)
 
     def d_min(self):
-        """Smallest spacing in Å that the axis reaches."""
+        """Return the smallest spacing in Å that the axis reaches."""
         return min(self.wavelength, self.ka2_wavelength) / (2 * np.sin(np.radians(self.axis()[-1] / 2)))
 
     @classmethod
     def ideal(cls):
-        """Make those of monochromatic radiation, one narrow Gaussian width, no background, many counts."""
+        """Make conditions of monochromatic radiation, one narrow Gaussian width, no background."""
         return cls(
             ka2=0.0,
             u=0.0,
@@ -201,42 +204,15 @@ class PowderConditions(Conditions):
 
     @classmethod
     def typical(cls):
-        """Make those of raw counts of a good sample on a laboratory diffractometer."""
+        """Make conditions of raw counts from a good sample on a laboratory diffractometer."""
         return cls()
 
     @classmethod
     def harsh(cls):
-        """Make those of quick scans of natural samples as databases publish them.
+        """Make conditions of quick scans of natural samples, as databases publish them.
 
-        Few counts, texture, strain and foreign lines; the background is taken off and the rest scaled to
-        1000. Its distributions follow the appearance (widths, counts, shifts, scatter) of 301 measured
-        minerals of the RRUFF project.
+        Patterns have few counts, texture, strain and lines of a second phase. The background is removed and
+        the strongest point is scaled to 1000. The distributions follow the widths, counts, shifts and scatter
+        of 301 minerals that the RRUFF project measured.
         """
-        return cls(
-            two_theta=(5.0, 90.0, 0.01),
-            ka2=norm(0.49, 0.03),
-            u=0.0,
-            v=0.0,
-            w=lognorm(s=0.6, scale=5e-4),
-            crystallite_size=lognorm(s=0.5, scale=2300),
-            microstrain=loguniform(2e-5, 1.5e-3),
-            asymmetry=(0.003, 0.01),
-            zero_shift=norm(0.048, 0.025),
-            displacement=norm(0.0, 0.02),
-            strain=Sometimes(0.3, (0.0, 0.004), otherwise=0.0006),
-            zoning=loguniform(2e-4, 5e-3),
-            b_shift=(0.0, 1.0),
-            march_parameter=Sometimes(0.6, loguniform(0.35, 1.5), otherwise=1.0),
-            line_scatter=loguniform(0.1, 0.6),
-            impurity=Sometimes(0.6, loguniform(0.01, 0.25)),
-            line_counts=lognorm(s=0.95, scale=65000),
-            background=lognorm(s=0.85, scale=31),
-            air=(0.0, 0.06),
-            hump=(0.0, 0.05),
-            hump_position=(30.0, 50.0),
-            hump_width=(20.0, 50.0),
-            low_angle_scatter=lognorm(s=0.6, scale=0.35),
-            waviness=(0.0, 0.4),
-            background_removed=1.0,
-            full_scale=1000.0,
-        )
+        return cls(**HARSH)

@@ -1,4 +1,4 @@
-"""Powder diffraction profiles."""
+"""Simulation of X-ray powder patterns."""
 
 from dataclasses import replace
 
@@ -7,17 +7,30 @@ import pandas as pd
 import torch
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import Counts, chunks, columns_on
+from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
-from xtalsk.simulation._counting import poisson
-from xtalsk.simulation._profiles import broaden, check_crystals, deposit_between, make_generator
-from xtalsk.simulation.powder._background import background_shapes, beam_shape, remove_background, uneven
+from xtalsk.simulation._counting import make_generator, poisson
+from xtalsk.simulation._line_profiles import broaden, deposit_between
+from xtalsk.simulation.powder._background import (
+    background_shapes,
+    low_angle_shape,
+    remove_background,
+    uneven_factors,
+)
 from xtalsk.simulation.powder._conditions import PowderConditions
+from xtalsk.simulation.powder._constants import (
+    AIR_DECAY,
+    BASELINE_DEPTH,
+    LAST_PINNED_PROBABILITY,
+    LOW_ANGLE_REMAINDER,
+    OPENING_DEGREES,
+    PATTERNS_PER_CHUNK,
+    WIDTH_ANGLES,
+    ZONE_SHARE,
+)
 from xtalsk.simulation.powder._lines import line_widths, powder_lines, width_nodes
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, ZONE_COLUMNS, draw_strains
 from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, draw_grain_planes
-
-_PATTERNS_PER_CHUNK = 64
 
 
 def simulate_powder(
@@ -30,40 +43,41 @@ def simulate_powder(
     return_conditions=False,
     verbose=0,
 ):
-    """Render X-ray powder patterns as a flat-plate diffractometer records them.
+    """Simulate X-ray powder patterns of a flat-plate diffractometer.
 
-    Lines stand where the strained lattice, zero shift and sample displacement put them, carry structure
-    factor, multiplicity, Lorentz-polarisation factor and texture (March, exact over the members of each
-    family), and have pseudo-Voigt shapes whose width changes with the angle. To them come background and
-    counting noise.
+    The positions of lines include lattice strain, zero shift and sample displacement. Their intensities
+    include structure factor, multiplicity, Lorentz-polarisation factor and texture (March function, averaged
+    over all members of a family). Their shapes are pseudo-Voigt functions whose width changes with the angle.
+    Background and counting noise are added.
 
     Parameters
     ----------
     reflections : Reflections
-        Of X-rays, to a ``d_min`` of at most λ / (2 sin θ) of the highest angle. Their dtype and device are
-        those of the arithmetic.
+        Reflections of X-rays. Their ``d_min`` must be at most λ / (2 sin θ) at the highest angle. Their dtype
+        and device are used for the arithmetic.
     rows : array-like of int or None
         The crystal of each pattern, repeats allowed; by default each crystal once.
     conditions : PowderConditions or {"ideal", "typical", "harsh"}
+        Conditions or the name of a preset.
     two_theta : (start, stop, step) or None
-        Takes the place of the axis of ``conditions``, in degrees.
+        Axis 2θ in degrees; it replaces the axis of ``conditions``.
     random_state : int, RandomState or None
     return_conditions : bool
-        Whether to return what was drawn too.
+        Whether to return the conditions of each pattern too.
     verbose : int
         Above 0 shows a progress bar.
 
     Returns
     -------
     counts : ndarray of unsigned int, shape (n_patterns, n_points)
-    drawn : DataFrame of n_patterns rows
-        Only with ``return_conditions=True``.
+    conditions_used : DataFrame of n_patterns rows
+        The numbers drawn for each pattern. Only with ``return_conditions=True``.
 
     Raises
     ------
     ValueError
-        If the reflections do not reach the highest angle, a crystal has no line in range, or an argument is
-        out of range.
+        If the reflections do not reach the highest angle, a crystal has no line on the axis, or an argument
+        is out of range.
 
     Examples
     --------
@@ -82,25 +96,48 @@ def simulate_powder(
     rows = check_crystals(rows, reflections)
     _check_reach(reflections, conditions)
     rng = check_random_state(random_state)
-    drawn = draw_powder(conditions, reflections, rows, rng)
+    values = draw_powder(conditions, reflections, rows, rng)
     counts = Counts(len(rows))
-    for batch in render_in_chunks(reflections, rows, drawn, conditions, rng, _PATTERNS_PER_CHUNK, verbose):
+    for batch in render_in_chunks(reflections, rows, values, conditions, rng, PATTERNS_PER_CHUNK, verbose):
         counts.add(batch)
-    return (counts.values, drawn) if return_conditions else counts.values
+    return (counts.values, values) if return_conditions else counts.values
 
 
-def render_in_chunks(reflections, rows, drawn, conditions, rng, size, verbose=0):
-    """Yield the counts of ``size`` patterns after another, tensors of shape (n, n_points)."""
+def render_in_chunks(reflections, rows, values, conditions, rng, size, verbose=0):
+    """Render patterns in chunks.
+
+    Parameters
+    ----------
+    reflections : Reflections
+    rows : ndarray of int, shape (n,)
+        The crystal of each pattern.
+    values : DataFrame of n rows
+        See `draw_powder`.
+    conditions : PowderConditions
+    rng : RandomState
+    size : int
+        Patterns in a chunk.
+    verbose : int
+        Above 0 shows a progress bar.
+
+    Yields
+    ------
+    tensor of shape (size or fewer, n_points)
+        Counts.
+    """
     generator = make_generator(rng, reflections.q.device)
-    every = columns_on({name: drawn[name].to_numpy(dtype=float) for name in drawn}, reflections.q)
-    nodes = width_nodes(torch.from_numpy(conditions.axis()).to(reflections.q), every, conditions)
-    for some, part in chunks(rows, drawn, size, "powder patterns", verbose):
-        yield render_powder(reflections, some, part, conditions, generator, nodes)
+    column = columns_on({name: values[name].to_numpy(dtype=float) for name in values}, reflections.q)
+    nodes = width_nodes(torch.from_numpy(conditions.axis()).to(reflections.q), column, conditions)
+    for part_rows, part in chunks(rows, values, size, "powder patterns", verbose):
+        yield render_powder(reflections, part_rows, part, conditions, generator, nodes)
 
 
 def _check_reach(reflections, conditions):
+    """Raise ValueError if the reflections are not of X-rays or do not reach the highest angle."""
     if reflections.radiation != "xray":
-        raise ValueError(f"powder patterns need X-ray reflections, these are of {reflections.radiation}")
+        raise ValueError(
+            f"powder patterns need X-ray reflections, these are {reflections.radiation} reflections"
+        )
     needed, highest = conditions.d_min(), conditions.axis()[-1]
     if reflections.d_min > needed * (1 + 1e-4):
         raise ValueError(
@@ -109,92 +146,103 @@ def _check_reach(reflections, conditions):
 
 
 def draw_powder(conditions, reflections, rows, rng):
-    """Draw what varies from pattern to pattern, a row each."""
+    """Draw the values of the conditions of each pattern, DataFrame of one row a pattern."""
     n = len(rows)
-    drawn = conditions.draw(n, rng)
-    drawn["background_removed"] = rng.uniform(size=n) < drawn["background_removed"]
+    values = conditions.draw(n, rng)
+    values["background_removed"] = rng.uniform(size=n) < values["background_removed"]
+    remainder, remainder_spread = LOW_ANGLE_REMAINDER
     more = {
-        "air_decay": rng.uniform(3.0, 30.0, n),
-        "opening_degrees": np.exp(rng.uniform(np.log(0.6), np.log(1.5), n)),
-        "baseline_depth": rng.normal(1.36, 0.13, n),
-        "beam_left": np.exp(rng.normal(np.log(0.1), 0.5, n)),
-        "last_pinned": (rng.uniform(size=n) < 0.4).astype(float),
-        "zone_share": rng.uniform(0.1, 0.5, n),
+        "air_decay": rng.uniform(*AIR_DECAY, n),
+        "opening_degrees": np.exp(rng.uniform(*np.log(OPENING_DEGREES), n)),
+        "baseline_depth": rng.normal(*BASELINE_DEPTH, n),
+        "beam_left": np.exp(rng.normal(np.log(remainder), remainder_spread, n)),
+        "last_pinned": (rng.uniform(size=n) < LAST_PINNED_PROBABILITY).astype(float),
+        "zone_share": rng.uniform(*ZONE_SHARE, n),
         "impurity_row": _other_rows(reflections, rows, rng),
     }
     more |= {f"bend_{k}": rng.standard_normal(n) / k for k in range(1, 5)}
     more |= dict(zip(PLANE_COLUMNS, draw_grain_planes(reflections, rows, rng).T, strict=True))
     for field, columns in (("strain", STRAIN_COLUMNS), ("zoning", ZONE_COLUMNS)):
-        strains = draw_strains(reflections, rows, drawn[field].to_numpy(), rng)
+        strains = draw_strains(reflections, rows, values[field].to_numpy(), rng)
         more |= dict(zip(columns, strains.T, strict=True))
-    return pd.concat([drawn, pd.DataFrame(more)], axis=1)
+    return pd.concat([values, pd.DataFrame(more)], axis=1)
 
 
 def _other_rows(reflections, rows, rng):
-    """For each pattern a crystal with reflections that is not its own, or its own if there is no other."""
+    """Row of another crystal with reflections for each pattern; the same crystal if there is no other."""
     usable = np.flatnonzero(np.diff(reflections.offsets))
     if len(usable) < 2:
         return rows
-    place = np.searchsorted(usable, rows)
-    return usable[(place + rng.randint(1, len(usable), size=len(rows))) % len(usable)]
+    index = np.searchsorted(usable, rows)
+    return usable[(index + rng.randint(1, len(usable), size=len(rows))) % len(usable)]
 
 
-def render_powder(reflections, rows, drawn, conditions, generator, nodes=None):
+def render_powder(reflections, rows, values, conditions, generator, nodes=None):
     """Render the counts of one chunk of patterns.
 
     Parameters
     ----------
     reflections : Reflections
     rows : ndarray of int, shape (n,)
-    drawn : dict of str to ndarray of shape (n,)
+        The crystal of each pattern.
+    values : dict of str to ndarray of shape (n,)
         See `draw_powder`.
     conditions : PowderConditions
         For the axis and the wavelengths.
     generator : torch.Generator
     nodes : tensor or None
-        Angles between which widths are interpolated; by default they are chosen for these patterns.
+        Angles 2θ in degrees between which widths are interpolated; None chooses them for these patterns.
 
     Returns
     -------
     tensor of shape (n, n_points)
     """
-    column = columns_on(drawn, reflections.q)
+    column = columns_on(values, reflections.q)
     axis = torch.from_numpy(conditions.axis()).to(reflections.q)
-    lines = powder_lines(reflections, rows, drawn, column, conditions, generator)
+    lines = powder_lines(reflections, rows, values, column, conditions, generator)
     profile = line_profiles(reflections, rows, lines, column, axis, conditions, nodes)
     by_total = column["line_counts"] / profile.sum(1)
     rates = profile * torch.where(by_total > 0, by_total, column["peak_counts"])[:, None]
-    beam = beam_shape(axis) * (column["low_angle_scatter"] * column["background"])[:, None]
-    if drawn["background"].any():
-        rates += background_shapes(axis, column) * column["background"][:, None] + beam
+    low_angle = low_angle_shape(axis) * (column["low_angle_scatter"] * column["background"])[:, None]
+    if values["background"].any():
+        rates += background_shapes(axis, column) * column["background"][:, None] + low_angle
     counts = poisson(rates, generator)
-    if drawn["background_removed"].any():
-        left = beam * column["beam_left"][:, None] * uneven(axis, len(rows), generator)
-        rest = remove_background(counts, rates - left, column, conditions.two_theta[2], generator)
-        counts = torch.where(column["background_removed"][:, None] > 0, rest, counts)
-    if not drawn["full_scale"].any():
+    if values["background_removed"].any():
+        remainder = low_angle * column["beam_left"][:, None] * uneven_factors(axis, len(rows), generator)
+        net = remove_background(counts, rates - remainder, column, conditions.two_theta[2], generator)
+        counts = torch.where(column["background_removed"][:, None] > 0, net, counts)
+    return _scaled(counts, column["full_scale"][:, None])
+
+
+def _scaled(counts, full_scale):
+    """Whole counts, scaled to ``full_scale`` at the strongest point where that is above 0."""
+    if not full_scale.any():
         return counts.round()
-    scale = column["full_scale"][:, None]
-    scaled = (counts * (scale / counts.amax(1, keepdim=True).clamp_min(1))).floor()
-    return torch.where(scale > 0, scaled, counts.round())
+    scaled = (counts * (full_scale / counts.amax(1, keepdim=True).clamp_min(1))).floor()
+    return torch.where(full_scale > 0, scaled, counts.round())
 
 
 def line_profiles(reflections, rows, lines, column, axis, conditions, nodes=None):
-    """Patterns of lines alone, 1 at the strongest point, shape (n, n_points)."""
+    """Patterns of the lines alone, 1 at the strongest point, tensor of shape (n, n_points)."""
     pattern, two_theta, weight = lines
     step = conditions.two_theta[2]
     nodes = width_nodes(axis, column, conditions) if nodes is None else nodes
-    fwhm, eta = line_widths(nodes.clamp(0.5, 179), column, conditions.wavelength)
+    fwhm, eta = line_widths(nodes.clamp(*WIDTH_ANGLES), column, conditions.wavelength)
     deposited = deposit_between(
         pattern, (two_theta - axis[0]) / step, weight, two_theta, nodes, (len(rows), len(axis))
     )
-    filled = deposited.sum((1, 2)) > 0
-    if not filled.all():
-        row = int(rows[int(torch.nonzero(~filled)[0])])
+    has_lines = deposited.sum((1, 2)) > 0
+    if not has_lines.all():
+        row = int(rows[int(torch.nonzero(~has_lines)[0])])
         raise ValueError(
             f"crystal {row} ({reflections.ids[row]}) has no line between {axis[0]:g} and {axis[-1]:g} degrees"
         )
-    lowest = torch.deg2rad(nodes.clamp(2, 90))
-    tail = column["asymmetry"][:, None] * (torch.cos(lowest) / torch.sin(lowest)).clamp_min(0)
-    profile = broaden(deposited, fwhm / step, eta, tail=tail / step if column["asymmetry"].any() else None)
+    tail = _tail_lengths(nodes, column) / step if column["asymmetry"].any() else None
+    profile = broaden(deposited, fwhm / step, eta, tail=tail)
     return profile / profile.amax(1, keepdim=True)
+
+
+def _tail_lengths(two_theta, column):
+    """Mean length in degrees of the tail of asymmetric lines, shape (n, k)."""
+    angle = torch.deg2rad(two_theta.clamp(2, 90))
+    return column["asymmetry"][:, None] * (torch.cos(angle) / torch.sin(angle)).clamp_min(0)

@@ -1,0 +1,1 @@
+"""Kinematic reflections of crystals: structure factors, families, lattice strain, preferred orientation."""

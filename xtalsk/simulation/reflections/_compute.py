@@ -1,37 +1,37 @@
-"""Reflections of many crystals: where, how many, how strong."""
+"""Reflections of many crystals: positions, multiplicities and intensities."""
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from joblib import Memory
 from tqdm import tqdm
 
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
 from xtalsk.physics._form_factors import RADIATIONS, anomalous_factors, form_factors
+from xtalsk.simulation.reflections._cache import cached
+from xtalsk.simulation.reflections._constants import ROUNDING_LIMIT, WEAKEST_FAMILY
 from xtalsk.simulation.reflections._families import Families
 from xtalsk.simulation.reflections._structure_factors import squared_structure_factors
 from xtalsk.utils import check_device, check_option
 
 DEFAULT_U_ISO = 0.0063
-"""Mean-square displacement in Å² of sites that carry none: B = 8π²U = 0.5 Å², usual at 300 K."""
-
-_WEAKEST = 1e-8
-_ROUNDING = 1e-11
+"""Mean-square displacement in Å² of sites without one: B = 8π²U = 0.5 Å², a usual value at 300 K."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reflections:
     """Reflections of a set of crystals, merged by symmetry, in columns.
 
-    The reflections of crystal ``i`` are the rows ``offsets[i]:offsets[i + 1]``. Lines of equal q that
-    symmetry does not relate (333 and 511 of a cubic crystal) are rows of their own.
+    The reflections of crystal ``i`` are the rows ``offsets[i]:offsets[i + 1]``. Reflections of equal q that
+    are not related by symmetry (333 and 511 of a cubic crystal) have separate rows.
 
     Parameters
     ----------
     offsets : ndarray of int, shape (n + 1,)
+        First row of each crystal, and the number of all rows.
     q : tensor of shape (m,)
         1/d in 1/Å, ascending within each crystal.
     hkl : int16 tensor of shape (m, 3)
@@ -39,15 +39,16 @@ class Reflections:
     multiplicity : int16 tensor of shape (m,)
         Number of reflections in the family, Friedel mates included.
     intensity : tensor of shape (m,)
-        |F|² of one reflection (mean of Friedel mates), in electrons² or Å².
+        |F|² of one reflection (mean of Friedel mates), in electrons² for X-rays and in Å² for electrons.
     lattices : ndarray of shape (n, 3, 3)
         Lattice vectors as rows, in Å.
     rotation_sets, rotation_index
         Point groups, as in `xtalsk.crystals.CrystalSet`.
     ids : ndarray of str, shape (n,)
+        Names of the crystals.
     radiation : {"electron", "xray"}
     d_min : float
-        Smallest spacing in Å that was asked for.
+        Smallest spacing in Å.
 
     Examples
     --------
@@ -97,9 +98,9 @@ def compute_reflections(
 ):
     """Compute the kinematic reflections of a set of crystals.
 
-    Structure factors include occupancies and isotropic displacements, and for X-rays of a given wavelength
-    the anomalous terms. Families that are weaker than 1e-8 of the strongest, or 1e-11 of all atoms in phase,
-    the systematically absent ones among them, are left out.
+    Structure factors include occupancies and isotropic displacements. For X-rays with a given ``wavelength``
+    they also include anomalous scattering. Families weaker than 1e-8 of the strongest family, or than 1e-11
+    of the intensity of all atoms in phase, are left out; this removes systematic absences.
 
     Parameters
     ----------
@@ -109,18 +110,22 @@ def compute_reflections(
     d_min : float
         Smallest spacing in Å, above 0.
     wavelength : float or None
-        In Å. Adds anomalous scattering of X-rays (Cromer-Liberman); electrons have none.
+        Wavelength in Å for anomalous scattering of X-rays (Cromer-Liberman). None leaves it out; electrons
+        have none.
     default_u_iso : float
-        Mean-square displacement in Å² of sites that carry none, at least 0.
+        Mean-square displacement in Å² of sites without one, at least 0.
     on_error : {"warn", "raise"}
-        Whether crystals that cannot be right (atoms on top of each other) are named in one
-        `BrokenEntryWarning` and get no reflections, or raise.
+        What to do with faulty crystals, for example with overlapping atoms. "warn" names them in one
+        `BrokenEntryWarning` and gives them no reflections; "raise" raises an error.
     memory : joblib.Memory, path or None
-        Where to keep the result on disk; a second call with equal crystals and arguments loads it.
+        Where to store the result on disk. A second call with equal crystals and arguments loads it, unless
+        the code of the computation or a library has changed since. A damaged entry is computed again, with a
+        warning. The entries hold no pickles. Those of earlier versions remain until the folder is cleared.
     dtype : torch.float32 or torch.float64
-        Of the arithmetic and the result. Single precision is within 1e-5 of the strongest line.
+        Number type of the arithmetic and of the result. Single precision is right to 1e-5 of the strongest
+        line.
     device : str or torch.device
-        Where to compute and leave the result; "auto" takes a GPU if there is one.
+        Where to compute and store the result; "auto" takes a GPU if there is one.
     verbose : int
         Above 0 shows a progress bar.
 
@@ -131,7 +136,7 @@ def compute_reflections(
     Raises
     ------
     ValueError
-        If an argument is out of range, or a crystal cannot be right and ``on_error="raise"``.
+        If an argument is out of range, or a crystal is faulty and ``on_error="raise"``.
 
     Examples
     --------
@@ -147,21 +152,16 @@ def compute_reflections(
     if not len(crystals):
         raise ValueError("reflections need at least one crystal, got an empty set")
     usable, device = _usable(crystals, on_error), check_device(device)
-    compute = _columns
-    if memory is not None:
-        memory = memory if hasattr(memory, "cache") else Memory(memory, verbose=0)
-        compute = memory.cache(_columns, ignore=["device", "verbose"])
-    columns = compute(
-        crystals,
-        usable,
-        radiation,
-        float(d_min),
-        wavelength if radiation == "xray" else None,
-        float(default_u_iso),
-        dtype,
-        device=device,
-        verbose=verbose,
-    )
+    arguments = {
+        "usable": usable,
+        "radiation": radiation,
+        "d_min": float(d_min),
+        "wavelength": wavelength if radiation == "xray" else None,
+        "default_u_iso": float(default_u_iso),
+        "dtype": dtype,
+    }
+    compute = partial(_columns, crystals, **arguments, device=device, verbose=verbose)
+    columns = compute() if memory is None else cached(compute, memory, crystals, arguments, __name__)
     offsets, *columns = columns
     return Reflections(
         offsets,
@@ -176,6 +176,7 @@ def compute_reflections(
 
 
 def _check_arguments(radiation, d_min, wavelength, default_u_iso, on_error, dtype):
+    """Raise ValueError if an argument is out of range."""
     check_option("radiation", radiation, RADIATIONS)
     check_option("on_error", on_error, ("warn", "raise"))
     check_option("dtype", dtype, (torch.float32, torch.float64))
@@ -188,7 +189,7 @@ def _check_arguments(radiation, d_min, wavelength, default_u_iso, on_error, dtyp
 
 
 def _usable(crystals, on_error):
-    """Which crystals have no fault; the others are reported."""
+    """Whether each crystal has no fault, ndarray of bool; warns of the others or raises."""
     faults = find_faults(crystals)
     if faults:
         report = BrokenEntryWarning.of_crystals(crystals, faults)
@@ -205,9 +206,9 @@ def _columns(crystals, usable, radiation, d_min, wavelength, default_u_iso, dtyp
     families = Families(crystals, d_min)
     empty = np.empty((0, 3), np.int16), np.empty(0), np.empty(0, np.int16)
     progress = tqdm(range(len(crystals)), desc="reflection families", disable=not verbose)
-    found = [families[i] if usable[i] else empty for i in progress]
-    counts = np.array([len(q) for _, q, _ in found], dtype=np.int64)
-    hkl, q, multiplicity = (np.concatenate(column) for column in zip(*found, strict=True))
+    of_crystals = [families[i] if usable[i] else empty for i in progress]
+    counts = np.array([len(q) for _, q, _ in of_crystals], dtype=np.int64)
+    hkl, q, multiplicity = (np.concatenate(column) for column in zip(*of_crystals, strict=True))
     intensity = squared_structure_factors(
         crystals,
         np.where(np.isnan(crystals.u_iso), default_u_iso, crystals.u_iso),
@@ -222,25 +223,25 @@ def _columns(crystals, usable, radiation, d_min, wavelength, default_u_iso, dtyp
     )
     intensity, multiplicity = intensity.cpu(), torch.from_numpy(multiplicity)
     crystal = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
-    strong = _strong(crystal, len(counts), intensity * multiplicity)
-    strong &= intensity > _above_rounding(crystals, radiation).to(dtype)[crystal]
-    kept = torch.bincount(crystal[strong], minlength=len(counts))
-    offsets = np.concatenate([[0], np.cumsum(kept.numpy())])
+    strong = _is_strong(crystal, len(counts), intensity * multiplicity)
+    strong &= intensity > _rounding_error(crystals, radiation).to(dtype)[crystal]
+    n_strong = torch.bincount(crystal[strong], minlength=len(counts))
+    offsets = np.concatenate([[0], np.cumsum(n_strong.numpy())])
     columns = torch.from_numpy(q).to(dtype), torch.from_numpy(hkl), multiplicity, intensity
     return offsets, *(column[strong] for column in columns)
 
 
-def _above_rounding(crystals, radiation):
-    """|F|² that rounding does not reach, for each crystal: a small part of that of all atoms in phase."""
+def _rounding_error(crystals, radiation):
+    """Largest |F|² that may be a rounding error, for each crystal; relative to all atoms in phase."""
     forward = form_factors(torch.arange(1, 99), torch.zeros(1, dtype=torch.float64), radiation)[0].numpy()
     total = np.bincount(
         crystals.crystal_of_site, crystals.occupancies * forward[crystals.atomic_numbers - 1], len(crystals)
     )
-    return torch.from_numpy(_ROUNDING * total**2)
+    return torch.from_numpy(ROUNDING_LIMIT * total**2)
 
 
-def _strong(crystal, n, strength):
-    """Which reflections are above a share of the strongest of their crystal, one of ``n``."""
+def _is_strong(crystal, n, strength):
+    """Whether each reflection is strong enough relative to the strongest of its crystal, one of ``n``."""
     strongest = torch.zeros(n, dtype=strength.dtype)
     strongest = strongest.scatter_reduce(0, crystal, strength, "amax")
-    return strength > _WEAKEST * strongest[crystal]
+    return strength > WEAKEST_FAMILY * strongest[crystal]

@@ -1,17 +1,17 @@
-"""Families of symmetry-equivalent reflections, one representative of each."""
+"""Families of symmetry-equivalent reflections, with one representative of each."""
 
 from functools import lru_cache
 
 import numpy as np
 
+from xtalsk.simulation.reflections._constants import BOX_STEP, N_SIEVES
 from xtalsk.simulation.reflections._strain import VOIGT, reciprocal_metrics
 
-_WEIGHTS = np.array([2.0**24, 2.0**12, 1.0])  # codes of hkl, exact and distinct in float64
-_LIMIT_STEP = 3
+_WEIGHTS = np.array([2.0**24, 2.0**12, 1.0])  # hkl @ _WEIGHTS is a code, exact and distinct in float64
 
 
 def laue_group(rotations):
-    """Distinct rotations of a point group with the inversion added, int64 of shape (m, 3, 3)."""
+    """Operations of the Laue group: a point group with the inversion added, int64 of shape (m, 3, 3)."""
     return _laue_group(np.ascontiguousarray(rotations, dtype=np.int8).tobytes())
 
 
@@ -24,34 +24,37 @@ def _laue_group(rotations):
 
 
 class Families:
-    """Reflections of any lattice, without their equivalents.
+    """Representatives of the families of reflections of many crystals.
 
-    Which member stands for its family depends only on the point group, not on the cell, so that crystals of
-    one point group and like size share a table of representatives and pick those within 1 / d_min.
+    The point group alone, not the cell, decides which member represents its family. Crystals with the same
+    point group and a similar size therefore share a table of representatives. Each crystal takes those with
+    q up to 1 / d_min.
 
     Parameters
     ----------
     crystals : CrystalSet
     d_min : float
-        In Å.
+        Smallest spacing in Å.
     """
 
     def __init__(self, crystals, d_min):
         self._groups, self._index = crystals.rotation_sets, crystals.rotation_index
         self._limit = d_min**-2 * (1 + 1e-12)
         sizes = np.linalg.norm(crystals.lattices, axis=2) / d_min
-        # boxes a little larger than needed serve more often
-        self._boxes = (-(-np.floor(sizes + 1e-9).astype(int) // _LIMIT_STEP) * _LIMIT_STEP).tolist()
+        # boxes are a little larger than needed, so that more crystals share one
+        self._boxes = (-(-np.floor(sizes + 1e-9).astype(int) // BOX_STEP) * BOX_STEP).tolist()
         self._metrics = reciprocal_metrics(crystals.lattices)[:, *VOIGT]
         self._tables = {}
 
     def __getitem__(self, i):
-        """One reflection of each family of crystal ``i`` up to 1 / d_min.
+        """Return one reflection of each family of crystal ``i`` with q up to 1 / d_min.
 
         Returns
         -------
-        hkl : ndarray of int16, shape (n, 3), by ascending q
+        hkl : ndarray of int16, shape (n, 3)
+            In the order of ascending q.
         q : ndarray of shape (n,)
+            In 1/Å.
         multiplicity : ndarray of int16, shape (n,)
             Friedel mates included.
         """
@@ -64,7 +67,7 @@ class Families:
         return hkl[inside], np.sqrt(q2[order]), multiplicity[inside]
 
     def _table(self, group, box):
-        """Return representatives in a box, the products that make q² of them, and multiplicities."""
+        """Return the representatives in a box, their products of indices (for q²) and multiplicities."""
         key = group, box
         if key not in self._tables:
             hkl, multiplicity = _representatives(laue_group(self._groups[group]), box)
@@ -75,10 +78,10 @@ class Families:
 
 
 def _representatives(laue, box):
-    """Of each family in the box the member with the largest code, and the size of the family.
+    """Return the member with the largest code of each family in the box, and the size of the family.
 
-    Families that the box cuts may be represented though their members outside are larger; those lie outside
-    every sphere that fits into the box.
+    Where the box cuts a family, members with larger codes may be outside. Such families lie outside every
+    sphere that fits into the box and are never used.
     """
     flips, images = _plan(laue.tobytes())
     h, k, l = (  # noqa: E741
@@ -87,31 +90,31 @@ def _representatives(laue, box):
     h, k = h[:, None, None], k[:, None]
     code = h * _WEIGHTS[0] + k * _WEIGHTS[1] + l
     largest = code > 0
-    for a, b, c in images[:3]:  # these leave little more than the representatives
+    for a, b, c in images[:N_SIEVES]:  # few members besides the representatives remain
         largest &= h * a + k * b + l * c <= code
-    found = np.nonzero(largest)
-    hkl = np.stack([axis.ravel()[i] for axis, i in zip((h, k, l), found, strict=True)], axis=1)
-    code = code[found]
-    for image in images[3:]:
+    index = np.nonzero(largest)
+    hkl = np.stack([axis.ravel()[i] for axis, i in zip((h, k, l), index, strict=True)], axis=1)
+    code = code[index]
+    for image in images[N_SIEVES:]:
         largest = hkl @ image <= code
         if not largest.all():
             hkl, code = hkl[largest], code[largest]
-    fixing = (hkl @ images.T == code[:, None]).sum(axis=1)
-    return hkl, (len(laue) // fixing).astype(np.int16)
+    stabiliser = (hkl @ images.T == code[:, None]).sum(axis=1)  # operations that leave hkl unchanged
+    return hkl, (len(laue) // stabiliser).astype(np.int16)
 
 
 @lru_cache(maxsize=1024)
 def _plan(laue):
-    """How to look for the largest members of families.
+    """Plan the search for the largest member of each family.
 
     Returns
     -------
     flips : list of bool
-        Whether an operation turns each index round and leaves those before it alone: then the index of the
-        largest member is not negative.
+        For each index, whether an operation changes its sign and leaves the indices before it unchanged. The
+        index of the largest member is then at least 0.
     images : ndarray of shape (m, 3)
-        Code of the image of hkl under each operation, as a linear function of hkl; those that rule out most
-        members come first.
+        Code of the image of hkl under each operation, as a linear function of hkl. Operations that exclude
+        most members come first.
     """
     laue = np.frombuffer(laue, dtype=np.int64).reshape(-1, 3, 3)
     signs = [np.diag(rotation) for rotation in laue if (np.abs(rotation) == np.eye(3)).all()]
@@ -119,9 +122,9 @@ def _plan(laue):
     images = laue @ _WEIGHTS
     sample = np.stack(np.meshgrid(*[np.arange(0 if f else -4, 5) for f in flips]), axis=-1).reshape(-1, 3)
     ordered = []
-    while len(ordered) < 3 and len(images):
-        kept = (sample @ images.T <= (sample @ _WEIGHTS)[:, None]).sum(axis=0)
-        best = kept.argmin()
+    while len(ordered) < N_SIEVES and len(images):
+        remaining = (sample @ images.T <= (sample @ _WEIGHTS)[:, None]).sum(axis=0)
+        best = remaining.argmin()
         ordered.append(images[best])
         sample = sample[sample @ images[best] <= sample @ _WEIGHTS]
         images = np.delete(images, best, axis=0)

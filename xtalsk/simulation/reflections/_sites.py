@@ -1,4 +1,4 @@
-"""Crystals whose sites vary from specimen to specimen."""
+"""Random variation of site occupancies and displacements."""
 
 from dataclasses import replace
 
@@ -10,24 +10,26 @@ from xtalsk.simulation.reflections._structure_factors import site_kinds
 
 
 def vary_sites(crystals, *, vacancies=0.05, u_iso=0.3, random_state=None):
-    """Make crystals with other occupancies and displacements, their symmetry kept.
+    """Change the occupancies and displacements of crystals at random and keep their symmetry.
 
-    Sites of one crystal that agree in element and displacement, as those that symmetry relates do, vary
-    together.
+    Sites of one crystal with the same element and the same displacement change together; these include all
+    symmetry-equivalent sites.
 
     Parameters
     ----------
     crystals : CrystalSet
     vacancies : float
-        Largest share of a kind of site that is empty, drawn uniformly from 0, below 1.
+        Largest share of the sites of one kind that are empty, 0 to below 1. The share is drawn uniformly
+        between 0 and this one.
     u_iso : float
-        Standard deviation of the logarithm of the displacements; sites that carry none start from B = 0.5 Å².
+        Standard deviation of the natural logarithm of the mean-square displacements. Sites without a
+        displacement start from B = 8π²U = 0.5 Å².
     random_state : int, RandomState or None
 
     Returns
     -------
     CrystalSet
-        As many crystals, in order.
+        The changed crystals in the same order.
 
     Raises
     ------
@@ -48,9 +50,11 @@ def vary_sites(crystals, *, vacancies=0.05, u_iso=0.3, random_state=None):
     if not (np.isfinite(u_iso) and u_iso >= 0):
         raise ValueError(f"u_iso must be at least 0, got {u_iso!r}")
     rng = check_random_state(random_state)
-    known = np.where(np.isnan(crystals.u_iso), DEFAULT_U_ISO, crystals.u_iso)
-    kind, (crystal, _, _) = site_kinds(crystals, known)
+    displacements = np.where(np.isnan(crystals.u_iso), DEFAULT_U_ISO, crystals.u_iso)
+    kind, (crystal, _, _) = site_kinds(crystals, displacements)
     kind = kind + np.searchsorted(crystal, crystals.crystal_of_site)
-    kept = 1 - rng.uniform(0, vacancies, len(crystal))
-    spread = np.exp(u_iso * rng.standard_normal(len(crystal)))
-    return replace(crystals, occupancies=crystals.occupancies * kept[kind], u_iso=known * spread[kind])
+    filled = 1 - rng.uniform(0, vacancies, len(crystal))
+    factor = np.exp(u_iso * rng.standard_normal(len(crystal)))
+    return replace(
+        crystals, occupancies=crystals.occupancies * filled[kind], u_iso=displacements * factor[kind]
+    )

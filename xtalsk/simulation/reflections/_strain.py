@@ -1,24 +1,29 @@
-"""Lattices that vary within their symmetry."""
+"""Lattice strains that keep the symmetry of a crystal."""
 
 import numpy as np
 import torch
 
 STRAIN_COLUMNS = ("strain_11", "strain_22", "strain_33", "strain_23", "strain_13", "strain_12")
 ZONE_COLUMNS = tuple(f"zone_{name}" for name in STRAIN_COLUMNS)
+"""Strain between the two parts of zoned crystals."""
+
 VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+"""Rows and columns of the tensor components 11, 22, 33, 23, 13 and 12."""
 
 
 def draw_strains(reflections, rows, magnitude, rng):
-    """Random strains that keep the symmetry of each crystal: equal axes stay equal, right angles right.
+    """Draw random strains that keep the symmetry of each crystal.
 
-    A random symmetric tensor is averaged over the point group.
+    A random symmetric tensor is averaged over the point group. Equal axes stay equal and right angles stay
+    right.
 
     Parameters
     ----------
     reflections : Reflections
     rows : ndarray of int, shape (n,)
+        The crystal of each pattern.
     magnitude : ndarray of shape (n,)
-        Standard deviation of each component before averaging.
+        Standard deviation of each component before averaging, a fraction.
     rng : RandomState
 
     Returns
@@ -31,30 +36,30 @@ def draw_strains(reflections, rows, magnitude, rng):
     strains *= magnitude[:, None, None]
     index = reflections.rotation_index[rows]
     for k in np.unique(index):
-        mine = index == k
-        lattices = reflections.lattices[rows[mine]].transpose(0, 2, 1)
+        members = index == k
+        lattices = reflections.lattices[rows[members]].transpose(0, 2, 1)
         rotations = reflections.rotation_sets[k].astype(float)
-        turned = lattices[:, None] @ rotations @ np.linalg.inv(lattices)[:, None]
-        images = turned @ strains[mine][:, None] @ turned.transpose(0, 1, 3, 2)
-        strains[mine] = images.mean(axis=1)
+        cartesian = lattices[:, None] @ rotations @ np.linalg.inv(lattices)[:, None]
+        images = cartesian @ strains[members][:, None] @ cartesian.transpose(0, 1, 3, 2)
+        strains[members] = images.mean(axis=1)
     return strains[:, *VOIGT]
 
 
 def strain_tensors(strains):
-    """Symmetric tensors (n, 3, 3) of the components 11, 22, 33, 23, 13 and 12."""
+    """Symmetric tensors of shape (n, 3, 3) from the components 11, 22, 33, 23, 13 and 12."""
     tensors = np.empty((len(strains), 3, 3))
     tensors[:, *VOIGT] = tensors[:, *VOIGT[::-1]] = strains
     return tensors
 
 
 def reciprocal_metrics(lattices):
-    """Products of the reciprocal lattice vectors: q² = h G h, shape (n, 3, 3)."""
+    """Reciprocal metric tensors G in 1/Å², shape (n, 3, 3); q² = h G h."""
     inverse = np.linalg.inv(lattices)
     return inverse.transpose(0, 2, 1) @ inverse
 
 
 def strained_q(reflections, rows, strains, pattern, lines):
-    """Where the reflections of strained lattices lie.
+    """Compute q of the reflections of strained lattices.
 
     Parameters
     ----------
@@ -62,6 +67,7 @@ def strained_q(reflections, rows, strains, pattern, lines):
     rows : ndarray of int, shape (n,)
         The crystal of each pattern.
     strains : ndarray of shape (n, 6)
+        Components 11, 22, 33, 23, 13 and 12.
     pattern, lines : int64 tensor of shape (m,)
         Pattern and reflection of each line, see `gather_lines`.
 

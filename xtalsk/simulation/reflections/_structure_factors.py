@@ -6,17 +6,16 @@ from tqdm import tqdm
 
 from xtalsk.crystals._ragged import ragged_arange
 from xtalsk.physics._form_factors import form_factors
-
-_PAIRS_PER_CHUNK = 200_000
+from xtalsk.simulation.reflections._constants import PAIRS_PER_CHUNK
 
 
 def squared_structure_factors(
     crystals, u_iso, counts, hkl, q, *, radiation, anomalous, dtype, device, verbose
 ):
-    """|F|² of the given reflections of each crystal, the mean of Friedel mates.
+    """Compute |F|² of reflections, the mean of Friedel mates.
 
-    Crystals of like size are padded to one and computed together, a few hundred thousand pairs of an atom and
-    a reflection at a time.
+    Crystals of similar size are padded to the same size and computed together, a few hundred thousand pairs
+    of an atom and a reflection at a time.
 
     Parameters
     ----------
@@ -27,8 +26,10 @@ def squared_structure_factors(
         Number of reflections of each crystal.
     hkl : ndarray of int, shape (m, 3)
     q : ndarray of shape (m,)
+        In 1/Å.
     radiation : {"electron", "xray"}
     anomalous : tensor of shape (99, 2) or None
+        f' and f'' by atomic number; None without anomalous scattering.
     dtype : torch.dtype
     device : torch.device
     verbose : int
@@ -51,40 +52,41 @@ def squared_structure_factors(
             for name, a in batch.items()
         }
         values = intensities(**batch, radiation=radiation, anomalous=anomalous)
-        out[torch.from_numpy(rows).to(device)] = values[pad.place_on(device)]
+        out[torch.from_numpy(rows).to(device)] = values[pad.index_on(device)]
     return out
 
 
 class _Padding:
-    """Scatter ragged rows into a rectangle."""
+    """Copies ragged rows into a rectangular array, with zeros behind them."""
 
     def __init__(self, lengths):
         self.shape = len(lengths), int(lengths.max(initial=0))
-        self.place = np.repeat(np.arange(len(lengths)), lengths), ragged_arange(0 * lengths, lengths)
+        self.index = np.repeat(np.arange(len(lengths)), lengths), ragged_arange(0 * lengths, lengths)
 
     def __call__(self, values):
         out = np.zeros(self.shape + values.shape[1:], dtype=values.dtype)
-        out[self.place] = values
+        out[self.index] = values
         return out
 
-    def place_on(self, device):
-        return tuple(torch.from_numpy(index).to(device) for index in self.place)
+    def index_on(self, device):
+        return tuple(torch.from_numpy(index).to(device) for index in self.index)
 
 
 def site_kinds(crystals, u_iso):
-    """Sort sites into kinds: those of one crystal, element and displacement are one.
+    """Sort sites into kinds; a kind has one crystal, one element and one displacement.
 
     Parameters
     ----------
     crystals : CrystalSet
     u_iso : ndarray of shape (n_sites,)
+        Mean-square displacements in Å².
 
     Returns
     -------
     kind : ndarray of int, shape (n_sites,)
         Number of the kind of each site within its crystal.
     kinds : tuple of ndarray of shape (n_kinds,)
-        Crystal, atomic number and displacement of each kind, by crystal.
+        Crystal, atomic number and displacement of each kind, in the order of the crystals.
     """
     labels = np.stack([u_iso, crystals.atomic_numbers, crystals.crystal_of_site])
     order = np.lexsort(labels)
@@ -100,7 +102,7 @@ def site_kinds(crystals, u_iso):
 
 
 def _pad_atoms(crystals, chunk, kind_of_atom, kinds):
-    """Sites and kinds of the crystals of one chunk, padded."""
+    """Sites and kinds of the crystals of one chunk as padded arrays, dict of str to ndarray."""
     lengths = np.diff(crystals.offsets)[chunk]
     sites = ragged_arange(crystals.offsets[chunk], lengths)
     pad = _Padding(lengths)
@@ -109,7 +111,7 @@ def _pad_atoms(crystals, chunk, kind_of_atom, kinds):
     pad_kinds = _Padding(last - first)
     rows = ragged_arange(first, last - first)
     occupancies = np.zeros((*pad.shape, pad_kinds.shape[1]))
-    occupancies[(*pad.place, kind_of_atom[sites])] = crystals.occupancies[sites]
+    occupancies[(*pad.index, kind_of_atom[sites])] = crystals.occupancies[sites]
     return {
         "coords": pad(crystals.frac_coords[sites]),
         "occupancies": occupancies,
@@ -119,12 +121,12 @@ def _pad_atoms(crystals, chunk, kind_of_atom, kinds):
 
 
 def _chunks(n_reflections, n_atoms):
-    """Group crystals of like size so that padding to the largest wastes little."""
+    """Rows of the crystals in each chunk; they have similar sizes, so that there is little padding."""
     order = np.lexsort([n_reflections, np.ceil(2 * np.log2(np.maximum(n_atoms, 1)))])
     chunks, size = [], (0, 0)
     for i in order.tolist():
         size = max(size[0], n_reflections[i]), max(size[1], n_atoms[i])
-        if not chunks or (len(chunks[-1]) + 1) * size[0] * size[1] > _PAIRS_PER_CHUNK:
+        if not chunks or (len(chunks[-1]) + 1) * size[0] * size[1] > PAIRS_PER_CHUNK:
             chunks.append([])
             size = n_reflections[i], n_atoms[i]
         chunks[-1].append(i)
@@ -132,31 +134,32 @@ def _chunks(n_reflections, n_atoms):
 
 
 def intensities(hkl, q, coords, occupancies, atomic_numbers, u_iso, radiation, anomalous=None):
-    """|F|² of padded crystals, the mean of Friedel mates, batched in torch.
+    """Compute |F|² of padded crystals, the mean of Friedel mates.
 
     Parameters
     ----------
     hkl : tensor of shape (n, n_reflections, 3)
     q : tensor of shape (n, n_reflections)
+        In 1/Å.
     coords : tensor of shape (n, n_atoms, 3)
     occupancies : tensor of shape (n, n_atoms, n_kinds)
-        Occupancy of each atom in the column of its kind, 0 elsewhere.
+        Occupancy of each atom in the column of its kind, 0 in the other columns.
     atomic_numbers, u_iso : tensor of shape (n, n_kinds)
         Element and mean-square displacement (Å²) of each kind.
     radiation : {"electron", "xray"}
     anomalous : tensor of shape (99, 2) or None
-        f' and f'' by atomic number.
+        f' and f'' by atomic number; None without anomalous scattering.
 
     Returns
     -------
     tensor of shape (n, n_reflections)
     """
-    step = max(1, 4 * _PAIRS_PER_CHUNK // (coords.shape[0] * coords.shape[1]))
-    if q.shape[1] > step:  # bounds the memory of one huge crystal
+    step = max(1, 4 * PAIRS_PER_CHUNK // (coords.shape[0] * coords.shape[1]))
+    if q.shape[1] > step:  # limits the memory for one large crystal
         parts = zip(hkl.split(step, 1), q.split(step, 1), strict=True)
         sites = coords, occupancies, atomic_numbers, u_iso
         return torch.cat([intensities(h, part, *sites, radiation, anomalous) for h, part in parts], dim=1)
-    # kinds by atoms by reflections: long rows make these products five times faster than the other way round
+    # the reflections are the last axis: with it first these products are five times slower
     phase = (2 * torch.pi * coords) @ hkl.transpose(1, 2)
     occupancies = occupancies.transpose(1, 2)
     cosine, sine = occupancies @ torch.cos(phase), occupancies @ torch.sin_(phase)

@@ -1,62 +1,56 @@
-"""Core losses of compositions on the energy axis, before the specimen's thickness and the detector."""
+"""Single core losses of compositions, without plural scattering and detector."""
 
 import numpy as np
 import torch
 
 from xtalsk.physics._eels_cross_sections import cross_sections
-from xtalsk.physics._eels_edges import ABOVE, edge_table
+from xtalsk.physics._eels_edges import edge_table
+from xtalsk.physics._eels_shapes import (
+    WHITE_LINE_HALF_WIDTH,
+    WHITE_LINE_OFFSET,
+    family_heights,
+    interpolate_curves,
+    lorentzian,
+)
 
-_WAVENUMBER = 0.5123  # 1/Å of a free electron of 1 eV
+_WAVENUMBER = 0.5123  # sqrt(2 m E) / ħ of a free electron of 1 eV, in 1/Å
+_DAMPING = 30.0  # eV: the fine structure decays with exp(-E / 30 eV); set by eye
+_LINE_START = -6.0  # eV from the onset at which white lines are cut off
 
 
 def present_edges(fractions, highest):
-    """Pair spectra with the edges of their elements.
+    """Edges of the elements of each spectrum.
 
     Parameters
     ----------
     fractions : ndarray of shape (n, 98)
+        Atomic fractions.
     highest : float
-        Onsets above, in eV, are left out.
+        Edges with higher onsets are left out, in eV.
 
     Returns
     -------
     spectrum, edge : int64 ndarrays of shape (m,)
+        Row of the spectrum and row of `edge_table` of each pair.
     """
     edges = edge_table()
-    wanted = (fractions[:, edges.z - 1] > 0) & (edges.onset < highest)
-    return np.nonzero(wanted)
-
-
-def on_axis(curves, above):
-    """Interpolate curves that are tabulated at `ABOVE` an onset, zero below it.
-
-    Parameters
-    ----------
-    curves : tensor of shape (m, n_above)
-    above : tensor of shape (m, n_channels)
-        Energy above the onset, in eV.
-
-    Returns
-    -------
-    tensor of shape (m, n_channels)
-    """
-    ratio = float(np.log(ABOVE[2] / ABOVE[1]))
-    place = torch.where(above < 1, above, 1 + above.clamp_min(1).log() / ratio)
-    place = place.clamp(0, len(ABOVE) - 1.001)
-    left = place.long()
-    low, high = curves.gather(1, left), curves.gather(1, left + 1)
-    return torch.where(above >= 0, low + (high - low) * (place - left), 0)
+    is_present = (fractions[:, edges.z - 1] > 0) & (edges.onset < highest)
+    return np.nonzero(is_present)
 
 
 def oscillations(above, amplitude, distance, phase):
-    """Fine structure of one shell of neighbours, damped: 1 + a e^(-E/30) sin(2 k d + φ).
+    """Fine structure of one shell of neighbours: 1 + a exp(-E / 30 eV) sin(2 k d + φ).
 
     Parameters
     ----------
     above : tensor of shape (m, n_channels)
-        In eV.
-    amplitude, distance, phase : tensor of shape (m, 1)
-        Distances in Å.
+        Energy E above the onset in eV.
+    amplitude : tensor of shape (m, 1)
+        Amplitude a relative to the edge.
+    distance : tensor of shape (m, 1)
+        Distance d of the neighbours in Å.
+    phase : tensor of shape (m, 1)
+        Phase φ in radians.
 
     Returns
     -------
@@ -64,83 +58,78 @@ def oscillations(above, amplitude, distance, phase):
 
     References
     ----------
-    Egerton (2011), sec. 4.6: the plane-wave theory of extended fine structure, with a damping made up.
+    R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), sec. 4.6: the
+    plane-wave theory of extended fine structure. The damping is not from theory.
     """
     energy = above.clamp_min(0)
     angle = 2 * _WAVENUMBER * energy.sqrt() * distance + phase
-    return 1 + amplitude * (-energy / 30).exp() * angle.sin()
+    return 1 + amplitude * (-energy / _DAMPING).exp() * angle.sin()
 
 
 def core_losses(fractions, axis, column, generator):
-    """Render the single core losses of compositions, in barn per eV and atom.
+    """Render the single core losses of compositions.
 
     Parameters
     ----------
     fractions : ndarray of shape (n, 98)
+        Atomic fractions.
     axis : tensor of shape (n, n_channels)
-        True energy of each channel in eV.
+        True energy loss of each channel in eV.
     column : dict of str to tensor of shape (n,)
-        Drawn conditions.
+        Conditions of each spectrum; see `EELSConditions` for the units.
     generator : torch.Generator
 
     Returns
     -------
-    tensor of shape (n, n_channels)
+    tensor of shape (n, n_channels), in barn per eV and atom
     """
-    spectrum, edge = (
-        torch.from_numpy(v).to(axis.device) for v in present_edges(fractions, float(axis.max()))
-    )
-    out = torch.zeros_like(axis)
+    pairs = present_edges(fractions, float(axis.max()))
+    spectrum, edge = (torch.from_numpy(v).to(axis.device) for v in pairs)
+    losses = torch.zeros_like(axis)
     if not len(edge):
-        return out
-    edges, of = edge_table(), {name: values[spectrum] for name, values in column.items()}
-    curves = cross_sections(edge, of["beam_energy"], of["convergence_angle"], of["collection_angle"])
+        return losses
+    edges = edge_table()
+    conditions = {name: values[spectrum] for name, values in column.items()}
+    beam = (conditions[name] for name in ("beam_energy", "convergence_angle", "collection_angle"))
+    curves = cross_sections(edge, *beam)
     amounts = torch.as_tensor(fractions).to(axis)[spectrum, torch.as_tensor(edges.z).to(edge)[edge] - 1]
-    shift, error, distance, phase = _draws_of_families(spectrum, edge, axis, generator)
-    onset = torch.as_tensor(edges.onset).to(axis)[edge] + shift * of["chemical_shift"]
+    shift, error, distance, phase = _draw_families(spectrum, edge, axis, generator)
+    onset = torch.as_tensor(edges.onset).to(axis)[edge] + shift * conditions["chemical_shift"]
     above = axis[spectrum] - onset[:, None]
-    weight = (amounts * (error * of["cross_section_error"]).exp())[:, None]
-    shape = oscillations(above, of["fine_structure"][:, None], distance[:, None], phase[:, None])
-    out.index_add_(0, spectrum, weight * on_axis(curves, above) * shape)
-    area = torch.as_tensor(edges.line_area).to(axis)[edge] * of["white_lines"]
-    some = torch.nonzero(area > 0)[:, 0]
-    if len(some):
-        peaks = _white_lines(above[some], (heights_of_families(curves, edge) * area)[some])
-        out.index_add_(0, spectrum[some], weight[some] * peaks)
-    return out
+    weight = (amounts * (error * conditions["cross_section_error"]).exp())[:, None]
+    shape = oscillations(above, conditions["fine_structure"][:, None], distance[:, None], phase[:, None])
+    losses.index_add_(0, spectrum, weight * interpolate_curves(curves, above) * shape)
+    area = torch.as_tensor(edges.line_area).to(axis)[edge] * conditions["white_lines"]
+    lines = torch.nonzero(area > 0)[:, 0]
+    if len(lines):
+        peaks = _white_lines(above[lines], (family_heights(curves, edge) * area)[lines])
+        losses.index_add_(0, spectrum[lines], weight[lines] * peaks)
+    return losses
 
 
 def _white_lines(above, area):
-    """Lorentzian lines of 2 eV width, 1.5 eV above their onset, with the given areas."""
-    shape = (1 / torch.pi) / ((above - 1.5) ** 2 + 1)
-    return area[:, None] * torch.where(above > -6, shape, 0)
+    """White lines of given areas in barn, tensor of shape (m, n_channels) in barn per eV."""
+    shape = lorentzian(above - WHITE_LINE_OFFSET, WHITE_LINE_HALF_WIDTH)
+    return area[:, None] * torch.where(above > _LINE_START, shape, 0)
 
 
-def heights_of_families(curves, edge):
-    """Height of the family of each edge 30 eV above its onset, from the share that the shell has in it.
-
-    Parameters
-    ----------
-    curves : tensor of shape (m, n_above)
-        Cross-sections of `edge`.
-    edge : int64 tensor of shape (m,)
+def _draw_families(spectrum, edge, axis, generator):
+    """Draw what the edges of a family have in common.
 
     Returns
     -------
-    tensor of shape (m,)
+    shift, error : tensor of shape (m,)
+        Standard normal numbers, which scale the chemical shift and the error of the cross-section.
+    distance : tensor of shape (m,)
+        Distance of the neighbours in Å.
+    phase : tensor of shape (m,)
+        Phase of the fine structure in radians.
     """
-    share = {"L3": 2 / 3, "L2": 1 / 3, "M5": 3 / 5, "M4": 2 / 5}
-    shares = torch.tensor([share.get(shell, 1.0) for shell in edge_table().shell])
-    return curves[:, int(np.searchsorted(ABOVE, 30.0))] / shares.to(curves)[edge]
-
-
-def _draws_of_families(spectrum, edge, like, generator):
-    """Draw what the shells of a family share: shift and error (normal), distance in Å, phase."""
     edges = edge_table()
     names, kind = np.unique(edges.family, return_inverse=True)
     family = torch.from_numpy(edges.z * len(names) + kind).to(edge)[edge]
-    found, index = torch.unique(spectrum * (100 * len(names)) + family, return_inverse=True)
-    as_like = {"generator": generator, "device": like.device, "dtype": like.dtype}
-    shift, error = torch.randn(2, len(found), **as_like)[:, index]
-    distance, phase = torch.rand(2, len(found), **as_like)[:, index]
+    families, index = torch.unique(spectrum * (100 * len(names)) + family, return_inverse=True)
+    options = {"generator": generator, "device": axis.device, "dtype": axis.dtype}
+    shift, error = torch.randn(2, len(families), **options)[:, index]
+    distance, phase = torch.rand(2, len(families), **options)[:, index]
     return shift, error, 1.6 + distance, 2 * torch.pi * phase

@@ -1,4 +1,4 @@
-"""How spectra of X-rays are recorded in an electron microscope."""
+"""Conditions of the simulation of X-ray spectra."""
 
 from dataclasses import dataclass
 
@@ -10,54 +10,56 @@ from xtalsk.simulation._conditions import Conditions, Sometimes
 
 @dataclass(frozen=True, repr=False)
 class EDSConditions(Conditions):
-    """How a silicon drift detector on an electron microscope records X-rays.
+    """Conditions under which a silicon drift detector on an electron microscope records X-rays.
 
-    The first field is plain. Each of the others is a number, a pair (low, high) that is drawn uniformly for
-    each spectrum, `Sometimes` or a scipy.stats distribution.
+    ``energy`` is the same for all spectra. Each other field is a number, a pair (low, high) for a uniform
+    distribution, `Sometimes` or a scipy.stats distribution; a value is drawn for each spectrum.
 
     Parameters
     ----------
     energy : (start, stop, step)
-        Middle of the first and last channel and width of a channel, in eV.
+        Middle of the first channel, middle of the last channel, and width of a channel, in eV.
     beam_energy : distribution
         In keV.
     takeoff_angle : distribution
-        Of the detector above the surface of the specimen, in degrees.
+        Take-off angle of the detector above the surface of the specimen in degrees.
     thickness_nm : distribution
-        Of the specimen in nm; ``inf`` for bulk specimens, as which more than half the range of the electrons
-        counts.
+        Thickness of the specimen in nm; ``inf`` for bulk specimens. A specimen thicker than half the range of
+        the electrons is simulated as bulk.
     counts : distribution
-        Expected counts in the whole spectrum.
+        Expected number of counts in the whole spectrum.
     resolution : distribution
         Full width at half maximum of Mn Kα in eV.
     window : distribution
-        Thickness of the polymer window in units of the common one (0.3 µm), 0 for none.
+        Thickness of the polymer window in units of 0.3 µm, the common one; 0 for no window.
     dead_layer : distribution
-        Silicon in which charge is lost, in nm.
+        Thickness of the silicon dead layer in nm.
     tail : distribution
-        Tails below lines, in units of those of common detectors.
-    energy_shift, dispersion_error : distribution
-        Errors of the energy axis, in eV and relative: a line of energy E is shown at
+        Low-energy tails of lines, relative to those of common detectors.
+    energy_shift : distribution
+        Error of the zero of the energy axis in eV: a line of energy E appears at
         (E - energy_shift) / (1 + dispersion_error).
+    dispersion_error : distribution
+        Relative error of the width of a channel, without unit.
     continuum : distribution
-        Bremsstrahlung, in units of what theory expects.
+        Bremsstrahlung, relative to the theoretical one.
     yield_error : distribution
-        Standard deviation of the logarithm of each element's sensitivity, which stands for what is wrong with
-        cross-sections and yields.
+        Standard deviation of the logarithm of the sensitivity for each element, without unit. It stands for
+        errors of cross-sections and fluorescence yields.
     copper, carbon, silicon : distribution
-        Counts of the grid, of the support or the coat, and of the detector itself, relative to the lines of
-        the specimen.
+        Counts in the lines of the grid (copper), of the support film or coating (carbon) and of the detector
+        (silicon), relative to the counts in the lines of the specimen.
     pile_up : distribution
-        Share of the counts in sum peaks.
+        Share of the counts in sum peaks, from 0 to 0.3.
 
     Raises
     ------
     ValueError
-        If a field is out of range.
+        If a field is out of range; the message names the field.
 
     See Also
     --------
-    eds : Renders the spectra.
+    simulate_eds : Simulates the spectra.
 
     Examples
     --------
@@ -117,7 +119,7 @@ class EDSConditions(Conditions):
 
     @classmethod
     def ideal(cls):
-        """Make those of a thin film without grid, errors or pile-up, at high dose."""
+        """Return conditions of a thin film without grid, errors or pile-up, with many counts."""
         return cls(
             takeoff_angle=20.0,
             thickness_nm=50.0,
@@ -137,12 +139,12 @@ class EDSConditions(Conditions):
 
     @classmethod
     def typical(cls):
-        """Make those of thin specimens in a transmission electron microscope."""
+        """Return conditions of thin specimens in a transmission electron microscope."""
         return cls()
 
     @classmethod
     def harsh(cls):
-        """Make those of low doses, old calibrations and any voltage, grid and detector."""
+        """Return conditions with few counts, poor calibrations, and any beam energy, grid and detector."""
         return cls(
             beam_energy=(80.0, 300.0),
             takeoff_angle=(10.0, 70.0),
@@ -164,7 +166,7 @@ class EDSConditions(Conditions):
 
     @classmethod
     def scanning(cls):
-        """Make those of polished or powdered bulk specimens in a scanning electron microscope."""
+        """Return conditions of polished or powdered bulk specimens in a scanning electron microscope."""
         return cls(
             beam_energy=(10.0, 25.0),
             takeoff_angle=(25.0, 45.0),
@@ -174,6 +176,6 @@ class EDSConditions(Conditions):
         )
 
     def axis(self):
-        """Middle of each channel in eV, as the microscope believes it; ndarray."""
+        """Nominal middle of each channel in eV, ndarray of shape (n_channels,)."""
         start, stop, step = self.energy
         return start + step * np.arange(int(np.floor((stop - start) / step + 1e-6)) + 1)

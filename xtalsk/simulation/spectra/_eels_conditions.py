@@ -1,4 +1,4 @@
-"""How spectra of electron energy losses are recorded."""
+"""Conditions of the simulation of energy-loss spectra."""
 
 from dataclasses import dataclass
 
@@ -10,60 +10,69 @@ from xtalsk.simulation._conditions import Conditions, Sometimes
 
 @dataclass(frozen=True, repr=False)
 class EELSConditions(Conditions):
-    """How a spectrometer behind a transmission electron microscope records core losses.
+    """Conditions under which a spectrometer on a transmission electron microscope records core losses.
 
-    The first field is plain. Each of the others is a number, a pair (low, high) that is drawn uniformly for
-    each spectrum, `Sometimes` or a scipy.stats distribution.
+    ``energy`` is the same for all spectra. Each other field is a number, a pair (low, high) for a uniform
+    distribution, `Sometimes` or a scipy.stats distribution; a value is drawn for each spectrum.
 
     Parameters
     ----------
     energy : (start, stop, step)
-        Axis in eV; the stop is included where it falls on a step. From a start below zero the spectrum holds
-        the zero-loss peak.
+        Energy axis in eV. ``stop`` is included if it is a whole number of steps from ``start``. Spectra that
+        begin below 30 eV hold low losses; those that begin below 0 eV hold the whole zero-loss peak.
     beam_energy : distribution
         In keV.
     convergence_angle, collection_angle : distribution
         Half angles in mrad.
     resolution : distribution
-        Full width at half maximum of the zero-loss peak, in eV.
+        Full width at half maximum of the zero-loss peak in eV.
     relative_thickness : distribution
-        Of the specimen in mean free paths of inelastic scattering.
-    plasmon_energy, plasmon_width : distribution
-        Peak and full width of single low losses, in eV.
+        Thickness of the specimen in units of the mean free path of inelastic scattering.
+    plasmon_energy : distribution
+        Energy of the maximum of single low losses in eV.
+    plasmon_width : distribution
+        Full width at half maximum of single low losses in eV.
     jump_ratio : distribution
-        Of the most prominent edge: how much the mean over 40 eV rises at its onset, relative to the
-        background E^-r there.
+        Height of the most prominent edge relative to the background, without unit. The height is the rise of
+        the spectrum, averaged over 40 eV, at the onset.
     exponent : distribution
-        r of the background E^-r.
+        Exponent r of the background E^-r, without unit.
     curvature : distribution
-        Change of r over a factor e in energy.
+        Change of r when the energy rises by a factor e, without unit.
     energy_shift : distribution
-        Error of the energy axis in eV.
+        Nominal minus true energy in the middle of the axis in eV.
     dispersion_error : distribution
-        Relative error of the width of a channel; the axis is right, but for the shift, in its middle.
+        Relative error of the width of a channel, without unit: a true width is (1 + dispersion_error) times
+        the nominal one. The energy in the middle of the axis stays the same.
     chemical_shift : distribution
-        Standard deviation of the displacement of single edges, in eV.
+        Standard deviation of the shift of the onset of each family of edges in eV.
     cross_section_error : distribution
-        Standard deviation of the logarithm of single edges' strengths, as theory has it.
+        Standard deviation of the logarithm of the cross-section of each family of edges, without unit.
     fine_structure : distribution
         Amplitude of the oscillations above an edge, relative to the edge.
     white_lines : distribution
-        Factor to the usual strength of white lines.
+        Strength of white lines, relative to the tabulated one.
     counts : distribution
-        Expected electrons in the whole spectrum.
+        Expected number of electrons in the whole spectrum.
     gain : distribution
-        Counts for an electron.
+        Counts per electron.
     spread : distribution
-        Standard deviation, in channels, of what one electron makes on the detector; it correlates the noise.
+        Standard deviation of the detector's response to one electron, in channels. It correlates the noise of
+        neighbouring channels.
     fixed_pattern : distribution
-        Standard deviation of the channels' gains.
+        Standard deviation of the gains of the channels, relative to their mean.
     read_noise : distribution
-        Standard deviation in counts; three times as much is left of the dark level.
+        Standard deviation of the read-out noise in counts. The dark level that is left in the spectrum is
+        three times as high.
 
     Raises
     ------
     ValueError
-        If a field is out of range.
+        If a field is out of range; the message names the field.
+
+    See Also
+    --------
+    simulate_eels : Simulates the spectra.
 
     Examples
     --------
@@ -126,7 +135,7 @@ class EELSConditions(Conditions):
         super().__post_init__()
 
     def axis(self):
-        """Energy losses in eV, shape (n_channels,)."""
+        """Nominal energy of each channel in eV, ndarray of shape (n_channels,)."""
         try:
             start, stop, step = (float(value) for value in self.energy)
         except (TypeError, ValueError):
@@ -140,7 +149,7 @@ class EELSConditions(Conditions):
 
     @classmethod
     def ideal(cls):
-        """Make those of thin specimens, theoretical edges, a right axis and nearly no noise."""
+        """Return conditions with thin specimens, theoretical edges, an exact energy axis and little noise."""
         return cls(
             beam_energy=200.0,
             convergence_angle=5.0,
@@ -165,12 +174,12 @@ class EELSConditions(Conditions):
 
     @classmethod
     def typical(cls):
-        """Make those of good spectra of thin specimens."""
+        """Return conditions of good spectra of thin specimens."""
         return cls()
 
     @classmethod
     def harsh(cls):
-        """Make those of thick specimens, few electrons, strong fine structure and badly set spectrometers."""
+        """Return conditions with thick specimens, few electrons and poor calibrations."""
         return cls(
             beam_energy=(60.0, 300.0),
             convergence_angle=(0.5, 35.0),

@@ -1,64 +1,80 @@
-"""From single core losses to counts: thickness, resolution, background and detector."""
+"""Recording of core losses: plural scattering, energy resolution, background, low losses and detector."""
 
 import torch
 
+from xtalsk.physics._constants import FWHM_PER_SIGMA
 from xtalsk.simulation._counting import poisson
 
-_JUMP_WIDTH = 40.0  # eV on either side of an onset, over which the height of an edge is averaged
+_FWHM = round(FWHM_PER_SIGMA, 4)  # rounded: simulated counts depend on the last digit
+_JUMP_WIDTH = 40.0  # eV on both sides of an onset over which the height of an edge is averaged
+_PLASMON_CUT = 8  # plasmon energies above which single low losses are zero
+_JOIN, _JOIN_WIDTH = 60.0, 4.0  # eV: where low losses turn into the background, and how smoothly
+_DARK_LEVEL = 3  # dark level that is left in the counts, over the read-out noise
 
 
 def transfer(n_points, step, column):
-    """Fourier transform of what a single core loss becomes: other losses beside it, and the zero-loss peak.
+    """Fourier transform of the response to a single core loss, with low losses and energy resolution.
 
-    Low losses are Lorentzian around the plasmon energy, cut off below zero; n of them go together with the
-    probability of Poisson's law, so that the transform is exp(t/λ (P - 1)), Egerton, Electron Energy-Loss
-    Spectroscopy in the Electron Microscope, 3rd ed. (2011), eq. 4.10.
+    Single low losses are a Lorentzian at the plasmon energy, zero below zero loss. The number of low losses
+    of one electron has a Poisson distribution, so that the transform is exp(t/λ (P - 1)), times a Gaussian
+    for the resolution.
 
     Parameters
     ----------
     n_points : int
-        Channels, padded.
+        Number of channels, with padding.
     step : float
-        In eV.
+        Width of a channel in eV.
     column : dict of str to tensor of shape (n,)
+        Conditions of each spectrum; see `EELSConditions` for the units.
 
     Returns
     -------
     complex tensor of shape (n, n_points // 2 + 1)
+
+    References
+    ----------
+    R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), eq. 4.10.
     """
-    like = column["relative_thickness"]
-    loss = step * torch.arange(n_points, device=like.device, dtype=like.dtype)
+    thickness = column["relative_thickness"]
+    options = {"device": thickness.device, "dtype": thickness.dtype}
+    loss = step * torch.arange(n_points, **options)
     half = column["plasmon_width"][:, None] / 2
     plasmon = (loss > 0) / ((loss - column["plasmon_energy"][:, None]) ** 2 + half**2)
-    plasmon = plasmon * (loss < 8 * column["plasmon_energy"][:, None])
+    plasmon = plasmon * (loss < _PLASMON_CUT * column["plasmon_energy"][:, None])
     plasmon = torch.fft.rfft(plasmon / plasmon.sum(1, keepdim=True))
-    frequency = torch.fft.rfftfreq(n_points, d=step, device=like.device, dtype=like.dtype)
-    sigma = column["resolution"][:, None] / 2.3548
+    frequency = torch.fft.rfftfreq(n_points, d=step, **options)
+    sigma = column["resolution"][:, None] / _FWHM
     peak = torch.exp(-2 * (torch.pi * sigma * frequency) ** 2)
-    return torch.exp(column["relative_thickness"][:, None] * (plasmon - 1)) * peak
+    return torch.exp(thickness[:, None] * (plasmon - 1)) * peak
 
 
 def background(axis, core, step, column):
-    """Background E^-r under the edges, as high as the jump ratio of the most prominent edge asks for.
+    """Background E^-r below the edges.
+
+    The jump ratio of the most prominent edge defines its height.
 
     Parameters
     ----------
     axis : tensor of shape (n, n_channels)
-        In eV.
+        Energy loss in eV.
     core : tensor of shape (n, n_channels)
         Core losses.
     step : float
-        In eV.
+        Width of a channel in eV.
     column : dict of str to tensor of shape (n,)
+        Conditions of each spectrum; see `EELSConditions` for the units.
 
     Returns
     -------
     tensor of shape (n, n_channels)
-        Without edges it is 1 in the middle.
+        In the unit of ``core``. Without edges it is 1 in the middle of the window.
     """
     energy = axis.clamp_min(10.0)
-    turn = (energy / energy[:, energy.shape[1] // 2, None]).log()
-    shape = torch.exp(-turn * (column["exponent"][:, None] + column["curvature"][:, None] * turn / 2))
+    log_energy = (energy / energy[:, energy.shape[1] // 2, None]).log()
+    shape = torch.exp(
+        -log_energy * (column["exponent"][:, None] + column["curvature"][:, None] * log_energy / 2)
+    )
     width = max(1, min(int(_JUMP_WIDTH / step), core.shape[1] // 3))
     mean = torch.nn.functional.avg_pool1d(core[:, None], width, stride=1)[:, 0]
     jump = (mean[:, width:] - mean[:, :-width]).clamp_min(0)
@@ -66,46 +82,49 @@ def background(axis, core, step, column):
     return shape * torch.where(ratio > 0, ratio / column["jump_ratio"][:, None], 1)
 
 
-def low_losses(axis, step, tail, column):
-    """Zero-loss peak and plasmons of spectra that begin below them, joined to the background at 60 eV.
-
-    Parameters
-    ----------
-    axis : tensor of shape (n, n_channels)
-        In eV.
-    step : float
-    tail : tensor of shape (n, n_channels)
-        Background, whose level sets the scale.
-    column : dict of str to tensor of shape (n,)
-
-    Returns
-    -------
-    tensor of shape (n, n_channels)
-    """
-    n_points = 2 * axis.shape[1] + 512
-    spectra = torch.fft.irfft(transfer(n_points, step, column), n=n_points)
-    place = (axis / step).round().long() % n_points
-    losses = spectra.gather(1, place).clamp_min(0)
-    losses = losses * torch.sigmoid((60 - axis) / 4)
-    at = (axis - 60).abs().argmin(1, keepdim=True)
-    first = (spectra.gather(1, place).clamp_min(0)).gather(1, at).clamp_min(1e-6)
-    return losses * tail.gather(1, at) / first
-
-
-def record(rates, column, generator):
-    """Draw the counts that a camera reads out.
+def join_low_losses(rates, axis, step, column):
+    """Replace the background below 60 eV by the zero-loss peak and the plasmons.
 
     Parameters
     ----------
     rates : tensor of shape (n, n_channels)
-        Expected electrons.
+        Background.
+    axis : tensor of shape (n, n_channels)
+        Energy loss in eV.
+    step : float
+        Width of a channel in eV.
     column : dict of str to tensor of shape (n,)
+        Conditions of each spectrum; see `EELSConditions` for the units.
+
+    Returns
+    -------
+    tensor of shape (n, n_channels)
+        In the unit of ``rates``. Low losses and background are equal at 60 eV.
+    """
+    n_points = 2 * axis.shape[1] + 512
+    losses = torch.fft.irfft(transfer(n_points, step, column), n=n_points)
+    losses = losses.gather(1, (axis / step).round().long() % n_points).clamp_min(0)
+    at = (axis - _JOIN).abs().argmin(1, keepdim=True)
+    tail = rates * torch.sigmoid((axis - _JOIN) / _JOIN_WIDTH)
+    below = losses * torch.sigmoid((_JOIN - axis) / _JOIN_WIDTH)
+    return tail + below * rates.gather(1, at) / losses.gather(1, at).clamp_min(1e-6)
+
+
+def record(rates, column, generator):
+    """Draw the counts that the camera records.
+
+    Parameters
+    ----------
+    rates : tensor of shape (n, n_channels)
+        Expected electrons in each channel.
+    column : dict of str to tensor of shape (n,)
+        Conditions of each spectrum; see `EELSConditions` for the units.
     generator : torch.Generator
 
     Returns
     -------
     tensor of shape (n, n_channels)
-        Not negative, whole.
+        Whole numbers, not negative.
     """
     normal = {"generator": generator, "device": rates.device, "dtype": rates.dtype}
     pattern = 1 + column["fixed_pattern"][:, None] * torch.randn(rates.shape, **normal)
@@ -116,5 +135,5 @@ def record(rates, column, generator):
         mirrored = torch.cat([electrons, electrons.flip(1)], 1)
         electrons = torch.fft.irfft(torch.fft.rfft(mirrored) * blur, n=mirrored.shape[1])[:, : rates.shape[1]]
     counts = electrons * column["gain"][:, None]
-    counts = counts + column["read_noise"][:, None] * (3 + torch.randn(rates.shape, **normal))
+    counts = counts + column["read_noise"][:, None] * (_DARK_LEVEL + torch.randn(rates.shape, **normal))
     return counts.round().clamp_min(0)

@@ -1,4 +1,4 @@
-"""A chemical formula as a measurement would give it."""
+"""Atomic fractions of formulas, and simulated measured formulas."""
 
 import numpy as np
 import pandas as pd
@@ -14,27 +14,37 @@ def atomic_fractions(formulas):
     Parameters
     ----------
     formulas : sequence of str
+        Chemical formulas.
 
     Returns
     -------
     ndarray of shape (n, 98)
-        Hydrogen to californium; deuterium counts as hydrogen.
+        Atomic fractions from hydrogen to californium. Deuterium is hydrogen.
 
     Raises
     ------
     ValueError
-        If a formula does not parse or holds an element beyond Z = 98; the message names it.
+        If a formula does not parse or contains an element above Z = 98; the message names the formula.
     """
     return np.reshape([parse_formula(formula) for formula in formulas], (-1, N_ELEMENTS))
 
 
 def check_fractions(compositions):
-    """Atomic fractions of formulas or crystals, or an array of them, shape (n, 98).
+    """Check compositions and return their atomic fractions.
+
+    Parameters
+    ----------
+    compositions : CrystalSet, sequence of str, or array of shape (n, 98)
+        Crystals, formulas, or atomic fractions with hydrogen first, which are normalised.
+
+    Returns
+    -------
+    ndarray of shape (n, 98)
 
     Raises
     ------
     ValueError
-        If there is none, a formula does not parse, or the array is not one of atomic fractions.
+        If there is no composition, a formula does not parse, or the array does not hold atomic fractions.
     """
     if isinstance(compositions, str):
         raise ValueError(f"compositions must be a list of formulas, got the string {compositions!r}")
@@ -63,36 +73,37 @@ def simulate_formulas(
     invisible=("H",),
     random_state=None,
 ):
-    """Draw the formulas that a quantified spectrum would give for crystals.
+    """Simulate the formulas that the quantification of spectra gives for crystals.
 
-    Every visible element's atomic fraction gets a relative error, as uncertain sensitivity factors cause, and
-    an absolute one, as counting does; elements that come out below the detection limit are missed; the
-    rest is normalised.
+    The atomic fraction of each visible element gets a relative error, like that of sensitivity factors, and
+    an absolute error, like that of counting statistics. Elements below the detection limit are left out. The
+    other fractions are normalised.
 
     Parameters
     ----------
     crystals : CrystalSet
     rows : array-like of int or None
-        The crystal of each formula; by default each once.
+        The crystal of each formula, repeats allowed; None stands for each crystal once.
     relative_error : float
-        Standard deviation of the logarithm of each fraction.
+        Standard deviation of the logarithm of each atomic fraction, from 0 to below 1.
     absolute_error : float
-        Standard deviation added to each fraction that is present.
+        Standard deviation of the error that is added to each atomic fraction above 0, from 0 to below 1.
     detection_limit : float
-        Atomic fraction below which an element goes unseen.
+        Atomic fraction below which an element is not detected, from 0 to below 1.
     invisible : tuple of str
-        Elements that the technique cannot see.
+        Symbols of elements that the technique cannot detect.
     random_state : int, RandomState or None
+        Seed of the random draws.
 
     Returns
     -------
     list of str or None
-        Formulas in atomic percent, such as ``"Si34.21O65.79"``; None where no element was seen.
+        Formulas in atomic percent, such as ``"Si34.21O65.79"``; None if no element was detected.
 
     Raises
     ------
     ValueError
-        If a formula does not parse or an argument is out of range.
+        If a formula does not parse, a symbol is unknown or an argument is out of range.
 
     Examples
     --------
@@ -119,9 +130,20 @@ def simulate_formulas(
 def measured_fractions(
     fractions, rng, *, relative_error=0.1, absolute_error=0.005, detection_limit=0.01, invisible=("H",)
 ):
-    """Atomic fractions (n, 98) as a measurement would give them, see `simulate_formulas`.
+    """Simulate measured atomic fractions.
 
-    A row in which no element was seen is all 0.
+    Parameters
+    ----------
+    fractions : ndarray of shape (n, 98)
+        True atomic fractions.
+    rng : RandomState
+    relative_error, absolute_error, detection_limit, invisible
+        See `simulate_formulas`.
+
+    Returns
+    -------
+    ndarray of shape (n, 98)
+        A row is 0 if no element was detected.
     """
     for name, value in (
         ("relative_error", relative_error),
@@ -136,14 +158,16 @@ def measured_fractions(
     noisy = fractions * np.exp(relative_error * rng.standard_normal(fractions.shape))
     noisy += absolute_error * rng.standard_normal(fractions.shape) * (fractions > 0)
     noisy = _normalise(noisy.clip(min=0))
-    noisy[noisy < max(detection_limit, 5e-5)] = 0  # two decimals of a percent are written
+    noisy[noisy < max(detection_limit, 5e-5)] = 0  # formulas have two decimals of a percent
     return _normalise(noisy)
 
 
 def _normalise(fractions):
+    """Fractions whose rows sum to one; rows of zeros stay as they are."""
     total = fractions.sum(1, keepdims=True)
     return fractions / np.where(total > 0, total, 1)
 
 
 def _write(percent):
+    """Write a row of atomic percent as a formula with two decimals."""
     return "".join(f"{SYMBOLS[z]}{percent[z]:.2f}".rstrip("0").rstrip(".") for z in np.flatnonzero(percent))

@@ -1,129 +1,235 @@
-"""A spectrum of X-rays in bins, at the calibration found so far."""
+"""An X-ray spectrum in bins, with a correctable energy axis and resolution."""
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from xtalsk.spectra.eds._design import instrument_columns, noise_width, shift_shapes, sum_peaks
+from xtalsk.spectra.eds._constants import (
+    CUTOFF_CHANNELS,
+    CUTOFF_COUNTS,
+    CUTOFF_MARGIN,
+    CUTOFF_REACH,
+    CUTOFF_SHARE,
+    DEAD_CHANNEL,
+    DEAD_COUNTS,
+    LARGEST_NOISE_STEP,
+    LEAST_MEASURED_BIN,
+    LOWER_STEP,
+    OVERFLOW_COUNTS,
+    OVERFLOW_FACTOR,
+    OVERFLOW_SIGMAS,
+    PILE_UP_COUNTS,
+    RESOLUTION_RANGE,
+    SAME_SUM,
+    SMOOTHING_BINS,
+    SNIP_BINS,
+    UPPER_LIMIT,
+    UPPER_STEP,
+)
+from xtalsk.spectra.eds._instrument import axis_errors, changed_resolution, instrument_columns, sum_peaks
 from xtalsk.spectra.eds._library import bin_edges, make_library
-
-_HIGHEST, _TOP_STEP = 40_000.0, 5_000.0
-_PILE_UP_COUNTS = 1e5
-_CUT, _CUT_REACH, _CUT_COUNTS = 0.002, 400.0, 100  # what a low-energy cut-off leaves; where it may lie, in eV
-_CUT_CHANNELS = 20  # that hold many counts above a cut-off below which there are none
-_SNIP_BINS = 14
 
 
 class BinnedSpectrum:
-    """Counts in bins whose place and resolution can be corrected.
+    """Counts in bins, with an energy axis and a resolution that can be corrected.
 
     Parameters
     ----------
     counts, energy : ndarray of shape (n_channels,)
-        NaN marks a channel that was not measured. Middle of each channel in eV.
+        Counts, NaN in channels that were not measured, and the middle of each channel in eV.
     setting : Setting
     resolution : float
-        Full width at half maximum of Mn Kα in eV, for a start.
+        Full width at half maximum of Mn Kα in eV, as a start.
+    offset : float
+        Energy in eV to add to the axis.
 
     Attributes
     ----------
     edges : tuple of float
-        Of the bins in eV.
+        Edges of the bins in eV.
     counts : ndarray of shape (n_bins,)
+        Counts in each bin.
     measured : ndarray of bool, shape (n_bins,)
         Whether at least half of the channels of a bin were measured.
+    resolution : float
+        Full width at half maximum of Mn Kα in eV.
     library : Library
+        Profiles of lines at the present resolution.
     """
 
-    def __init__(self, counts, energy, setting, resolution):
-        good = ~np.isnan(counts) & ~faulty_channels(counts)
-        self._energy, self._good = energy, good
-        self._raw = (
-            np.where(good, counts, np.interp(energy, energy[good], counts[good])) if good.any() else counts
-        )
-        self._window, self.resolution = setting.window, resolution
-        self._step = (energy[-1] - energy[0]) / (len(energy) - 1)
-        ends = (
-            np.ceil(min(setting.beam_energy, _HIGHEST) / _TOP_STEP) * _TOP_STEP,
-            energy[-1] - 2 * self._step,
-        )
-        low = max(setting.lowest, energy[0], first_counted(self._raw, energy, setting.lowest))
-        self.edges = bin_edges(round(self._step, 2), min(ends), 20.0 * np.ceil(low / 20.0))
-        self._shapes = shift_shapes(energy)
-        self.shift = np.zeros(len(self._shapes))
-        self._pile_up = sum_peaks(self._raw, energy) if self._raw.sum() > _PILE_UP_COUNTS else None
-        self._bin()
+    def __init__(self, counts, energy, setting, resolution, offset=0.0):
+        energy = energy + offset
+        self._energy, self._offset = energy, offset
+        self._valid = ~np.isnan(counts) & ~faulty_channels(counts)
+        self._channels = _interpolated(counts, energy, self._valid)
+        self._window, self._lowest, self.resolution = setting.window, setting.lowest, resolution
+        self.edges = _edges(self._channels, energy, setting)
+        self._axis_errors = axis_errors(energy)
+        self._shift = np.zeros(len(self._axis_errors))
+        has_pile_up = self._channels.sum() > PILE_UP_COUNTS
+        self._sum_peaks = sum_peaks(self._channels, energy) if has_pile_up else None
+        self._update()
 
-    def _rebin(self, counts, moved):
-        """Add the counts of channels about given true energies up to bins."""
-        between = (moved[1:] + moved[:-1]) / 2
-        edges = np.concatenate([[2 * moved[0] - between[0]], between, [2 * moved[-1] - between[-1]]])
+    def _rebin(self, counts, energy):
+        """Return the counts in bins of channels whose middles are at energies in eV, ndarray."""
+        between = (energy[1:] + energy[:-1]) / 2
+        edges = np.concatenate([[2 * energy[0] - between[0]], between, [2 * energy[-1] - between[-1]]])
         return np.diff(np.interp(self.library.edges, edges, np.concatenate([[0], np.cumsum(counts)])))
 
-    def _bin(self):
+    def _update(self):
+        """Compute library, counts and measured bins at the present energy axis and resolution."""
         self.library = make_library(self.edges, round(self.resolution), self._window)
-        moved = self._energy + self.shift @ self._shapes
-        self.counts = self._rebin(self._raw, moved)
-        if self._good.all():
+        energy = self._energy + self._shift @ self._axis_errors
+        self.counts = self._rebin(self._channels, energy)
+        if self._valid.all():
             self.measured = np.ones(len(self.counts), bool)
         else:
-            missing = self._rebin((~self._good).astype(float), moved)
-            self.measured = missing < 0.5 * self._rebin(np.ones(len(moved)), moved)
+            missing = self._rebin((~self._valid).astype(float), energy)
+            self.measured = missing < LEAST_MEASURED_BIN * self._rebin(np.ones(len(energy)), energy)
 
     def smooth(self):
-        """Return counts averaged over neighbouring bins, ndarray."""
-        return uniform_filter1d(self.counts, 5).clip(0)
+        """Return the moving average of the counts, ndarray of shape (n_bins,)."""
+        return uniform_filter1d(self.counts, SMOOTHING_BINS).clip(0)
 
     def background(self):
-        """Background under peaks narrower than 28 bins, seven widths (SNIP; Ryan et al. 1988), ndarray."""
-        v = np.log(np.log(np.sqrt(self.smooth() + 1) + 1) + 1)
-        for k in range(min(_SNIP_BINS, (len(v) - 1) // 2), 0, -1):
-            v[k:-k] = np.minimum(v[k:-k], (v[: -2 * k] + v[2 * k :]) / 2)
-        return (np.exp(np.exp(v) - 1) - 1) ** 2 - 1
+        """Return the background under peaks narrower than 28 bins (seven widths of a line), ndarray.
+
+        It is SNIP on the iterated logarithm of Ryan et al. (Nucl. Instrum. Methods B 34 (1988) 396), for
+        counts. `xtalsk.diffraction` clips the square root of intensities of unknown scale instead.
+        """
+        return _snip(self.smooth())
+
+    def shifted(self, shifts, error):
+        """Return the net counts in bins, with their weights, if the energy axis is shifted.
+
+        Parameters
+        ----------
+        shifts : ndarray of shape (n_shifts,)
+            Energies in eV that are added to the axis.
+        error : float
+            Relative error of the counts.
+
+        Returns
+        -------
+        net, weights : ndarray of shape (n_shifts, n_bins)
+            Counts above the background, and their inverse variance.
+        """
+        energy = self._energy + self._shift @ self._axis_errors
+        counts = np.array([self._rebin(self._channels, energy + shift) for shift in shifts])
+        smooth = uniform_filter1d(counts, SMOOTHING_BINS, axis=1).clip(0)
+        is_inside = self.library.middles >= self.edges[0] + shifts[:, None]
+        if self.edges[0] <= self._lowest:
+            is_inside = np.ones_like(is_inside)
+        weights = is_inside * self.measured / (smooth.clip(1) + (error * smooth) ** 2)
+        return counts - _snip(smooth), weights
 
     def pile_up(self):
-        """Column of the sum peaks, (n, n_bins) with n = 0 or 1."""
-        if self._pile_up is None:
+        """Return the columns of the sum peaks, ndarray of shape (0 to 2, n_bins).
+
+        Detectors differ in whether the pulses or their energies on the uncorrected axis are summed. The two
+        columns are the same unless the zero of the axis is wrong.
+        """
+        if self._sum_peaks is None:
             return np.empty((0, len(self.counts)))
-        counts, energy = self._pile_up
-        return self._rebin(counts, energy + 2 * (self.shift @ shift_shapes(energy / 2)))[None]
+        counts, energy = self._sum_peaks
+        energy = energy + 2 * (self._shift @ axis_errors(energy / 2))
+        zero = self._offset + self._shift[0]
+        zeros = [0.0, zero] if abs(zero) > SAME_SUM else [0.0]
+        return np.array([self._rebin(counts, energy - shift) for shift in zeros])
 
     def instrument(self, lines):
-        """Columns of what the instrument does to lines, and the precision and mean of their amplitudes."""
+        """Return columns, precision and mean of the amplitudes for errors of the instrument.
+
+        Parameters
+        ----------
+        lines : ndarray of shape (n_bins,) or None
+            Counts in lines in the fit before; None gives no column.
+
+        Returns
+        -------
+        columns, precision : ndarray
+            See `instrument_columns`.
+        mean : ndarray
+            Mean of the prior of each amplitude: it keeps the total shift near 0.
+        """
         if lines is None:
             return np.empty((0, len(self.counts))), np.empty(0), np.empty(0)
         columns, precision = instrument_columns(lines, self.library)
-        expected = np.zeros(len(columns))
-        expected[: len(self.shift)] = self.shift
-        return columns, precision, expected
+        mean = np.zeros(len(columns))
+        mean[: len(self._shift)] = self._shift
+        return columns, precision, mean
 
-    def correct(self, found):
-        """Take over the amplitudes found for the columns of `instrument`."""
-        n = len(self.shift)
-        self.shift = self.shift - found[:n]
-        self.resolution = float(np.clip(noise_width(self.resolution, np.clip(found[n], -0.3, 0.3)), 100, 250))
-        self._bin()
+    def correct(self, amplitudes):
+        """Correct energy axis and resolution by the fitted amplitudes of `instrument`."""
+        n = len(self._shift)
+        self._shift = self._shift - amplitudes[:n]
+        change = np.clip(amplitudes[n], -LARGEST_NOISE_STEP, LARGEST_NOISE_STEP)
+        self.resolution = float(np.clip(changed_resolution(self.resolution, change), *RESOLUTION_RANGE))
+        self._update()
+
+
+def _snip(smooth):
+    """Return the background of smoothed counts, ndarray of the shape of ``smooth`` (..., n_bins)."""
+    level = np.log(np.log(np.sqrt(smooth + 1) + 1) + 1)
+    for k in range(min(SNIP_BINS, (level.shape[-1] - 1) // 2), 0, -1):
+        level[..., k:-k] = np.minimum(level[..., k:-k], (level[..., : -2 * k] + level[..., 2 * k :]) / 2)
+    return (np.exp(np.exp(level) - 1) - 1) ** 2 - 1
+
+
+def _interpolated(counts, energy, valid):
+    """Return counts in which neighbours replace channels that are not valid, ndarray."""
+    if not valid.any():
+        return counts
+    return np.where(valid, counts, np.interp(energy, energy[valid], counts[valid]))
+
+
+def _edges(counts, energy, setting):
+    """Return the edges in eV of the bins of a spectrum, tuple of float."""
+    step = (energy[-1] - energy[0]) / (len(energy) - 1)
+    beam_limit = np.ceil(min(setting.beam_energy, UPPER_LIMIT) / UPPER_STEP) * UPPER_STEP
+    high = min(beam_limit, energy[-1] - 2 * step)
+    low = max(setting.lowest, energy[0], first_counted(counts, energy, setting.lowest))
+    return bin_edges(round(step, 2), high, LOWER_STEP * np.ceil(low / LOWER_STEP))
 
 
 def faulty_channels(counts):
-    """Single channels that are dead or run over, ndarray of bool: no line is as narrow as one channel."""
-    known = np.nan_to_num(counts).astype(float)
-    padded = np.concatenate([known[3:1:-1], known, known[-3:-5:-1]])  # neighbours inside for the ends
-    near = np.stack([padded[:-4], padded[1:-3], padded[3:-1], padded[4:]])
-    highest, lowest = near.max(0), near[1:3].min(0)
-    over = counts > 3 * highest + 10 * np.sqrt(highest.clip(1)) + 10
-    return over | ((counts < 0.1 * lowest) & (lowest > 100))
+    """Return which single channels are dead or have overflowed, ndarray of bool.
+
+    No line is as narrow as one channel, so each channel is compared with its two neighbours on either side.
+    """
+    filled = np.nan_to_num(counts).astype(float)
+    padded = np.concatenate([filled[3:1:-1], filled, filled[-3:-5:-1]])
+    neighbours = np.stack([padded[:-4], padded[1:-3], padded[3:-1], padded[4:]])
+    highest, lowest = neighbours.max(0), neighbours[1:3].min(0)
+    limit = OVERFLOW_FACTOR * highest + OVERFLOW_SIGMAS * np.sqrt(highest.clip(1)) + OVERFLOW_COUNTS
+    is_dead = (counts < DEAD_CHANNEL * lowest) & (lowest > DEAD_COUNTS)
+    return (counts > limit) | is_dead
 
 
 def first_counted(counts, energy, lowest):
-    """Energy in eV above which the electronics let X-rays through, where they cut some off."""
-    near = np.flatnonzero((energy >= lowest) & (energy < lowest + _CUT_REACH))
+    """Return the energy above an electronic low-energy cut-off.
+
+    Parameters
+    ----------
+    counts, energy : ndarray of shape (n_channels,)
+        Counts, and middle of each channel in eV.
+    lowest : float
+        Lowest energy in eV to use.
+
+    Returns
+    -------
+    float
+        Energy in eV, ``lowest`` if the spectrum shows no cut-off.
+    """
+    near = np.flatnonzero((energy >= lowest) & (energy < lowest + CUTOFF_REACH))
     if len(near) < 4:
         return lowest
-    rising = uniform_filter1d(counts[near].astype(float), 3)
-    ahead = np.maximum.accumulate(rising[::-1])[::-1]
-    cut = np.flatnonzero(rising < _CUT * ahead)
-    if len(cut) and ahead[0] > _CUT_COUNTS:
-        return energy[near[cut[-1]]] + 20.0
-    counted = np.flatnonzero((energy >= lowest) & (counts > 0))[:_CUT_CHANNELS]
-    nothing_below = len(counted) and energy[counted[0]] > lowest + _CUT_REACH
-    return energy[counted[0]] + 20.0 if nothing_below and counts[counted].sum() > _CUT_COUNTS else lowest
+    smooth = uniform_filter1d(counts[near].astype(float), 3)
+    highest_above = np.maximum.accumulate(smooth[::-1])[::-1]
+    cut = np.flatnonzero(smooth < CUTOFF_SHARE * highest_above)
+    if len(cut) and highest_above[0] > CUTOFF_COUNTS:
+        return energy[near[cut[-1]]] + CUTOFF_MARGIN
+    counted = np.flatnonzero((energy >= lowest) & (counts > 0))[:CUTOFF_CHANNELS]
+    is_empty_below = len(counted) and energy[counted[0]] > lowest + CUTOFF_REACH
+    if is_empty_below and counts[counted].sum() > CUTOFF_COUNTS:
+        return energy[counted[0]] + CUTOFF_MARGIN
+    return lowest

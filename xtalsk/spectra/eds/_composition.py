@@ -6,54 +6,61 @@ from sklearn.utils import check_scalar
 from xtalsk.io._spectra import check_spectrum
 from xtalsk.physics._depth import film_or_bulk
 from xtalsk.spectra._composition import SpectrumComposition, check_elements
-from xtalsk.spectra.eds._fit import Setting, identify
-from xtalsk.spectra.eds._library import TYPICAL_RESOLUTION, WINDOWS
+from xtalsk.spectra.eds._constants import (
+    DENSITY,
+    FEWEST_CHANNELS,
+    FILM_THICKNESS,
+    LEAST_UPPER_END,
+    THIN_BEAM_ENERGY,
+    TYPICAL_RESOLUTION,
+    WINDOWS,
+)
+from xtalsk.spectra.eds._fit import identify
 from xtalsk.spectra.eds._quantify import quantify
+from xtalsk.spectra.eds._setting import Setting
 from xtalsk.utils import check_option
 
-_THIN_BEAM, _THIN, _DENSITY = 60.0, 100.0, 5.0  # keV, nm, g/cm³
-_FEWEST_CHANNELS = 100
-_EV, _NM_PER_CM = 1e3, 1e7
+_EV_PER_KEV, _NM_PER_CM = 1e3, 1e7
 
 
 class EDSComposition(SpectrumComposition):
-    """Atomic fractions of the elements whose X-rays a spectrum shows.
+    """Atomic fractions of the elements in energy-dispersive X-ray spectra.
 
-    No list of elements is needed, and no standards: lines of all elements, background and the errors of the
-    instrument are fitted together, elements are kept that nothing else explains, and their amounts follow
-    from the physics of emission, absorption and detection.
+    `EDSComposition` needs neither a list of elements nor standards. It fits the lines of all elements, the
+    background and the errors of the instrument together. It keeps the elements that nothing else explains.
+    Their amounts follow from the physics of emission, absorption and detection.
 
     Parameters
     ----------
     elements : sequence of str or None, default=None
-        Elements that may be there. None stands for all but the noble gases and those without a stable isotope
-        (thorium and uranium are tried).
+        Symbols of the elements to look for. None means all elements except noble gases and elements without a
+        stable isotope; thorium and uranium are included.
     n_sigma : float, default=4.0
-        Standard deviations that an element must have, errors of the model and overlaps with other elements
-        included.
+        Significance in standard deviations that an element needs. Errors of the model and overlaps with other
+        elements are part of the standard deviation.
     min_fraction : float, default=0.0075
-        Smallest atomic fraction to report, a little below the 1 at% that counts as present elsewhere; smaller
-        amounts are not told from errors of the model.
+        Smallest atomic fraction to report. It lies a little below the 1 at% from which `ElementPresence`
+        counts an element as present. Errors of the model can imitate smaller amounts.
     exclude : sequence of str, default=()
-        Elements that are seen but not of the specimen, such as those of the grid, the coat or the support.
-        They are fitted, and left out of the composition.
+        Symbols of elements that are in the spectrum but not in the specimen, such as those of the grid, the
+        coating or the support. They are fitted but are not part of the composition.
     beam_energy : float or None, default=None
-        In keV, for cells that do not know theirs.
+        Beam energy in keV for cells without one.
     takeoff_angle : float, default=35.0
-        Of the detector above the surface in degrees, for cells that do not know theirs.
+        Angle in degrees of the detector above the surface, for cells without one.
     thickness_nm : float or "auto", default="auto"
-        Of the specimen in nm at 5 g/cm³, ``inf`` for bulk specimens; more than half the range of electrons is
-        bulk, too. "auto" takes specimens for bulk below 60 keV and for films of 100 nm above.
+        Thickness of the specimen in nm at 5 g/cm³, ``inf`` for bulk specimens. A specimen thicker than half
+        the electron range is bulk. "auto" means bulk below 60 keV, and a film of 100 nm from 60 keV on.
     window : {"auto", "polymer", "beryllium", "none"}, default="auto"
-        Entrance window of the detector: "auto" stands for the common polymer window below 60 keV, and for
-        none above.
+        Entrance window of the detector. "auto" means the common polymer window below 60 keV, and no window
+        from 60 keV on.
     lowest_energy : float, default=180.0
-        In eV; channels below are not used.
+        Lowest energy in eV that is used.
     on_error : {"raise", "warn"}, default="raise"
-        Whether a spectrum that cannot be used is an error, or a warning after which it counts as not
-        measured.
+        What an unusable spectrum causes: an error, or a warning and a row of NaN.
     cache : bool, default=False
-        Whether to remember the compositions of `Spectrum` objects, which cross-validation asks for again.
+        Whether to store the compositions of `Spectrum` objects. Cross-validation then analyses each spectrum
+        once.
     n_jobs : int or None, default=None
         Number of parallel jobs; -1 uses all processors.
 
@@ -62,42 +69,43 @@ class EDSComposition(SpectrumComposition):
     n_features_in_ : int
         Number of input columns.
     feature_names_in_ : ndarray of str
-        Their names, where they have names.
+        Names of the input columns, if they have names.
 
     See Also
     --------
-    xtalsk.simulation.eds : Renders such spectra.
-    xtalsk.composition.ElementPresence : Takes the fractions on.
-    EELSComposition : The same for energy losses.
+    xtalsk.simulation.simulate_eds : Simulates such spectra.
+    xtalsk.composition.ElementPresence : Turns fractions into features.
+    EELSComposition : Atomic fractions from energy-loss spectra.
 
     Notes
     -----
-    The table has the columns of `ElementFractions`, hydrogen first. Elements without a line that the detector
-    would see are NaN, not zero: hydrogen to boron always, all elements up to fluorine behind beryllium. So
-    are ``exclude`` and those that were not looked for. A spectrum in which nothing is found, as one of
-    noise, is a row of zeros besides.
+    The columns of the table are those of `ElementFractions`, hydrogen first. Elements without a line that the
+    detector can see are NaN, not zero. These are always hydrogen to boron. A beryllium window absorbs the
+    lines of all elements up to fluorine. Elements of ``exclude`` and elements outside ``elements`` are NaN,
+    too. If no element is found, as in noise, all other columns are zero.
 
-    *Bins.* Channels are added up to bins a quarter as wide as a line. NaN, single dead and run-over channels
-    are left out, energies below an electronic cut-off are not used.
+    *Bins.* Neighbouring channels are summed to bins a quarter as wide as a line. NaN channels, single dead
+    channels and single overflowed channels are ignored. So are energies below an electronic cut-off.
 
-    *Lines* of K, L, M and N shells [1]_ have ratios that follow from cross-sections, Coster-Kronig
-    transitions, absorption and efficiency (see `xtalsk.simulation.eds`); groups of lines may deviate from
-    them by 5% (K) to 100% (N), three times that below 1 keV. Escape peaks and tails are part of each line.
+    *Lines.* Cross-sections, Coster-Kronig transitions, absorption and efficiency (see
+    `xtalsk.simulation.simulate_eds`) give the ratios of the K, L, M and N lines [1]_ of an element. Groups of
+    lines can deviate from them by 5% (K) to 100% (N), and by three times that below 1 keV. Each line has its
+    escape peak and tail.
 
-    *Background* is the expected bremsstrahlung times a smooth factor. Sum peaks are the spectrum
+    *Background.* It is the predicted bremsstrahlung times a smooth factor. Sum peaks are the spectrum
     convolved with itself.
 
-    *Instrument.* Zero, gain, small bends of the energy axis, resolution and tails are found from strong
-    elements, whichever they are, first.
+    *Instrument.* The strongest elements, whichever they are, first give offset, gain and small bends of the
+    energy axis, the resolution and the tails.
 
-    *Evidence.* Elements are fitted with amounts that are not negative, and the least significant one is left
-    out until all that remain reach ``n_sigma``, the first of them 1.5 more. An M line without its L line
-    is no element, since both belong to one amount. What is left of errors of the model (2% of a line, 1.5 eV
-    of its place, 1% of its height within some widths, 2 to 12% of the background) counts as noise: in spectra
-    of millions of counts it is this, not counting, that limits what can be named.
+    *Evidence.* Amounts are not negative. The fit leaves out the least significant element until all remaining
+    elements reach ``n_sigma``. At least one of them must exceed it by 1.5. An M line without the L line of
+    the same element is no evidence, because one amount gives both. Remaining errors of the model count as
+    noise: 2% of a line, 1.5 eV of its position, 1% of its height within some widths, and 2 to 12% of the
+    background. In spectra of millions of counts these errors limit the detection of elements.
 
-    *Amounts.* Bulk specimens: depth distribution of Pouchou and Pichoir [2]_; films: no backscattering.
-    Neither has fluorescence by other X-rays. Both assume a flat and homogeneous specimen.
+    *Amounts.* Bulk specimens have the depth distribution of Pouchou and Pichoir [2]_. Films have no
+    backscattering. Secondary fluorescence is neglected. The specimen is assumed to be flat and homogeneous.
 
     References
     ----------
@@ -165,26 +173,30 @@ class EDSComposition(SpectrumComposition):
         spectrum = check_spectrum(cell, beam_energy=self.beam_energy, takeoff_angle=self.takeoff_angle)
         if spectrum.beam_energy is None:
             raise ValueError(
-                "the spectrum does not say what the beam energy was: give Spectrum(..., beam_energy=...) "
+                "the spectrum has no beam energy: set Spectrum(..., beam_energy=...) "
                 "or the parameter beam_energy, in keV"
             )
         usable = spectrum.energy[spectrum.energy > self.lowest_energy]
-        if len(usable) < _FEWEST_CHANNELS or usable[-1] < 1500:
+        if len(usable) < FEWEST_CHANNELS or usable[-1] < LEAST_UPPER_END:
             raise ValueError(
                 f"the spectrum covers {spectrum.energy[0]:g} to {spectrum.energy[-1]:g} eV in "
-                f"{len(spectrum.energy)} channels; at least {_FEWEST_CHANNELS} channels above "
-                f"{self.lowest_energy:g} eV that reach 1500 eV are needed (is the axis in eV?)"
+                f"{len(spectrum.energy)} channels; it needs at least {FEWEST_CHANNELS} channels above "
+                f"{self.lowest_energy:g} eV and must reach {LEAST_UPPER_END:g} eV (is the axis in eV?)"
             )
         return spectrum
 
     def _setting(self, spectrum):
-        thin = spectrum.beam_energy >= _THIN_BEAM
-        thickness = (_THIN if thin else np.inf) if self.thickness_nm == "auto" else self.thickness_nm
-        window = ("none" if thin else "polymer") if self.window == "auto" else self.window
+        """Return the conditions of a spectrum, "auto" replaced, `Setting`."""
+        is_film = spectrum.beam_energy >= THIN_BEAM_ENERGY
+        thickness, window = self.thickness_nm, self.window
+        if thickness == "auto":
+            thickness = FILM_THICKNESS if is_film else np.inf
+        if window == "auto":
+            window = "none" if is_film else "polymer"
         return Setting(
-            beam_energy=_EV * spectrum.beam_energy,
+            beam_energy=_EV_PER_KEV * spectrum.beam_energy,
             takeoff_angle=float(spectrum.takeoff_angle),
-            thickness=film_or_bulk(thickness * _DENSITY / _NM_PER_CM, spectrum.beam_energy),
+            thickness=film_or_bulk(thickness * DENSITY / _NM_PER_CM, spectrum.beam_energy),
             window=window,
             lowest=float(self.lowest_energy),
         )
@@ -203,11 +215,10 @@ class EDSComposition(SpectrumComposition):
             n_sigma=self.n_sigma,
             allowed=allowed,
         )
-        quantify(fit, unknown, self.min_fraction, self.n_sigma)
-        return fit
+        return quantify(fit, unknown, self.min_fraction, self.n_sigma)
 
     def analyse(self, cell):
-        """Analyse one spectrum and tell how.
+        """Analyse one spectrum and return all results of the fit.
 
         Parameters
         ----------
@@ -216,13 +227,14 @@ class EDSComposition(SpectrumComposition):
         Returns
         -------
         EDSFit
-            With ``elements``, ``fractions``, ``scores``, and the curves of data, fit, background and of each
-            element's lines.
+            It has the attributes ``elements`` (symbols), ``atomic_numbers``, ``fractions``, ``uncertainty``,
+            ``presence`` and ``significance`` (shape (98,), hydrogen first). Its curves are ``energy`` (eV),
+            ``counts``, ``curve`` (the fit) and ``background``, and ``lines`` with one row for each element.
 
         Raises
         ------
         ValueError
-            If the cell is no spectrum that can be used.
+            If the cell is not a spectrum, has no beam energy, or covers too few energies.
 
         Examples
         --------
@@ -231,7 +243,7 @@ class EDSComposition(SpectrumComposition):
         >>> from xtalsk.spectra import EDSComposition
         >>> counts = simulate_eds(["PbS"], conditions="ideal", random_state=0)[0]
         >>> fit = EDSComposition().analyse(Spectrum(counts, EDSConditions.ideal().axis(), beam_energy=200))
-        >>> fit.elements.tolist(), fit.curve.shape == fit.energy.shape
-        ([16, 82], True)
+        >>> fit.elements, fit.curve.shape == fit.energy.shape
+        (['S', 'Pb'], True)
         """
         return self._analysis(self._check_cell(cell))

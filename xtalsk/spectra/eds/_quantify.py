@@ -1,41 +1,64 @@
-"""From masses found in a spectrum of X-rays to atomic fractions and their errors."""
+"""Atomic fractions and their errors from the masses that a fit gives."""
+
+from dataclasses import replace
 
 import numpy as np
 
 from xtalsk.physics._depth import atomic_weights
+from xtalsk.spectra.eds._constants import (
+    LARGEST_NOT_REPORTED,
+    LAST_SOFT_K,
+    SENSITIVITY_ERROR,
+    SOFT_SENSITIVITY_ERROR,
+)
 
-# Relative standard deviation of sensitivities from first principles: of lines above and below 1 keV
-_NOT_REPORTED = 0.49  # highest probability of an element that is too little to report
-_SENSITIVITY, _SOFT_SENSITIVITY, _LAST_SOFT_K = 0.06, 0.12, 10
+
+def _fractions(masses, min_fraction):
+    """Return atomic fractions, those below ``min_fraction`` set to 0, ndarray of shape (98,)."""
+    atoms = masses / atomic_weights().numpy()
+    atoms[atoms < min_fraction * max(atoms.sum(), 1e-300)] = 0
+    return atoms / max(atoms.sum(), 1e-300)
+
+
+def _uncertainty(fit, fractions):
+    """Return the standard deviation of each fraction, from sensitivities and counting, ndarray."""
+    is_light = np.arange(1, len(fractions) + 1) <= LAST_SOFT_K
+    is_found = fit.masses > 0
+    counting = np.where(is_found, fit.spreads / np.where(is_found, fit.masses, 1), 0)
+    variance = np.where(is_light, SOFT_SENSITIVITY_ERROR, SENSITIVITY_ERROR) ** 2 + counting**2
+    others = (fractions**2 * variance).sum() - fractions**2 * variance
+    return fractions * np.sqrt((1 - fractions) ** 2 * variance + others)
+
+
+def _presence(significance, fractions, n_sigma):
+    """Return the presence score of each element, below one half for elements that are not reported."""
+    log_odds = np.clip((significance**2 - n_sigma**2) / 2, -50, 50)
+    presence = np.where(significance > 0, 1 / (1 + np.exp(-log_odds)), 0)
+    return np.where(fractions == 0, presence.clip(max=LARGEST_NOT_REPORTED), presence)
 
 
 def quantify(fit, unknown, min_fraction, n_sigma):
-    """Fill in fractions, presence and deviations of a fit.
+    """Return a fit with fractions, presence and uncertainty.
 
     Parameters
     ----------
     fit : EDSFit
     unknown : ndarray of bool, shape (98,)
-        Elements of the specimen of which nothing can be said, beside those that cannot be measured.
+        Elements that are NaN in the result, besides those that cannot be measured.
     min_fraction : float
         Smallest atomic fraction to report.
     n_sigma : float
-        Threshold of the scores.
+        Significance in standard deviations at which the presence score is one half.
+
+    Returns
+    -------
+    EDSFit
     """
     unknown = unknown | ~fit.measurable
-    atoms = np.where(unknown, 0, fit.masses / atomic_weights().numpy())
-    total = max(atoms.sum(), 1e-300)
-    atoms[atoms < min_fraction * total] = 0
-    fractions = atoms / max(atoms.sum(), 1e-300)
-    light = np.arange(1, len(atoms) + 1) <= _LAST_SOFT_K
-    relative = np.where(light, _SOFT_SENSITIVITY, _SENSITIVITY) ** 2
-    counted = np.where(fit.masses > 0, fit.spreads / np.where(fit.masses > 0, fit.masses, 1), 0)
-    variance = relative + counted**2
-    others = (fractions**2 * variance).sum() - fractions**2 * variance
-    deviations = fractions * np.sqrt((1 - fractions) ** 2 * variance + others)
-    odds = np.clip((fit.scores**2 - n_sigma**2) / 2, -50, 50)
-    presence = np.where(fit.scores > 0, 1 / (1 + np.exp(-odds)), 0)
-    presence[fractions == 0] = presence[fractions == 0].clip(max=_NOT_REPORTED)
-    for values in (fractions, presence, deviations):
-        values[unknown] = np.nan
-    fit.fractions, fit.presence, fit.deviations = fractions, presence, deviations
+    fractions = _fractions(np.where(unknown, 0, fit.masses), min_fraction)
+    tables = {
+        "fractions": fractions,
+        "presence": _presence(fit.significance, fractions, n_sigma),
+        "uncertainty": _uncertainty(fit, fractions),
+    }
+    return replace(fit, **{name: np.where(unknown, np.nan, values) for name, values in tables.items()})

@@ -4,34 +4,36 @@ from sklearn.utils import check_scalar
 
 from xtalsk.io._spectra import check_spectrum
 from xtalsk.spectra._composition import SpectrumComposition
+from xtalsk.spectra._signal_kind import check_is_loss_spectrum
 from xtalsk.spectra.eels._analysis import analyse_spectrum
 
 _BEAM = ("beam_energy", "convergence_angle", "collection_angle")
 
 
 class EELSComposition(SpectrumComposition):
-    """Atomic fractions of the elements whose core losses an energy-loss spectrum shows.
+    """Atomic fractions of elements from the core losses of an energy-loss spectrum.
 
-    No list of elements is needed. The background and, one after another, the elements that explain most of
-    what is left are fitted together, as long as they are significant.
+    No list of elements is needed. The background and the elements are fitted together. The element that
+    explains most of the remaining signal is added first, and elements are added as long as they are
+    significant.
 
     Parameters
     ----------
     elements : sequence of str or None, default=None
-        Elements that may be there. None stands for all but the noble gases and those without a stable isotope
-        (thorium and uranium are tried).
+        Symbols of the elements to search for. None stands for all elements except the noble gases and the
+        elements without a stable isotope; thorium and uranium are included.
     n_sigma : float, default=6.0
-        How many times its error an element must be, errors of the background and of other elements' fine
-        structure included.
-    beam_energy : float, default=200.0
-        In keV, for cells that do not know theirs.
-    convergence_angle, collection_angle : float, default=10.0 and 20.0
-        Half angles in mrad, for cells that do not know theirs.
+        Significance that an element needs: its amplitude over its error. The error includes the systematic
+        errors of the background and of the fine structure of other elements.
+    beam_energy : float or None, default=None
+        Beam energy in keV, for spectra without one.
+    convergence_angle, collection_angle : float or None, default=None
+        Half angles of the beam and of the spectrometer in mrad, for spectra without them.
     on_error : {"raise", "warn"}, default="raise"
-        Whether a spectrum that cannot be used is an error, or a warning after which it counts as not
-        measured.
+        What happens if a spectrum cannot be used: "raise" raises the error, "warn" gives a warning and treats
+        the spectrum as missing.
     cache : bool, default=False
-        Whether to remember the compositions of `Spectrum` objects, which cross-validation asks for again.
+        Whether to keep the compositions of `Spectrum` objects in memory, for example for cross-validation.
     n_jobs : int or None, default=None
         Number of parallel jobs; -1 uses all processors.
 
@@ -40,40 +42,47 @@ class EELSComposition(SpectrumComposition):
     n_features_in_ : int
         Number of input columns.
     feature_names_in_ : ndarray of str
-        Their names, where they have names.
+        Names of the input columns, if they have names.
 
     See Also
     --------
-    xtalsk.simulation.eels : Renders such spectra.
-    xtalsk.composition.ElementPresence : Takes the fractions on.
+    xtalsk.simulation.simulate_eels : Simulates energy-loss spectra.
+    xtalsk.composition.ElementPresence : Turns atomic fractions into the presence of elements.
 
     Notes
     -----
-    An element can be named from its K, L23 or (from rubidium on) M45 edge. It is NaN, not zero, where
-    none of these lies in the window, where half of the atoms could be of it and go unseen, or where only
-    other edges show it. Hydrogen and helium are always NaN. A spectrum in which nothing is found is a row
-    of zeros besides; without losses above 40 eV it counts as not measured, a row of NaN.
+    *Missing values.* An element can be identified by its K, L23 or (from rubidium on) M45 edge. It is NaN,
+    not zero, if none of these edges lies in the window, if half of the atoms could be of this element without
+    a significant edge, or if only other edges show it. Hydrogen and helium are always NaN. If no element is
+    found, all other elements are zero. A spectrum without losses above 40 eV is a row of NaN, like a missing
+    one.
 
-    *Spectrum.* NaN, dead, saturated and outlying channels are left out. The noise is measured on the spectrum
-    itself, so that its unit does not matter and negative counts do no harm. A zero-loss peak in the
-    window sets the zero of the energies.
+    *Spectrum.* Channels that are NaN, dead or saturated, and single outliers, are left out. The noise is
+    estimated from the spectrum itself: the unit of the counts does not matter, and counts may be negative. If
+    the window holds the zero-loss peak, the peak defines the zero of the energy axis, wherever it is.
+    `EELSAnalysis` has its position as ``zero_loss``. Beam energy and angles set the ratios of the
+    cross-sections: a spectrum without them is an error unless the parameters give them. X-ray spectra are
+    refused.
 
-    *Edges.* Differential cross-sections for the beam and the apertures are those of `xtalsk.simulation.eels`,
-    with usual white lines and some plural scattering, at onsets up to 10 eV off: spectrometers are badly
-    calibrated, but all edges of a spectrum agree on where they stand.
+    *Edges.* The differential cross-sections for the beam and the apertures are those of
+    `xtalsk.simulation.simulate_eels`, with typical white lines and some plural scattering. Onsets may be
+    shifted by up to 10 eV, because spectrometers are often badly calibrated. The shifts of all edges of a
+    spectrum must be similar.
 
-    *Model.* It is linear: a background, one amplitude an element, and terms that theory leaves open, of which
-    only the size is known (normal priors): smooth deviations of the background, fine structure near an onset,
-    white lines, plural scattering, and cross-sections of the same element's edges relative to each other (10%
-    for K to 80% for N67). They make up the systematic part of the errors.
+    *Model.* The model is linear: a background, one amplitude per element, and systematic terms with normal
+    priors. These terms are smooth deviations of the background, fine structure near an onset, white lines,
+    plural scattering, and errors of the cross-sections of the edges of one element relative to each other
+    (10% for K to 80% for N67). They are the systematic part of the errors.
 
-    *Evidence.* An edge must be ``n_sigma`` times its error, rise by 1% of the spectrum, hold near its
-    onset what it promises as a whole, stand where other edges say that onsets stand, and not be a small part
-    of another one there; the element's other edges, as far as they would be seen, must be there. Delayed M
-    edges and edges below 80 eV need more. In the end elements are left out that are not significant beside
-    the others or make up less than 0.5% of the atoms.
+    *Significance.* The lead of an element is its edge with the strongest evidence. Its amplitude must be
+    ``n_sigma`` times its error. The edge must rise by 1% of the spectrum. Near its onset it must have the
+    signal expected from the whole edge. Its shift must agree with that of other edges. It must not be a small
+    part of another edge at the same energy. Other edges of the element must be present if they are strong
+    enough to be seen. Delayed M edges and edges below 80 eV need stronger evidence. At the end, elements that
+    are not significant beside the others, or that make up less than 0.5% of the atoms, are removed.
 
-    *Amounts* are the signal within 60 eV of the leading edge over its cross-section.
+    *Quantification.* The amount of an element is the signal within 60 eV above the onset of its lead, divided
+    by the cross-section.
 
     References
     ----------
@@ -88,7 +97,7 @@ class EELSComposition(SpectrumComposition):
     >>> conditions = EELSConditions.ideal()
     >>> counts = simulate_eels(["MgO"], conditions=conditions, random_state=0)[0]
     >>> spectrum = Spectrum(counts, conditions.axis(), beam_energy=200, collection_angle=20)
-    >>> composition = EELSComposition().set_output(transform="pandas")
+    >>> composition = EELSComposition(convergence_angle=5).set_output(transform="pandas")
     >>> composition.fit_transform([spectrum, None])[["h", "o", "mg", "fe"]].round(1)
         h    o   mg   fe
     0 NaN  0.5  0.5  0.0
@@ -100,9 +109,9 @@ class EELSComposition(SpectrumComposition):
         elements=None,
         n_sigma=6.0,
         *,
-        beam_energy=200.0,
-        convergence_angle=10.0,
-        collection_angle=20.0,
+        beam_energy=None,
+        convergence_angle=None,
+        collection_angle=None,
         on_error="raise",
         cache=False,
         n_jobs=None,
@@ -119,18 +128,33 @@ class EELSComposition(SpectrumComposition):
     def _check_params(self):
         check_scalar(self.n_sigma, "n_sigma", Real, min_val=1)
         for name in _BEAM:
-            check_scalar(getattr(self, name), name, Real, min_val=0, include_boundaries="neither")
+            if getattr(self, name) is not None:
+                check_scalar(getattr(self, name), name, Real, min_val=0, include_boundaries="neither")
         self._allowed()
 
     def _check_cell(self, cell):
-        return check_spectrum(cell)
+        spectrum = check_spectrum(cell)
+        check_is_loss_spectrum(cell, spectrum)
+        missing = [name for name, value in self._beam(spectrum).items() if value is None]
+        if missing:
+            raise ValueError(
+                f"the spectrum has no {' and no '.join(name.replace('_', ' ') for name in missing)} (keV, "
+                f"mrad): set Spectrum(..., {', '.join(f'{name}=...' for name in missing)}) or the parameters "
+                "of the same names of EELSComposition"
+            )
+        return spectrum
+
+    def _beam(self, spectrum):
+        """Return beam energy (keV) and half angles (mrad) by name; None where nothing gives them."""
+        values = {name: getattr(spectrum, name) for name in _BEAM}
+        return {name: getattr(self, name) if value is None else value for name, value in values.items()}
 
     def _analysis(self, spectrum):
-        beam = (getattr(spectrum, name) or getattr(self, name) for name in _BEAM)
-        return analyse_spectrum(spectrum, self._allowed(), self.n_sigma, tuple(beam))
+        beam = tuple(self._beam(spectrum).values())
+        return analyse_spectrum(spectrum, self._allowed(), self.n_sigma, beam)
 
     def analyse(self, cell):
-        """Analyse one spectrum and tell how.
+        """Analyse one spectrum, for example to plot the fit.
 
         Parameters
         ----------
@@ -139,12 +163,16 @@ class EELSComposition(SpectrumComposition):
         Returns
         -------
         EELSAnalysis
-            With ``elements``, ``edges``, and the curves of data, fit and background.
+            Its attributes are ``elements``, ``atomic_numbers``, ``fractions``, ``uncertainty``, ``presence``,
+            ``significance``, ``edges``, ``zero_loss`` (eV or None), and the curves ``energy``, ``counts``,
+            ``curve`` and ``background``. ``to_frame()`` returns the elements as a table, ``plot()`` draws
+            the fit.
 
         Raises
         ------
         ValueError
-            If the cell is no spectrum or holds no losses above 40 eV.
+            If the cell is not a spectrum or one of X-rays, if the beam energy or an angle is unknown, or if
+            the spectrum holds no counts above 40 eV.
 
         Examples
         --------
@@ -153,11 +181,12 @@ class EELSComposition(SpectrumComposition):
         >>> from xtalsk.spectra import EELSComposition
         >>> conditions = EELSConditions.ideal()
         >>> counts = simulate_eels(["TiN"], conditions=conditions, random_state=0)[0]
-        >>> analysis = EELSComposition().analyse(Spectrum(counts, conditions.axis()))
+        >>> beam = {"beam_energy": 200, "convergence_angle": 5, "collection_angle": 20}
+        >>> analysis = EELSComposition(**beam).analyse(Spectrum(counts, conditions.axis()))
         >>> [(name, round(energy)) for name, energy, _ in analysis.edges if energy > 300]
         [('N K', 402), ('Ti L23', 456)]
         """
         analysis = self._analysis(self._check_cell(cell))
         if analysis is None:
-            raise ValueError("the spectrum holds no core losses: nothing above 40 eV, or no counts there")
+            raise ValueError("the spectrum holds no core losses: it has no channels or no counts above 40 eV")
         return analysis

@@ -1,42 +1,54 @@
-"""The elements in a model of a core-loss spectrum, and the terms that each of them brings."""
+"""The elements in a model of a core-loss spectrum, and the columns of each element."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from xtalsk.spectra.eels._constants import (
+    DELAYED_RISE_ABOVE,
+    FREE,
+    LEAST_RESIZE,
+    REPLICA_SIZE,
+    RISE_ABOVE,
+    RISE_BELOW,
+    SHIFTS,
+    SIGNAL_ABOVE,
+    SIGNAL_BELOW,
+    UNCERTAINTY,
+)
 from xtalsk.spectra.eels._model import LinearModel, background_columns, envelope, fine_structure
-from xtalsk.spectra.eels._templates import SHIFTS, UNCERTAINTY
-
-_WINDOW = 60.0  # eV above an onset, whose signal is the amplitude
-_RISE, _LATE_RISE = 20.0, 45.0  # eV near an onset, and near a delayed one
-_REPLICA_SIZE = 0.5  # how far plural scattering may be from usual, as a share of an edge
 
 
 @dataclass
 class Element:
     """An element in the model.
 
+    The lead of an element is the family with the strongest evidence for it.
+
     Parameters
     ----------
     z : int
+        Atomic number.
     families : list of int
-        Rows of the templates.
+        Rows of its families in the templates.
     poses : list of int
         Pose of each family.
     strong : list of bool
-        Whether a family's shift was measured.
+        Whether the family is strong enough to measure the shift of its onset.
     lead : int
-        Family that found it.
+        Row of the lead in the templates.
     named : bool
-        Whether the edge that found it can name an element.
+        Whether the lead can name the element.
     rose : bool
-        Whether the spectrum rose at its onset when it was found.
+        Whether the spectrum rose at the onset of the lead when the element was added.
     amplitude : float
-        In units of the spectrum over barn per eV.
-    places : ndarray of int
-        Of its columns in the model.
-    weights, near : ndarray
-        Of its columns in the signal of the lead within 60 eV of its onset, and near it.
+        Amplitude in units of the spectrum over barn per eV.
+    places : ndarray of int, shape (k,)
+        Places of its columns in the model.
+    weights : ndarray of shape (k,)
+        Signal of each column within 60 eV above the onset of the lead, relative to the template of the lead.
+    near : ndarray of shape (k,)
+        The same for the bins near the onset.
     """
 
     z: int
@@ -51,6 +63,11 @@ class Element:
     weights: np.ndarray = None
     near: np.ndarray = None
 
+    @property
+    def lead_pose(self):
+        """Pose of the lead."""
+        return self.poses[self.families.index(self.lead)]
+
 
 class ElementModel:
     """A background and elements, fitted together to one spectrum.
@@ -60,80 +77,87 @@ class ElementModel:
     bins : Bins
     templates : Templates
     strength : ndarray of shape (n_families,)
-        Of the families for the beam, relative to the templates.
+        Cross-sections of the families for the beam, relative to those of the templates.
     """
 
     def __init__(self, bins, templates, strength):
         self.bins, self.templates, self.strength = bins, templates, strength
-        self.back, self.through = envelope(bins)
-        self._start()
-
-    def _start(self):
+        self.back, through = envelope(bins)
         self.elements = []
-        self.model = LinearModel(self.bins.counts / self.bins.error, self.templates.poses / self.bins.error)
-        columns, sizes = background_columns(self.bins.energy, self.back, self.through)
+        self.model = LinearModel(bins.counts / bins.error, templates.poses / bins.error)
+        columns, sizes = background_columns(bins.energy, self.back, through)
         self.n_background = len(sizes)
-        self.model.add(columns / self.bins.error, sizes)
+        self.model.add(columns / bins.error, sizes)
 
     def _template(self, family, pose, lines_only):
-        """Template of a family at the shift of a pose, with everything or white lines alone."""
+        """Template of a family at the shift of a pose: the whole edge or its white lines alone, (n_bins,)."""
         t = self.templates
         place = t.starts()[family] + t.shift[pose] + lines_only * len(SHIFTS)
         return t.poses[place] * t.unit[place] * self.strength[family]
 
     def _onset(self, family, pose):
+        """Onset of a family at the shift of a pose, in eV."""
         return self.templates.onset[family] + SHIFTS[self.templates.shift[pose]]
 
-    def _window(self, onset):
+    def _signal_window(self, onset):
+        """Widths of the bins in which the signal of an edge is summed, 0 elsewhere, in eV, (n_bins,)."""
         above = self.bins.energy - onset
-        return self.bins.width * ((above > -5) & (above < _WINDOW))
+        return self.bins.width * ((above > -SIGNAL_BELOW) & (above < SIGNAL_ABOVE))
 
-    def _first(self, row, pose):
+    def _rise_window(self, family, pose):
         """Bins near the onset of a family, ndarray of bool of shape (n_bins,)."""
         t = self.templates
-        above = self.bins.energy - self._onset(row, pose)
-        late = t.family[row][0] not in "KL" and t.line_height[row] == 0
-        return (above > -6) & (above < (_LATE_RISE if late else _RISE))
+        above = self.bins.energy - self._onset(family, pose)
+        is_delayed = t.family[family][0] not in "KL" and t.line_height[family] == 0
+        return (above > -RISE_BELOW) & (above < (DELAYED_RISE_ABOVE if is_delayed else RISE_ABOVE))
 
     def columns_of(self, element):
-        """Columns of an element: amplitude, families apart, broad white lines, fine structure.
+        """Columns of an element: amplitude, relative amplitudes of families, white lines and fine structure.
 
         Returns
         -------
         columns : ndarray of shape (k, n_bins)
         sizes : ndarray of shape (k,)
-            Of their priors.
+            Prior standard deviations.
         weights : ndarray of shape (2, k)
-            What each adds to the signal of the leading family within 60 eV of its onset, and near it,
-            relative to that family's template.
+            Signal of each column within 60 eV above the onset of the lead, and near the onset, relative to
+            the template of the lead.
         """
         t, families = self.templates, element.families
         parts = np.array([self._template(f, p, False) for f, p in zip(families, element.poses, strict=True)])
-        columns, sizes = [parts.sum(0)[None]], [[1e3 * element.amplitude]]
+        columns, sizes = [parts.sum(0)[None]], [np.array([FREE])]
         if len(families) > 1:
             columns.append(parts)
-            sizes.append([UNCERTAINTY[t.family[f]] * element.amplitude for f in families])
-        for f, pose in zip(families, element.poses, strict=True):
-            above = self.bins.energy - self._onset(f, pose)
-            level = t.smooth[f, t.shift[pose]] * self.strength[f]
-            hats, size = fine_structure(above, level, t.line_height[f], t.split[f])
-            columns.append(hats)
-            columns.append(t.replica[f, t.shift[pose]][None] * self.strength[f])
-            sizes += [size * element.amplitude, [_REPLICA_SIZE * element.amplitude]]
-            if t.line_height[f] > 0:
-                columns.append(self._template(f, pose, True)[None])
-                sizes.append([element.amplitude])
+            sizes.append(np.array([UNCERTAINTY[t.family[f]] for f in families]))
+        for family, pose in zip(families, element.poses, strict=True):
+            family_columns, family_sizes = self._family_columns(family, pose)
+            columns += family_columns
+            sizes += family_sizes
         columns = np.concatenate(columns)
-        return columns, np.concatenate(sizes), self._weights(columns, parts, element)
+        return columns, np.concatenate(sizes) * element.amplitude, self._weights(columns, parts, element)
+
+    def _family_columns(self, family, pose):
+        """Columns of fine structure, plural scattering and white lines, and their sizes; two lists."""
+        t = self.templates
+        above = self.bins.energy - self._onset(family, pose)
+        smooth = t.smooth[family, t.shift[pose]] * self.strength[family]
+        hats, size = fine_structure(above, smooth, t.line_height[family], t.split[family])
+        replica = t.replica[family, t.shift[pose]][None] * self.strength[family]
+        columns, sizes = [hats, replica], [size, np.array([REPLICA_SIZE])]
+        if t.line_height[family] > 0:
+            columns.append(self._template(family, pose, True)[None])
+            sizes.append(np.array([1.0]))
+        return columns, sizes
 
     def _weights(self, columns, parts, element):
-        lead = element.families.index(element.lead)
-        pose = element.poses[lead]
-        near = self._first(element.lead, pose) * self.bins.width
-        windows = np.stack([self._window(self._onset(element.lead, pose)), near])
-        return (windows @ columns.T) / (windows @ parts[lead])[:, None]
+        """Signal of columns relative to the template of the lead; see `columns_of`."""
+        near = self._rise_window(element.lead, element.lead_pose) * self.bins.width
+        windows = np.stack([self._signal_window(self._onset(element.lead, element.lead_pose)), near])
+        lead = parts[element.families.index(element.lead)]
+        return (windows @ columns.T) / (windows @ lead)[:, None]
 
     def _enter(self, element):
+        """Add an element to the model."""
         columns, sizes, weights = self.columns_of(element)
         places = self.model.add(columns / self.bins.error, sizes)
         element.places = np.arange(places.start, places.stop)
@@ -141,16 +165,17 @@ class ElementModel:
         self.elements.append(element)
 
     def _drop(self, i):
-        """Take an element out of the model."""
-        gone = self.elements.pop(i)
-        self.model.remove(gone.places)
+        """Remove an element from the model."""
+        dropped = self.elements.pop(i)
+        self.model.remove(dropped.places)
         for element in self.elements:
-            if element.places[0] > gone.places[0]:
-                element.places = element.places - len(gone.places)
+            if element.places[0] > dropped.places[0]:
+                element.places = element.places - len(dropped.places)
         if self.elements:
             self._resize()
 
     def _rebuild(self, elements):
+        """Build the columns of all elements again, after their poses changed."""
         self.model.truncate(self.n_background)
         self.elements = []
         for element in elements:
@@ -159,15 +184,15 @@ class ElementModel:
             self._resize()
 
     def _resize(self):
-        """Fit, and let the freedom of each element's fine structure follow its amplitude."""
+        """Fit the model, and scale the priors of each element with its amplitude."""
         for _ in range(2):
             for element, amplitude in zip(self.elements, self.amplitudes()[0], strict=True):
-                amplitude = max(amplitude, 0.2 * element.amplitude)
+                amplitude = max(amplitude, LEAST_RESIZE * element.amplitude)
                 self.model.precision[element.places] *= (element.amplitude / amplitude) ** 2
                 element.amplitude = amplitude
 
     def amplitudes(self):
-        """Amplitude of each element from the signal of its leading edge, and their covariance.
+        """Amplitude of each element, from the signal of its lead.
 
         Returns
         -------
@@ -182,12 +207,17 @@ class ElementModel:
         return weights @ coefficients, weights @ covariance @ weights.T
 
     def significances(self):
-        """Amplitude of each element over its error in a model without its own systematic terms."""
-        everything = np.arange(len(self.model.columns))
-        out = []
+        """Amplitude of each element over its error, without the systematic columns of that element.
+
+        Returns
+        -------
+        ndarray of shape (n_elements,)
+        """
+        all_columns = np.arange(len(self.model.columns))
+        significances = []
         for element in self.elements:
-            keep = np.setdiff1d(everything, element.places[1:])
+            keep = np.setdiff1d(all_columns, element.places[1:])
             coefficients, covariance = self.model.solve(keep)
             at = int(np.searchsorted(keep, element.places[0]))
-            out.append(coefficients[at] / np.sqrt(covariance[at, at]))
-        return np.array(out)
+            significances.append(coefficients[at] / np.sqrt(covariance[at, at]))
+        return np.array(significances)

@@ -1,50 +1,73 @@
-"""A linear model of a core-loss spectrum in which what theory leaves open has a prior of its own."""
+"""A linear model of a core-loss spectrum with normal priors of its coefficients."""
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import nnls
 
-_ENVELOPE_ROUNDS = 6
-_TREND_DEGREE, _POWERS = 3, (0, 2, 4)
-_MODES = ((0.35, 0.05), (0.12, 0.01))  # spacing in ln energy and size relative to the background
-# Fine structure: middle of each hat in eV above the onset, and its standard deviation relative to the edge.
-_HATS = np.array(
-    [-18.0, -9.0, -4.0, 0.0, 3.0, 6.0, 9.0, 13.0, 18.0, 24.0, 32.0, 43.0, 58.0, 80.0, 110.0, 150.0, 210.0]
+from xtalsk.spectra.eels._constants import (
+    ASYMMETRY,
+    DEVIATIONS,
+    ENVELOPE_ROUNDS,
+    ENVELOPE_TERMS,
+    ENVELOPE_TOLERANCE,
+    FASTEST_RATE,
+    FREE,
+    HAT_LEVEL_AT,
+    HAT_SIZES,
+    HATS,
+    LEAST_BACKGROUND,
+    LEAST_DEVIATION_HEIGHT,
+    LEAST_HAT,
+    LEAST_RATE_ENERGY,
+    LINE_SHARE,
+    LINES_UP_TO,
+    POWERS,
+    SECOND_LINE_RANGE,
+    SLOWEST_RATE,
+    TREND_DEGREE,
 )
-_SIZES = np.array([0.1, 0.2, 0.4, 1.0, 1.0, 0.9, 0.8, 0.6, 0.5, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.12, 0.1])
-_LINES_UP_TO = 13.0  # eV
 
 
 def envelope(bins):
-    """Smooth curves below a spectrum and through it, each of shape (n_bins,).
+    """Fit smooth curves to a spectrum: one below it and one through it.
 
-    Both are completely monotone, sums of falling exponentials with positive weights, to which power laws
-    belong (Bernstein's theorem). The first is nearer to the background: it is fitted asymmetrically, so that
-    what rises above it, as edges do, counts less.
+    Both curves are completely monotone: sums of falling exponentials with positive weights. Power laws belong
+    to them (Bernstein's theorem). The curve below the spectrum is nearer to the background: its fit is
+    asymmetric, so that bins above the curve, such as those of edges, have less weight.
+
+    Parameters
+    ----------
+    bins : Bins
+
+    Returns
+    -------
+    back, through : ndarray of shape (n_bins,)
+        The curve below the spectrum and the curve through it, in the unit of ``bins.counts``.
     """
     energy, span = bins.energy, bins.energy[-1] - bins.energy[0]
-    rates = np.concatenate([[0], np.geomspace(0.3 / span, 12 / max(0.2 * energy[0], 5.0), 16)])
+    fastest = FASTEST_RATE / max(LEAST_RATE_ENERGY[0] * energy[0], LEAST_RATE_ENERGY[1])
+    rates = np.concatenate([[0], np.geomspace(SLOWEST_RATE / span, fastest, ENVELOPE_TERMS)])
     falling = np.exp(-(energy[:, None] - energy[0]) * rates)
-    tolerance = np.hypot(bins.error, 0.02 * bins.counts)
+    tolerance = np.hypot(bins.error, ENVELOPE_TOLERANCE * bins.counts)
     weight, through = 1 / tolerance, None
-    for _ in range(_ENVELOPE_ROUNDS):
+    for _ in range(ENVELOPE_ROUNDS):
         back = falling @ nnls(falling * weight[:, None], bins.counts * weight, maxiter=1000)[0]
         through = back if through is None else through
         excess = (bins.counts - back) / tolerance
-        weight = np.where(excess > 1, 1 / np.maximum(excess, 1) ** 1.5, 1) / tolerance
-    least = 0.03 * np.median(np.abs(bins.counts)) * (energy[0] / energy) + 1e-9
+        weight = np.where(excess > 1, 1 / np.maximum(excess, 1) ** ASYMMETRY, 1) / tolerance
+    least = LEAST_BACKGROUND * np.median(np.abs(bins.counts)) * (energy[0] / energy) + 1e-9
     return np.maximum(back, least), np.maximum(through, least)
 
 
 class LinearModel:
-    """Least squares with normal priors of mean zero, to which terms are added one after another.
+    """Least squares with normal priors of mean zero, to which columns can be added.
 
     Parameters
     ----------
     data : ndarray of shape (n_bins,)
-        In units of its error.
+        Counts in units of their standard errors.
     candidates : ndarray of shape (n_candidates, n_bins)
-        Columns that are not in the model but may enter it, in the same units.
+        Columns that may enter the model, in units of the same standard errors.
     """
 
     def __init__(self, data, candidates):
@@ -56,11 +79,19 @@ class LinearModel:
         self._with_data = candidates @ data
 
     def add(self, columns, size):
-        """Add columns, shape (k, n_bins), whose coefficients have a standard deviation, shape (k,).
+        """Add columns to the model.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (k, n_bins)
+            In units of the standard errors of the data.
+        size : ndarray of shape (k,)
+            Prior standard deviation of each coefficient.
 
         Returns
         -------
-        slice of their places
+        slice
+            Places of the columns in the model.
         """
         start = len(self.columns)
         self.columns = np.concatenate([self.columns, columns])
@@ -69,16 +100,17 @@ class LinearModel:
         return slice(start, len(self.columns))
 
     def truncate(self, n):
-        """Keep the first ``n`` columns only."""
+        """Remove all columns but the first ``n``."""
         self.columns, self.precision, self._cross = self.columns[:n], self.precision[:n], self._cross[:n]
 
     def remove(self, places):
-        """Take columns out again; those behind them move up."""
+        """Remove the columns at some places; later columns move up."""
         self.columns, self.precision, self._cross = (
             np.delete(values, places, axis=0) for values in (self.columns, self.precision, self._cross)
         )
 
     def _factor(self, keep):
+        """Columns to keep, and the Cholesky factor of their normal matrix with the priors."""
         columns = self.columns[keep]
         normal = columns @ columns.T
         diagonal = np.diagonal(normal)
@@ -86,7 +118,12 @@ class LinearModel:
         return columns, cho_factor(normal, lower=True)
 
     def solve(self, keep=None):
-        """Coefficients and their covariance, of all columns or of those to keep.
+        """Fit the coefficients of all columns, or of some of them.
+
+        Parameters
+        ----------
+        keep : ndarray of int, shape (k,), or None
+            Columns to fit; None stands for all.
 
         Returns
         -------
@@ -99,52 +136,59 @@ class LinearModel:
         return covariance @ (columns @ self.data), covariance
 
     def scores(self):
-        """Amplitude and precision that each candidate would have if it alone were added.
+        """Amplitude and precision of each candidate if that candidate alone is added to the model.
 
         Returns
         -------
         amplitude, precision : ndarray of shape (n_candidates,)
-            The amplitude over its standard error is ``amplitude * sqrt(precision)``.
-        rest : float
-            χ² of the model without them, its priors among it.
+            The precision is the inverse variance. The amplitude over its standard error is
+            ``amplitude * sqrt(precision)``.
+        chi2 : float
+            χ² of the model without candidates, priors included.
         """
         columns, (lower, _) = self._factor(np.arange(len(self.columns)))
         whitened = solve_triangular(lower, self._cross, lower=True)
-        rest = solve_triangular(lower, columns @ self.data, lower=True)
+        explained = solve_triangular(lower, columns @ self.data, lower=True)
         precision = self._squares - np.einsum("ij,ij->j", whitened, whitened)
-        product = self._with_data - rest @ whitened
+        product = self._with_data - explained @ whitened
         precision = np.maximum(precision, 1e-12)
-        return product / precision, precision, float(self.data @ self.data - rest @ rest)
+        return product / precision, precision, float(self.data @ self.data - explained @ explained)
 
-    def score_some(self, which, keep):
-        """Amplitude over its error of some candidates if one were added to some of the columns.
+    def score_candidates(self, which, keep):
+        """Significance of candidates, each alone beside some of the columns.
 
         Parameters
         ----------
-        which, keep : ndarray of int
-            Candidates, and columns of the model that count.
+        which : ndarray of int, shape (n,)
+            Candidates.
+        keep : ndarray of int, shape (k,)
+            Columns of the model that are fitted together with the candidate.
 
         Returns
         -------
-        ndarray of the shape of ``which``
+        ndarray of shape (n,)
+            Amplitude over its standard error.
         """
         columns, (lower, _) = self._factor(keep)
         whitened = solve_triangular(lower, self._cross[np.ix_(keep, which)], lower=True)
-        rest = solve_triangular(lower, columns @ self.data, lower=True)
+        explained = solve_triangular(lower, columns @ self.data, lower=True)
         precision = self._squares[which] - (whitened**2).sum(0)
-        return (self._with_data[which] - rest @ whitened) / np.sqrt(np.maximum(precision, 1e-12))
+        return (self._with_data[which] - explained @ whitened) / np.sqrt(np.maximum(precision, 1e-12))
 
     def products(self, first, second):
-        """Scalar products of columns with each other and with the data, after the model is taken out of them.
+        """Scalar products of a column with the data and with another column.
+
+        The part that the model explains is subtracted from all three before.
 
         Parameters
         ----------
         first, second : ndarray of shape (n_bins,)
+            Columns in units of the standard errors of the data.
 
         Returns
         -------
         with_data, with_second : float
-            Of ``first``.
+            Products of ``first`` with the data and with ``second``.
         """
         columns, (lower, _) = self._factor(np.arange(len(self.columns)))
         targets = np.stack([first, second, self.data], axis=1)
@@ -154,31 +198,35 @@ class LinearModel:
 
 
 def background_columns(energy, back, through):
-    """Columns of the background and the prior sizes of their coefficients.
+    """Columns of the background and the prior standard deviations of their coefficients.
 
-    The rough background times a cubic in ln E is free, and so are a constant and two power laws; beside them
-    stand smooth deviations of five per cent on a scale of a third in ln E and of one per cent on one of an
-    eighth, as spectrometers make.
+    Free terms are the envelope times a cubic polynomial in ln E, a constant and two power laws. Smooth
+    deviations of the background, as spectrometers cause them, have priors: 5% on a scale of 0.35 in ln E and
+    1% on a scale of 0.12.
 
     Parameters
     ----------
-    energy, back, through : ndarray of shape (n_bins,)
-        In eV, and the curves of `envelope`.
+    energy : ndarray of shape (n_bins,)
+        In eV.
+    back, through : ndarray of shape (n_bins,)
+        Curves of `envelope`.
 
     Returns
     -------
     columns : ndarray of shape (k, n_bins)
+        In the unit of ``back``.
     sizes : ndarray of shape (k,)
+        Prior standard deviations.
     """
     place = np.log(energy)
     length = place[-1] - place[0]
     unit = 2 * (place - place[0]) / length - 1
-    trend = np.polynomial.legendre.legvander(unit, _TREND_DEGREE).T
-    powers = np.stack([(energy[0] / energy) ** r for r in _POWERS])
+    trend = np.polynomial.legendre.legvander(unit, TREND_DEGREE).T
+    powers = np.stack([(energy[0] / energy) ** r for r in POWERS])
     columns = [back * trend, powers]
-    sizes = [np.full(len(trend) + len(powers), 1e3)]
-    level = np.maximum(back, 0.3 * through)
-    for spacing, size in _MODES:
+    sizes = [np.full(len(trend) + len(powers), FREE)]
+    level = np.maximum(back, LEAST_DEVIATION_HEIGHT * through)
+    for spacing, size in DEVIATIONS:
         centres = np.linspace(place[0], place[-1], max(2, int(length / spacing) + 2))
         columns.append(level * np.exp(-0.5 * ((place - centres[:, None]) / spacing) ** 2))
         sizes.append(np.full(len(centres), size))
@@ -186,10 +234,11 @@ def background_columns(energy, back, through):
 
 
 def fine_structure(above, smooth, line_height, split):
-    """Columns of the fine structure of a family, and their prior sizes for an edge of amplitude one.
+    """Columns of the fine structure of a family, and their prior standard deviations.
 
-    Hats of growing width follow each other from the onset; near it they may be as large as the edge, 100 eV
-    above as large as theory and plural scattering may be wrong.
+    The columns are hat functions whose width grows with the energy above the onset. Their prior standard
+    deviation falls from the height of the edge near the onset to the error of theory and plural scattering
+    100 eV above.
 
     Parameters
     ----------
@@ -198,24 +247,30 @@ def fine_structure(above, smooth, line_height, split):
     smooth : ndarray of shape (n_bins,)
         Template without white lines.
     line_height : float
-        Of white lines, relative to the edge.
+        Height of the white lines relative to the edge.
     split : float
         Energy of the second white line above the first, in eV.
 
     Returns
     -------
     columns : ndarray of shape (k, n_bins)
+        In the unit of ``smooth``.
     sizes : ndarray of shape (k,)
+        Prior standard deviations for an edge of amplitude one.
     """
-    height = np.interp(10.0, above, smooth) if above[0] < 10 < above[-1] else smooth.max()
-    level = np.where(above > 10, smooth, max(height, 1e-12))
-    eye = np.eye(len(_HATS))
-    columns = np.stack([np.interp(above, _HATS, row, left=0, right=0) for row in eye]) * level
-    sizes = _SIZES * np.where(np.abs(_HATS) <= _LINES_UP_TO, 1 + 0.5 * line_height, 1)
+    at, eye = HAT_LEVEL_AT, np.eye(len(HATS))
+    height = np.interp(at, above, smooth) if above[0] < at < above[-1] else smooth.max()
+    level = np.where(above > at, smooth, max(height, 1e-12))
+    columns = _hats(above, eye) * level
+    sizes = HAT_SIZES * np.where(np.abs(HATS) <= LINES_UP_TO, 1 + LINE_SHARE * line_height, 1)
     if line_height > 0:
-        near = np.abs(_HATS) < 7
-        second = [np.interp(above - split, _HATS, row, left=0, right=0) for row in eye[near]]
-        columns = np.concatenate([columns, np.stack(second) * level])
-        sizes = np.concatenate([sizes, np.full(near.sum(), 0.5 * line_height)])
-    held = (columns > 1e-3 * max(level.max(), 1e-12)).any(1)
-    return columns[held], sizes[held]
+        near = np.abs(HATS) < SECOND_LINE_RANGE
+        columns = np.concatenate([columns, _hats(above - split, eye[near]) * level])
+        sizes = np.concatenate([sizes, np.full(near.sum(), LINE_SHARE * line_height)])
+    is_visible = (columns > LEAST_HAT * max(level.max(), 1e-12)).any(1)
+    return columns[is_visible], sizes[is_visible]
+
+
+def _hats(above, heights):
+    """Piecewise linear functions with given heights at `HATS`, ndarray of shape (k, n_bins)."""
+    return np.stack([np.interp(above, HATS, row, left=0, right=0) for row in heights])

@@ -1,4 +1,4 @@
-"""What each element adds to an energy-loss spectrum: templates of families of edges at several shifts."""
+"""Templates of core-loss edges: families of edges of the elements at several shifts of their onsets."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,52 +7,73 @@ import numpy as np
 import torch
 from scipy.special import ndtr
 
+from xtalsk.physics._constants import FWHM_PER_SIGMA
 from xtalsk.physics._eels_cross_sections import cross_sections
 from xtalsk.physics._eels_edges import ABOVE, edge_table
-from xtalsk.simulation.spectra._core_losses import heights_of_families, on_axis
+from xtalsk.physics._eels_shapes import (
+    WHITE_LINE_HALF_WIDTH,
+    WHITE_LINE_OFFSET,
+    family_heights,
+    interpolate_curves,
+    lorentzian,
+)
+from xtalsk.spectra.eels._constants import (
+    BROAD_LINES,
+    LEAST_BINS_BESIDE,
+    LINE_CUT,
+    LINE_HEIGHT,
+    LOWEST_M45_ELEMENT,
+    NAMING_FAMILIES,
+    PLASMON_ENERGY,
+    RANGE_ABOVE,
+    RANGE_BELOW,
+    REFERENCE_BEAM,
+    REPLICA_SHARE,
+    REPLICA_WIDTH,
+    SHIFTS,
+    STRENGTH_AT,
+    UNCERTAINTY,
+)
 
-SHIFTS = np.arange(-10.0, 11.0, 2.0)  # eV
-# Uncertainty of the cross-sections of a family, as a fraction; families that are not here are not used.
-UNCERTAINTY = {
-    "K": 0.10, "L23": 0.15, "M45": 0.35, "M23": 0.5, "M1": 0.5,
-    "N45": 0.6, "N23": 0.6, "N67": 0.8, "O45": 0.8,
-}  # fmt: skip
-_NAMING = ("K", "L23", "M45")  # families from which an element is named; the others only explain
-_BEFORE, _AFTER = 6.0, 15.0  # eV that the window must reach beside an onset
-_LEAST_BINS = 4
-_PLASMON, _REPLICA = 20.0, 0.35  # eV; what plural scattering adds, as a share of the edge
-_REFERENCE = (200.0, 10.0, 20.0)  # keV and mrad for which shapes are tabulated
-_BROAD = 8.0  # eV, full width of the white lines in the templates that hold nothing else
-_HEIGHT_AT = int(np.searchsorted(ABOVE, 25.0))
+_FWHM = round(FWHM_PER_SIGMA, 4)  # rounded: fractions depend on the last digit
+_BIN_WIDTH_PER_SIGMA = 3.46  # sqrt(12): width of a rectangle over its standard deviation
+_HALF_WIDTH_PER_SIGMA = 1.18  # half width at half maximum of a Gaussian over its standard deviation
 
 
 @dataclass(frozen=True)
 class Templates:
     """Templates of the families whose onsets lie in the window.
 
+    A pose is a template of a family at one shift: the whole edge, or its white lines alone.
+
     Parameters
     ----------
-    z, family, onset : ndarrays of shape (n_families,)
-        Atomic number, name, and lowest onset in eV.
+    z : ndarray of int, shape (n_families,)
+        Atomic number.
+    family : ndarray of str, shape (n_families,)
+        Name of the family, such as ``"L23"``.
+    onset : ndarray of shape (n_families,)
+        Lowest onset of the family in eV.
     line_height : ndarray of shape (n_families,)
-        Of white lines relative to the continuum.
+        Height of the white lines relative to the continuum.
     split : ndarray of shape (n_families,)
-        Distance of the onsets of the family's shells, in eV.
+        Distance between the lowest and the highest onset of the family in eV.
     naming : ndarray of bool, shape (n_families,)
-        Whether a family can name its element.
+        Whether the family can name its element.
     smooth : ndarray of shape (n_families, n_shifts, n_bins)
-        Cross-sections in barn per eV without white lines, for the reference beam.
+        Cross-sections without white lines for the reference beam, in barn per eV.
     replica : ndarray of shape (n_families, n_shifts, n_bins)
-        The same after another loss to plasmons.
+        Cross-sections after one more plasmon loss, in barn per eV.
     of : ndarray of int, shape (n_poses,)
-        Family of each pose, rising.
+        Family of each pose, in rising order.
     shift : ndarray of int, shape (n_poses,)
-        Its place in `SHIFTS`.
+        Index of the pose's shift in `SHIFTS`.
     lines_only : ndarray of bool, shape (n_poses,)
+        Whether the pose holds broad white lines alone.
     unit : ndarray of shape (n_poses,)
         Height of each pose in barn per eV.
     poses : ndarray of shape (n_poses, n_bins)
-        Cross-sections of a family at a shift, over their unit: everything, or broad white lines alone.
+        Cross-sections of each pose, divided by its unit.
     """
 
     z: np.ndarray
@@ -73,14 +94,26 @@ class Templates:
         return len(self.z)
 
     def starts(self):
-        """First pose of each family."""
+        """First pose of each family, ndarray of int of shape (n_families,)."""
         return np.searchsorted(self.of, np.arange(len(self)))
 
 
 def strengths(templates, beam_energy, convergence, collection):
-    """Cross-sections of families for a beam relative to those of the reference, shape (n_families,).
+    """Cross-sections of the families for a beam, relative to those for the reference beam.
 
-    The ratio is that 25 eV above the onset: shapes hardly depend on the beam.
+    The ratio is taken 25 eV above the onset. The shapes of edges hardly depend on the beam.
+
+    Parameters
+    ----------
+    templates : Templates
+    beam_energy : float
+        In keV.
+    convergence, collection : float
+        Half angles in mrad.
+
+    Returns
+    -------
+    ndarray of shape (n_families,)
     """
     edges = edge_table()
     rows = [
@@ -89,97 +122,144 @@ def strengths(templates, beam_energy, convergence, collection):
     ]
     if not rows:
         return np.ones(0)
-    ratio = []
-    for beam in ((beam_energy, convergence, collection), _REFERENCE):
-        values = (torch.full((len(rows),), float(v), dtype=torch.float64) for v in beam)
-        ratio.append(cross_sections(torch.tensor(rows), *values, slice(_HEIGHT_AT, _HEIGHT_AT + 1))[:, 0])
-    return (ratio[0] / ratio[1]).numpy()
+    place = int(np.searchsorted(ABOVE, STRENGTH_AT))
+    beams = ((beam_energy, convergence, collection), REFERENCE_BEAM)
+    own, reference = (_beam_curves(rows, beam, slice(place, place + 1))[:, 0] for beam in beams)
+    return (own / reference).numpy()
+
+
+def _beam_curves(rows, beam, part=slice(None)):
+    """Cross-sections of rows of the table of edges for one beam, tensor of shape (m, n_above)."""
+    values = (torch.full((len(rows),), float(value), dtype=torch.float64) for value in beam)
+    return cross_sections(torch.as_tensor(rows), *values, part)
 
 
 def make_templates(energy, width, resolution):
-    """Compute the templates of a window; see `Templates`.
+    """Compute the templates of a window.
 
     Parameters
     ----------
     energy, width : ndarray of shape (n_bins,)
-        In eV.
+        Middle and width of the bins in eV.
     resolution : float
-        Full width at half maximum in eV.
+        Energy resolution in eV (full width at half maximum); it is rounded to 0.5 eV.
+
+    Returns
+    -------
+    Templates
     """
     return _make_templates(energy.tobytes(), width.tobytes(), round(2 * float(resolution)) / 2)
 
 
 @lru_cache(maxsize=16)
 def _make_templates(energy, width, resolution):
+    """Templates of a window; the axes are bytes, so that the cache can compare them."""
     energy, width = np.frombuffer(energy), np.frombuffer(width)
+    edges, groups = edge_table(), _families_in_window(energy)
+    whole, smooth, replica, lines = _all_templates(groups, energy, width, resolution)
+    first = [rows[0] for rows in groups]
+    z, family = edges.z[first], edges.family[first]
+    areas = np.array([edges.line_area[rows].max() for rows in groups])
+    of, shift, lines_only = _list_poses(areas > 0)
+    poses = np.where(lines_only[:, None], lines[of, shift], whole[of, shift]) if len(groups) else whole[:, 0]
+    unit = np.maximum(poses.max(1), 1e-30) if len(groups) else np.zeros(0)
+    return Templates(
+        z=z,
+        family=family,
+        onset=np.array([edges.onset[rows].min() for rows in groups]),
+        line_height=areas / LINE_HEIGHT,
+        split=np.array([np.ptp(edges.onset[rows]) for rows in groups]),
+        naming=np.isin(family, NAMING_FAMILIES) & ((family != "M45") | (z >= LOWEST_M45_ELEMENT)),
+        smooth=smooth,
+        replica=replica,
+        of=of,
+        shift=shift,
+        lines_only=lines_only,
+        unit=unit,
+        poses=poses / unit[:, None],
+    )
+
+
+def _families_in_window(energy):
+    """Rows of the table of edges of each family in the window, list of int ndarrays."""
     edges = edge_table()
     used = np.isin(edges.family, list(UNCERTAINTY))
     keys = sorted(set(zip(edges.z[used], edges.family[used], strict=True)))
     groups = [np.flatnonzero((edges.z == z) & (edges.family == family)) for z, family in keys]
-    groups = [rows for rows in groups if _measurable(edges.onset[rows].min(), energy)]
-    full, smooth, replica, lines = _all_templates(groups, energy, width, resolution)
-    first = [rows[0] for rows in groups]
-    z, family, area = edges.z[first], edges.family[first], edges.line_area
-    has_lines = np.array([area[rows].max() > 0 for rows in groups], dtype=bool)
-    n = len(SHIFTS)
-    of = np.repeat(np.arange(len(groups)), n * (1 + has_lines))
-    kind = np.concatenate([np.repeat([0, 1], n) if two else np.zeros(n) for two in has_lines] or [[]])
-    shift = np.tile(np.arange(n), (1 + has_lines).sum() if len(groups) else 0)
-    poses = np.where(kind[:, None] > 0, lines[of, shift], full[of, shift]) if len(groups) else full[:, 0]
-    unit = np.maximum(poses.max(1), 1e-30) if len(groups) else np.zeros(0)
-    naming = np.isin(family, _NAMING) & ((family != "M45") | (z >= 37))
-    return Templates(
-        z, family, np.array([edges.onset[rows].min() for rows in groups]),
-        np.array([area[rows].max() / 4 for rows in groups]),
-        np.array([np.ptp(edges.onset[rows]) for rows in groups]), naming, smooth, replica,
-        of, shift, kind > 0, unit, poses / unit[:, None],
-    )  # fmt: skip
+    return [rows for rows in groups if _is_measurable(edges.onset[rows].min(), energy)]
 
 
-def _measurable(onset, energy):
+def _is_measurable(onset, energy):
+    """Whether the window reaches far enough to both sides of an onset."""
     before, after = energy < onset - 1, energy > onset + 1
     return (
-        energy[0] <= onset - _BEFORE
-        and energy[-1] >= onset + _AFTER
-        and min(before.sum(), after.sum()) >= _LEAST_BINS
+        energy[0] <= onset - RANGE_BELOW
+        and energy[-1] >= onset + RANGE_ABOVE
+        and min(before.sum(), after.sum()) >= LEAST_BINS_BESIDE
     )
 
 
-def _all_templates(groups, energy, width, resolution):
-    """Templates of groups of edges, each of shape (n_groups, n_shifts, n_bins).
+def _list_poses(has_lines):
+    """Family, shift and kind of each pose, from which families have white lines.
 
-    They are whole ones, ones without white lines, ones after another loss, and ones of broad white lines
-    alone.
+    Returns
+    -------
+    of, shift : ndarray of int, shape (n_poses,)
+    lines_only : ndarray of bool, shape (n_poses,)
+    """
+    n, n_kinds = len(SHIFTS), 1 + has_lines.astype(int)
+    of = np.repeat(np.arange(len(has_lines)), n * n_kinds)
+    shift = np.tile(np.arange(n), n_kinds.sum())
+    kinds = [np.repeat(np.arange(k), n) for k in n_kinds]
+    return of, shift, np.concatenate([np.zeros(0, dtype=int), *kinds]) > 0
+
+
+def _all_templates(groups, energy, width, resolution):
+    """Templates of families of edges, each of shape (n_families, n_shifts, n_bins), in barn per eV.
+
+    Returns
+    -------
+    whole, smooth, replica, lines : ndarray
+        The whole edges, the edges without white lines, the edges after one more plasmon loss, and broad white
+        lines alone. The first two include the usual plural scattering.
     """
     shape = (len(groups), len(SHIFTS), len(energy))
-    full, smooth, replica, lines = (np.zeros(shape) for _ in range(4))
-    edges, blur = edge_table(), np.hypot(resolution / 2.3548, width / 3.46)
+    whole, smooth, replica, lines = (np.zeros(shape) for _ in range(4))
+    blur = np.hypot(resolution / _FWHM, width / _BIN_WIDTH_PER_SIGMA)
+    table = edge_table()
     for i, rows in enumerate(groups):
-        values = (torch.full((len(rows),), v, dtype=torch.float64) for v in _REFERENCE)
-        edge = torch.from_numpy(rows)
-        curves = cross_sections(edge, *values)
-        heights = heights_of_families(curves, edge).numpy()
+        curves = _beam_curves(rows, REFERENCE_BEAM)
+        heights = family_heights(curves, torch.from_numpy(rows)).numpy()
         for row, curve, height in zip(rows, curves, heights, strict=True):
-            above = energy - edges.onset[row] - SHIFTS[:, None]
-            later = above - _PLASMON
-            area = edges.line_area[row] * height
-            wide = np.hypot(blur, 6.0)
-            replica[i] += _at(curve, later) * ndtr(later / wide) + area * _gaussian(later - 1.5, wide)
-            smooth[i] += _at(curve, above) * ndtr(above / blur)
-            full[i] += area * _lorentzian(above - 1.5, np.hypot(1.0, 1.18 * blur)) * (above > -8)
-            lines[i] += area * _gaussian(above - 1.5, np.hypot(_BROAD / 2.3548, blur))
-    smooth += _REPLICA * replica
-    return full + smooth, smooth, replica, lines
+            above = energy - table.onset[row] - SHIFTS[:, None]
+            area = table.line_area[row] * height
+            smooth[i] += _blurred_edge(curve, above, blur)
+            replica[i] += _replica(curve, area, above - PLASMON_ENERGY, blur)
+            whole[i] += area * _sharp_lines(above, blur)
+            lines[i] += area * _gaussian(above - WHITE_LINE_OFFSET, np.hypot(BROAD_LINES / _FWHM, blur))
+    smooth += REPLICA_SHARE * replica
+    return whole + smooth, smooth, replica, lines
 
 
-def _lorentzian(x, half):
-    return half / np.pi / (x**2 + half**2)
+def _blurred_edge(curve, above, sigma):
+    """Edge with a blurred onset, ndarray of the shape of ``above``."""
+    above_onset = torch.from_numpy(np.maximum(above, 0.0))
+    values = interpolate_curves(curve.expand(len(above), -1), above_onset).numpy()
+    return values * ndtr(above / sigma)
+
+
+def _replica(curve, area, above, sigma):
+    """Edge and its white line, blurred by a plasmon loss, ndarray of the shape of ``above``."""
+    wide = np.hypot(sigma, REPLICA_WIDTH)
+    return _blurred_edge(curve, above, wide) + area * _gaussian(above - WHITE_LINE_OFFSET, wide)
+
+
+def _sharp_lines(above, sigma):
+    """White line of area one at the energy resolution of the spectrum, in 1/eV."""
+    half_width = np.hypot(WHITE_LINE_HALF_WIDTH, _HALF_WIDTH_PER_SIGMA * sigma)
+    return lorentzian(above - WHITE_LINE_OFFSET, half_width) * (above > -LINE_CUT)
 
 
 def _gaussian(x, sigma):
+    """Gaussian of area one, in 1/eV."""
     return np.exp(-0.5 * (x / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
-
-
-def _at(curve, above):
-    above = torch.from_numpy(np.maximum(above, 0.0))
-    return on_axis(curve.expand(len(above), -1), above).numpy()

@@ -1,0 +1,198 @@
+"""Names of columns: the modality of a column of specimens, and the block of a column of features.
+
+Columns of specimens are named by their modality, such as ``rings`` or ``powder``. A number follows if a
+specimen has several of one kind (``spots_1``, ``spots_2``). Columns of features are named ``block__column``:
+the part before the first ``__`` is the block. Within a block, ``q_0000, q_0001, ...`` are the bins of a
+profile (``d`` and ``e`` likewise), and ``pixel_000_000, ...`` are the pixels of an image.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+MODALITIES = {
+    "rings": "diffraction",
+    "spots": "diffraction",
+    "powder": "diffraction",
+    "formula": "chemistry",
+    "eds": "chemistry",
+    "eels": "chemistry",
+}
+"""All modalities and their kinds, diffraction or chemistry. Seeds of simulations depend on the order."""
+
+UNNAMED = "features"
+"""Name of the block of columns that have no ``block__`` in front."""
+
+LAYOUTS = ("profile", "image", "table")
+"""How the columns of a block are arranged: along an axis, as pixels, or in no particular order."""
+
+_MIN_BINS = 32  # a block of fewer bins is a table
+_MIN_PIXELS = 8  # along each side
+_NUMBERED = re.compile(r"(.+)_\d+")
+_BIN = re.compile(r"([qde])_(\d{4,})")
+_PIXEL = re.compile(r"pixel_(\d{3,})_(\d{3,})")
+
+
+def modality_of(column):
+    """Return the modality that a column of specimens holds, or None for any other column.
+
+    Examples
+    --------
+    >>> from xtalsk.columns import modality_of
+    >>> modality_of("rings"), modality_of("spots_2"), modality_of("sample")
+    ('rings', 'spots', None)
+    """
+    if column in MODALITIES:
+        return column
+    numbered = _NUMBERED.fullmatch(column) if isinstance(column, str) else None
+    return numbered[1] if numbered and numbered[1] in MODALITIES else None
+
+
+def kind_of(column):
+    """Return ``"diffraction"`` or ``"chemistry"`` for a column of specimens, or None for any other column.
+
+    Examples
+    --------
+    >>> from xtalsk.columns import kind_of
+    >>> kind_of("spots_1"), kind_of("eds"), kind_of("sample")
+    ('diffraction', 'chemistry', None)
+    """
+    return MODALITIES.get(modality_of(column))
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Columns of a feature matrix that belong together.
+
+    Parameters
+    ----------
+    name : str
+    layout : {"profile", "image", "table"}
+    columns : ndarray of int
+        Positions in the feature matrix: along the axis of a profile, row by row of an image.
+    shape : tuple of int
+        (n_columns,), or (n_rows, n_columns) of an image.
+    first : int
+        Number of the first bin of a profile: how many bin widths lie between zero and the profile.
+    axis : str
+        Axis of a profile: ``"q"`` or ``"d"`` of diffraction, ``"e"`` of energies; empty for other blocks.
+    """
+
+    name: str
+    layout: str
+    columns: np.ndarray
+    shape: tuple
+    first: int = 0
+    axis: str = ""
+
+
+def split_name(name):
+    """Split ``block__column`` at the first ``__``.
+
+    Examples
+    --------
+    >>> from xtalsk.columns import split_name
+    >>> split_name("diffraction__q_0000"), split_name("q_0000")
+    (('diffraction', 'q_0000'), ('features', 'q_0000'))
+    """
+    block, separator, column = name.partition("__")
+    return (block, column) if separator else (UNNAMED, name)
+
+
+def _bin_order(columns):
+    """Order of bins along their common axis, the lowest number and the axis's letter, or None."""
+    matches = [_BIN.fullmatch(c) for c in columns]
+    if not all(matches) or len({m[1] for m in matches}) != 1:
+        return None
+    numbers = np.array([int(m[2]) for m in matches])
+    return np.argsort(numbers, kind="stable"), int(numbers.min()), matches[0][1]
+
+
+def _pixel_order(columns):
+    """Order of pixels row by row and the shape of their image, or None."""
+    matches = [_PIXEL.fullmatch(c) for c in columns]
+    if not all(matches):
+        return None
+    places = np.array([(int(m[1]), int(m[2])) for m in matches])
+    shape = tuple(len(np.unique(places[:, axis])) for axis in (0, 1))
+    if shape[0] * shape[1] != len(places) or len(np.unique(places, axis=0)) != len(places):
+        return None
+    return np.lexsort((places[:, 1], places[:, 0])), shape
+
+
+def _make_block(name, positions, columns, layout):
+    """Arrange the columns of a block; ``layout=None`` reads the layout from the names."""
+    bins, pixels = _bin_order(columns), _pixel_order(columns)
+    if layout is None:
+        if bins is not None and len(columns) >= _MIN_BINS:
+            layout = "profile"
+        elif pixels is not None and min(pixels[1]) >= _MIN_PIXELS:
+            layout = "image"
+        else:
+            layout = "table"
+    if layout == "image":
+        if pixels is None:
+            raise ValueError(
+                f"block {name!r} is not an image: its columns are not named pixel_<row>_<column> for all "
+                f"pixels of one image; the first is {columns[0]!r}"
+            )
+        return Block(name, layout, positions[pixels[0]], pixels[1])
+    if layout == "profile" and bins is not None:
+        return Block(name, layout, positions[bins[0]], (len(positions),), *bins[1:])
+    return Block(name, layout, positions, (len(positions),))
+
+
+def find_blocks(names, n_features, layouts=None):
+    """Group the columns of a feature matrix into blocks.
+
+    Parameters
+    ----------
+    names : sequence of str, or None
+        Names of the columns; None puts all columns into one block called ``"features"``.
+    n_features : int
+    layouts : dict of {block: layout}, or None
+        Layouts to use instead of those that the names show; a layout is one of `LAYOUTS`.
+
+    Returns
+    -------
+    list of Block
+        In the order in which they first appear.
+
+    Raises
+    ------
+    ValueError
+        If columns cannot be arranged as ``layouts`` asks.
+
+    Examples
+    --------
+    >>> from xtalsk.columns import find_blocks
+    >>> names = [f"diffraction__q_{i:04}" for i in range(64)] + ["presence__h", "presence__he"]
+    >>> [(block.name, block.layout, block.shape) for block in find_blocks(names, 66)]
+    [('diffraction', 'profile', (64,)), ('presence', 'table', (2,))]
+    """
+    layouts = layouts or {}
+    members = {}
+    split = [split_name(n) for n in names] if names is not None else [(UNNAMED, "")] * n_features
+    for position, (block, column) in enumerate(split):
+        members.setdefault(block, []).append((position, column))
+    return [
+        _make_block(name, np.array([p for p, _ in pairs]), [c for _, c in pairs], layouts.get(name))
+        for name, pairs in members.items()
+    ]
+
+
+def block_presence(X, blocks):
+    """Return which rows have at least one value in each block.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        NaN where missing.
+    blocks : sequence of Block
+
+    Returns
+    -------
+    ndarray of bool, shape (n_samples, n_blocks)
+    """
+    return np.column_stack([~np.isnan(X[:, b.columns]).all(axis=1) for b in blocks])

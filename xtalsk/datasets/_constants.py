@@ -1,0 +1,38 @@
+"""Tuned constants of the data sets, each with what it was tuned on."""
+
+# Random crystals: cells
+LENGTH_SPREAD = 0.05
+"""Standard deviation of the logarithm of cell lengths around those of a reference crystal. Set by eye."""
+ANGLE_SPREAD = 2.0
+"""Standard deviation in degrees of cell angles around those of a reference crystal. Set by eye."""
+FREE_LENGTH_SPREAD = 0.35
+"""Standard deviation of the logarithm of cell lengths where no reference crystal has the Bravais lattice.
+Set by eye."""
+FREE_ANGLES = (75.0, 105.0)
+"""Range in degrees of cell angles where no reference crystal has the Bravais lattice. Set by eye."""
+VOLUME_SPREAD = 0.05
+"""Standard deviation of the logarithm of the volume per atom, around a reference crystal. Set by eye."""
+VOLUME_PERCENTILES = (1, 99)
+"""Percentiles of the volume per atom in the reference, to which all volumes are clipped. Set by eye."""
+STANDARD_CELL_RTOL = 1e-4
+"""Relative tolerance of cell parameters in the standard axes of their Bravais lattice. Set by eye."""
+
+# Random crystals: number of atoms
+N_SIZE_STEPS = 6
+"""The number of atoms rises over this many attempts, then starts again. Set by eye."""
+SIZE_STEP = 0.25
+"""Relative growth of the number of atoms with each of these attempts. Set by eye."""
+
+# Random crystals: placement of atoms
+N_TRIALS = 16
+"""Trial points for each orbit; the one with the largest distances is taken. Set by eye."""
+N_FAILURES = 8
+"""Orbits of one crystal that find no room before the crystal is drawn again. Set by eye."""
+LATTICE_GROWTH = 1.01
+"""Factor on the lattice vectors of a crystal after each such orbit. Set by eye."""
+N_ATTEMPTS = 200
+"""Most attempts at one crystal. Set by eye."""
+CHUNK_SIZE = 256
+"""Crystals whose atoms are placed together; affects speed and memory only. The tuning is not recorded."""
+SYMPREC = 0.02
+"""Tolerance in Å of the search for symmetry that confirms each crystal. Set by eye."""

@@ -1,0 +1,60 @@
+"""Checks of the grid of q and names of its bins, shared by the transformers of this room."""
+
+from collections import defaultdict
+from math import prod
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+from xtalsk.utils import check_option
+
+_CHUNK = 2**18  # pixels or points per batch: they fit into the cache of a processor core
+
+
+def check_q_range(q_range):
+    """Return the two ends of a range of q in 1/Å as floats, or raise ValueError."""
+    try:
+        low, high = (float(q) for q in q_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"q_range must be two numbers in 1/Å, got {q_range!r}") from None
+    if not 0 <= low < high < np.inf:
+        raise ValueError(f"q_range must hold two increasing, non-negative numbers, got {q_range!r}")
+    return low, high
+
+
+def check_q_grid(n_bins, q_range):
+    """Return the middle of each bin in 1/Å, ndarray (n_bins,), or raise ValueError or TypeError."""
+    check_scalar(n_bins, "n_bins", int, min_val=8)
+    low, high = check_q_range(q_range)
+    return low + (np.arange(n_bins) + 0.5) * (high - low) / n_bins
+
+
+def check_background(background, q_range, n_bins, width):
+    """Return the half width of the background window in bins; None if no background is subtracted.
+
+    ``width`` is the half width in 1/Å.
+    """
+    check_option("background", background, ("snip", None))
+    check_scalar(width, "background_width", (int, float), min_val=0, include_boundaries="neither")
+    return None if background is None else width * n_bins / (q_range[1] - q_range[0])
+
+
+def axis_names(letter, axis):
+    """Name the bins of an axis by their numbers from zero, in units of the bin width.
+
+    The numbers do not depend on the start of the axis: a crystal with a larger cell multiplies q of every
+    line, and thus the number of its bin, by one factor.
+    """
+    first = round(axis[0] / (axis[1] - axis[0]) - 0.5)
+    return [f"{letter}_{first + i:04d}" for i in range(len(axis))]
+
+
+def batch_by_shape(shapes):
+    """Yield lists of indices of arrays with equal shape, small enough for the cache of a processor core."""
+    rows_of_shape = defaultdict(list)
+    for row, shape in enumerate(shapes):
+        rows_of_shape[shape].append(row)
+    for shape, rows in rows_of_shape.items():
+        size = max(1, _CHUNK // prod(shape))
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]

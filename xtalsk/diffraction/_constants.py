@@ -1,0 +1,98 @@
+"""Tuned constants of this room: what each does and what it was tuned on.
+
+"Not recorded" means that neither data nor a command are on record for the choice. The constants of the
+geometry work together; `benchmarks/bench_radial.py` measures the error of the centre against dose, image size
+and beam stop.
+"""
+
+# Radial mean of an image (`_functional.radial_mean`); all three: not recorded.
+RADII_PER_PIXEL = 8  # fine radii per pixel on which intensities are summed
+RADIAL_KERNEL = 0.35  # standard deviation, in pixels, of the Gaussian that joins neighbouring radii
+MIN_RING_SHARE = 0.05  # a bin is NaN where a smaller share of its ring was recorded
+
+# Mean of a scan over bins (`_functional.bin_mean`); both: not recorded.
+MAX_GAP = 10  # a step longer than this many median steps is a gap
+MIN_BIN_SHARE = 0.5  # a bin is NaN where a smaller share of it is covered
+
+# Background (`_functional.snip`).
+SNIP_SMOOTHING = 2.0  # standard deviation, in bins, of the smoothing before the clipping; not recorded
+
+# Peaks of one profile (`_peak_search.locate_peaks`); all: not recorded.
+PEAK_LAG = 3  # distance, in widths of the smoothing, of the neighbours that give the noise
+PEAK_WIDTH_SCAN = 0.0015  # smoothing of powder scans by `PeakHistogram`, standard deviation in 1/Å
+PEAK_WIDTH_IMAGE = 0.004  # smoothing of radial profiles by `PeakHistogram`, standard deviation in 1/Å
+HISTOGRAM_GRID = 2048  # bins of q of the profiles in which `PeakHistogram` looks for peaks
+
+# Lines of many profiles (`_peak_search.find_lines`). They belong to the settings of indexing; the header of
+# indexing/_constants.py says what is on record about their choice.
+LINE_LAG = 4  # distance, in bins, of the neighbours that give the noise
+LINE_REACH = 24  # bins on each side within which the foot of a line is looked for
+QUIET_SHARE = 0.3  # quantile of the deviations that gives the noise: crowded lines may fill half of a profile
+LINE_SMOOTHING = 0.8  # standard deviation of the smoothing, in bins
+LINE_SIGMA = 4.0  # least prominence of a line, in units of the noise
+LINE_MIN_HEIGHT = 0.015  # least prominence of a line, as a share of the highest value of the profile
+
+# Defective pixels (`_geometry.reject_defects`); all: not recorded.
+DEFECT_SPREADS = 5  # a hot pixel exceeds its brightest neighbour by so many ranges of its neighbours ...
+DEFECT_SIGMA = 5  # ... and by so many standard deviations of the counting noise
+DEAD_NEIGHBOUR = 25  # a pixel at 0 is dead if its darkest neighbour is brighter than this
+
+# Search for the centre (`_geometry`); all: not recorded.
+FINE_SIZE = 128  # longest side, in pixels, of the reduced images on which the geometry is found
+BRIGHT_WINDOW = 1 / 4  # standard deviation of the mean-shift window, as a share of the side of the image
+BRIGHT_STEPS = 4  # steps of the mean shift
+COARSE_SLACKS = (4, 2)  # slack of the shadow in the two rounds of the search by inversion symmetry, pixels
+COARSE_SMOOTHING = 0.7  # smoothing of the image before the correlation, pixels
+FLAT_WIDTH = 1 / 16  # smoothing that gives the diffuse background, as a share of the longest side
+DARK_BLOCK = 5  # side, in pixels, of the blocks whose lowest mean is the dark level
+DARK_BLOCK_SHARE = 0.9  # least share of valid pixels in such a block
+
+# Refinement of centre and ellipticity (`_refinement`, `_geometry.find_geometry`); all: not recorded.
+SPREADS = (2.0, 1.0, 1.0, 1.0)  # smoothing of the ring profile in successive steps, in pixels
+MAX_SHIFT = 6  # pixels that the refinement may move the centre
+REFINE_SMOOTHING = 0.6  # smoothing of the image before the refinement, pixels
+N_ANGLES = 192  # samples of each ring
+RADIUS_SHARE = 0.75  # largest radius, as a share of the longest side of the image
+MIN_ANGLE_SHARE = 0.1  # least share of a ring that must be valid for its slope to count
+MAX_ELLIPTICITY = 0.08  # bound of each ellipticity term
+ELLIPTICITY_SPREAD = 0.015  # standard deviation of the prior of each ellipticity term: lenses do 0 to 3 %
+ELLIPTICITY_STEP = 0.02  # largest change of an ellipticity term in one step
+RIM_SMOOTHING = 1.0  # smoothing, in pixels, that grows the shadow for the refinement ...
+RIM_LEVEL = 0.05  # ... with this threshold
+
+# Shadow of a beam stop (`_beam_stop.find_shadow`); all: not recorded.
+SHADOW_SMOOTHING = 80  # the intensity is smoothed by the longest side divided by this
+SHADOW_LEVEL = 0.5  # a pixel in shadow is darker than this share of the darkest of the neighbouring rings ...
+SHADOW_SIGMA = 3  # ... by more than so many standard deviations of the counting noise
+SHADOW_ROUNDS = 3  # rounds of ring means without the pixels in shadow
+STOP_RADIUS = 5  # a stop in the middle is smaller than the largest radius divided by this
+STOP_CONTRAST = 3  # rings brighter than this many times the middle are not in shadow
+SOLID_SMOOTHING, SOLID_LEVEL = 0.8, 0.4  # smoothing (pixels) and threshold that drop single dark pixels
+GROWN_SMOOTHING, GROWN_LEVEL = 0.7, 0.1  # smoothing (pixels) and threshold that grow the shadow by its rim
+
+# Artefacts of an image (`_artefacts`, `_streaks`). Set by eye on 11 measured ring images, in which only real
+# defects may be found, on simulated images, in which nothing may be found, and on the artefacts that
+# tests/diffraction/test_artefacts.py draws, all of which are found.
+CLUSTER_REACH = 5  # pixels to the surroundings with which a cluster of hot pixels is compared
+CLUSTER_SIDE = 5  # largest side of such a cluster in pixels
+CLUSTER_FLATNESS = 0.3  # a cluster is flat if its weakest pixel has this share of the brightest one
+CLUSTER_STEP = 0.1  # beside the brightest pixel of another cluster, a pixel is below this share of it
+BLANK_LINE_SHARE = 0.98  # least share of the pixels of a blank row or column that hold one value
+DEAD_LINE_BLOCKS = 16  # parts of rows and columns whose means are compared
+DEAD_LINE_LENGTH = 0.33  # least length of a dead line, as a share of the side: rings are too curved for it
+DEAD_LINE_LEVEL = 0.5  # a dead line is darker than this share of both its sides ...
+DEAD_LINE_SIGMA = 5  # ... by so many standard deviations of the counting noise
+DEAD_LINE_WIDTH = 4  # distance, in pixels, of the farthest sides of a dead line
+BAR_LENGTH = 0.05  # least length of a scale bar, as a share of the longest side of the image ...
+BAR_ASPECT = 3  # ... and in units of its height
+BAR_FILL = 0.95  # least share of the rectangle that the bar fills
+BAR_SURROUNDINGS = 1.0  # text is looked for within so many lengths of the bar
+MARK_CONTRAST = 0.2  # least difference between a bar and its surroundings, as a share of all values
+STREAK_SIZE = 160  # longest side, in pixels, of the reduced image in which streaks are looked for
+STREAK_SIDES = (4, 9)  # distances, in reduced pixels, of the sides with which a streak is compared
+STREAK_EXCESS = 1.3  # a streak is so many times as bright as both its sides ...
+STREAK_SIGMA = 4  # ... by so many standard deviations of the counting noise
+STREAK_EDGE = 1.1  # the same for its edges
+STREAK_LENGTH = 0.3  # least length of a streak, as a share of the shortest side
+STREAK_COVERAGE = 0.75  # least share of that length with excess
+STREAK_ANGLES = 180  # angles of the lines that are tried

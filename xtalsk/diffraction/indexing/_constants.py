@@ -1,0 +1,62 @@
+"""Tuned constants of indexing: what each does and what it was tuned on.
+
+The settings were chosen for the accuracy of trees that name crystal systems from the figures of merit, on
+2,493 harsh patterns in 4 splits of `benchmarks/bench_lattice.py`. The section "Lattices that fit" of
+benchmarks/README.md gives the results. The options of the command are not recorded, nor which constants were
+varied.
+"""
+
+# Lines and figures of merit.
+N_LINES = 20  # lowest lines of a profile that are indexed; `_search` splits them into two tens
+N_RATIOS = 10  # lines whose position relative to the first one is a feature
+
+# Coarse search (`_search`).
+GRID_SIZE = 8192  # cells of the table over Q in which coarse scores look up calculated lines
+N_FIRST_ROWS, N_SECOND_ROWS = 28, 64  # calculated lines in the first and in the second coarse score
+N_SECOND = 320  # candidates that get the second score
+N_KEPT = 6  # cells of each lattice type that are refined
+MIN_CALCULATED, MAX_CALCULATED = 0.5, 10.0  # allowed calculated lines in the range, per observed line
+MIN_EXPECTED = 0.3  # least number of lines expected from the volume, per observed line
+MAX_EXPECTED = 1.2  # largest such number, in units of MAX_CALCULATED
+WEAK_SHARE = 0.15  # lines below this share of the strongest one give way to stronger lines of higher q ...
+N_SPARE_LINES = 3  # ... among so many lines beyond those that are assigned
+ORDER_PENALTY = 1e-3  # price, per place in the order of q, in that choice; a share of the strongest line
+
+# Refinement (`_refine`).
+REFINE_PARTS = (1.0, 0.8)  # tolerance of each least-squares step, as a share of the tolerance of the search
+TIGHT_SHARE = 0.6  # the same for a line to count as explained after the refinement
+SHIFT_WEIGHT = 0.1  # prior of the shift of the zero: its weight beside that of one line in the least squares
+PARAMETER_WEIGHT = 1e-4  # prior of the change of a cell parameter, likewise
+MAX_CHANGE = 0.02  # largest change of a parameter in one step, as a share of the mean of the parameters
+MIN_DEVIATION = 0.05  # smallest deviation of a line in log_m20, in bins
+PARAMETER_PRICE = 1.5  # evidence that each parameter of a cell costs, times log(1 + number of lines)
+
+# Indices reached along each axis in the list of calculated lines (`_tables`).
+REACH = {
+    "cubic": (10.5, 10.5, 10.5),
+    "tetragonal": (7.5, 7.5, 10.5),
+    "hexagonal": (7.5, 7.5, 12.5),
+    "orthorhombic": (7.5, 5.5, 4.5),
+    "monoclinic": (5.5, 4.5, 4.5),
+}
+# The same for the lines that the lowest observed ones may be; the number of these lowest lines; the number of
+# assignments that are tried.
+LOWEST = {
+    "cubic": ((5.1, 5.1, 5.1), 8, 150),
+    "tetragonal": ((4.1, 4.1, 5.1), 8, 1500),
+    "hexagonal": ((4.1, 4.1, 9.1), 8, 1500),
+    "orthorhombic": ((4.1, 4.1, 4.1), 8, 4000),
+    "monoclinic": ((3.1, 3.1, 3.1), 7, 8000),
+}
+
+# Random lattices by which assignments are chosen (`_assignments`).
+N_RANDOM = 5000  # lattices
+N_ROUNDS = 10  # rounds of the choice; after each, lattices that are hit already count less
+HIT_WEIGHT = 0.3  # factor on the weight of a lattice for each assignment that hits it
+LOG_RATIOS = {"tetragonal": (-1.2, 1.5), "hexagonal": (-1.1, 1.9)}  # range of log(c/a)
+LOG_SQUARES = 1.8  # half range of the logarithms of a*², b*², c*² of orthorhombic and monoclinic lattices
+VISIBLE_SHARE = (0.45, 1.0)  # range of the share of lines that are strong enough to be seen
+SCREW_SHARE = 0.5  # probability of a screw axis along each axis
+GLIDE_SHARES = (0.12, 0.12, 0.16, 0.6)  # probabilities of glides along either axis, along both, and of none
+LOST_SHARE = 0.4  # probability that one of the lowest lines is lost
+FOREIGN_SHARE = 0.2  # probability that one of the lowest lines is foreign

@@ -1,0 +1,24 @@
+"""Limits that the readers use to detect a wrong calibration. All are set by eye; none was tuned on data."""
+
+HIGHEST_ENERGY = 1e6  # eV; a spectrum that ends above has its units mixed up
+LOWEST_XRAY_END = 100.0  # eV; an X-ray spectrum that ends below has its units mixed up
+KEV_AXIS_END = 100.0  # with energy_unit="auto", an axis that ends below this number is in keV
+SQUARE_PIXEL_TOLERANCE = 1e-3  # largest relative difference between the two sides of a pixel
+UNITLESS_WAVELENGTHS = (0.3, 3.0)  # Å; a wavelength without a unit in a heading is in Å between these
+DIRECTION_CHANGES = 0.1  # an axis changes its direction at fewer of its points, unless it is no axis
+LARGEST_STEP_ERROR = 0.51  # of a step, between the last point of a scan in steps and the given end
+GREY_TOLERANCE = 4.0  # levels of 255; JPEG changes the colours of a grey picture by less
+LARGEST_COLOUR_ERROR = 10.0  # levels of 255, between a pixel and the nearest colour of a colour map
+LARGEST_QUANTISED_ERROR = 40.0  # the same, for the few colours that a palette or JPEG merges
+OTHER_COLOURS = 0.01  # largest share of the pixels with other colours: a scale bar, text
+FEWEST_LEVELS = 8  # different levels in a coloured picture, below which its colour map is not sure
+COLORMAPS = (  # of matplotlib, from dark to bright where they have such a direction, not cyclic
+    *("viridis", "plasma", "inferno", "magma", "cividis", "turbo", "jet", "rainbow", "nipy_spectral"),
+    *("hot", "afmhot", "gist_heat", "gist_earth", "gist_stern", "gist_ncar", "gnuplot", "gnuplot2", "CMRmap"),
+    *("cubehelix", "copper", "bone", "pink", "terrain", "ocean", "cool", "spring", "summer", "autumn"),
+    *("winter", "coolwarm", "bwr", "seismic", "Spectral", "RdBu", "RdYlBu", "Blues", "Greens", "Reds"),
+    *("Oranges", "Purples", "YlOrRd", "YlGnBu", "PuBuGn", "GnBu", "BuPu", "OrRd", "YlGn"),
+)
+LARGEST_ARCHIVE = 4 * 2**30  # bytes of the arrays of a .npz file, unpacked
+FOREIGN_TIME_LIMIT = 60.0  # s for reading a file with rosettasciio, and
+FOREIGN_SECONDS_PER_BYTE = 2e-7  # s more for each byte of the file, a disk of 5 MB/s

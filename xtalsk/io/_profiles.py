@@ -1,0 +1,224 @@
+"""Reader of powder scans from text files."""
+
+import re
+import warnings
+
+import numpy as np
+
+from xtalsk.io._cells import Profile
+from xtalsk.io._constants import DIRECTION_CHANGES
+from xtalsk.io._errors import broken_file
+from xtalsk.io._files import existing_file
+from xtalsk.io._headings import AXES, choose_intensity, find_names, find_wavelength
+from xtalsk.io._steps import read_steps
+from xtalsk.io._text import parse_table, read_lines
+
+_DEGREES = {"": 1.0, "2θ": 1.0, "deg": 1.0, "rad": 180 / np.pi, "mrad": 0.18 / np.pi}
+_PER_ANGSTROM = {"": 1.0, "1/Å": 1.0, "1/nm": 0.1, "1/Å²": 1.0, "1/nm²": 0.01}
+_ANGSTROM = {"": 1.0, "Å": 1.0, "nm": 10.0, "pm": 0.01}
+_RAS_START = "*RAS_INT_START"
+
+
+def read_profile(path, wavelength=None, axis=None):
+    r"""Read a powder scan from a text file with one point per line: position and intensity.
+
+    Blanks, tabs, commas or semicolons separate the columns. Decimal commas and separators between thousands
+    are read where they are clear, and are an error where they are not. The reader skips lines that start with
+    one of ``# ; ! ' * / % &``. It sorts the points by position and averages points at the same position.
+
+    The heading before the numbers names the columns, e.g. ``2theta,d [Å],Iobs`` or ``q_nm^-1  I  sigma``. The
+    reader takes the axis and the intensity by their names. Without names, they are the first two columns.
+    It converts the axis:
+
+    - 2θ in degrees, radians or mrad, to degrees;
+    - q = 2π/d = 4π sin θ / λ (the letter q, as in pyFAI), in 1/Å or 1/nm, to q = 1/d in 1/Å. A warning says
+      so where the name is only "q";
+    - s, k, g or 1/d = 2 sin θ / λ, sin θ / λ, or 1/d², in units of Å or nm, to q = 1/d;
+    - d in Å, nm or pm, to q = 1/d.
+
+    Files of FullProf and DBWS (start, step, stop, then the intensities) and of GSAS (constant steps) are
+    read too, and ``.ras`` files of Rigaku with one scan.
+
+    Parameters
+    ----------
+    path : str or path-like
+    wavelength : float or None, default=None
+        In Å; needed to convert 2θ to q. It is used if the heading does not give a wavelength.
+    axis : {None, "two_theta", "q"}, default=None
+        None takes the axis that the heading names, and 2θ in degrees if it names none. "two_theta" and "q"
+        say what the axis is: 2θ in degrees, or q = 1/d in 1/Å. A heading that names another axis is an error.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    BrokenFileError
+        A ValueError: if the file does not contain two columns of numbers, if numbers or names of columns are
+        ambiguous, or if the axis is impossible; the message names the file, and the line where it is one.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from xtalsk.io import read_profile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "scan.xy")
+    ...     _ = path.write_text("2theta I\n20.0 5\n20.1 9\n20.2 6\n")
+    ...     read_profile(path, wavelength=1.5406)
+    Profile(3 points, two_theta 20 to 20.2°, wavelength=1.5406)
+    """
+    if axis not in (None, "two_theta", "q"):
+        raise ValueError(f"axis must be None, 'two_theta' or 'q', got {axis!r}")
+    path = existing_file(path)
+    with broken_file(path.name):
+        lines = read_lines(path)
+        scan = read_steps(lines, path.name)
+        if scan is not None:
+            if axis == "q":
+                raise ValueError(f"{path.name}: axis='q', but the file gives 2θ in steps")
+            return _profile("two_theta", *scan, wavelength)
+        table = parse_table(lines, path.name, "2θ or q, and intensity")
+        kind, positions, intensity = _read_table(table, axis)
+        stated = find_wavelength(table.preamble)
+        return _profile(kind, positions, intensity, wavelength if stated is None else stated)
+
+
+def _profile(kind, positions, intensity, wavelength):
+    """Return the `Profile` of points in any order; it averages the measured points at one position."""
+    positions, point = np.unique(positions, return_inverse=True)
+    measured = ~np.isnan(intensity)
+    n_measured = np.bincount(point, measured)
+    total = np.bincount(point, np.where(measured, intensity, 0.0))
+    with np.errstate(invalid="ignore"):
+        mean = total / n_measured  # NaN where no point was measured
+    return Profile(mean, **{kind: positions}, wavelength=wavelength)
+
+
+def _read_table(table, axis):
+    """Return the kind of axis of a `Profile`, positions and intensities of the rows of a table."""
+    if any(line.startswith(_RAS_START) for line in table.preamble):
+        return _read_ras(table)
+    names = find_names(table.preamble, table.n_columns, table.separator)
+    position = _axis_column(names, axis, table.name)
+    column = choose_intensity(names, table.n_columns, position)
+    if column is None:
+        raise ValueError(f"{table.name}: no column of intensities in the heading {_listed(names)}")
+    values = table.column(position, "the axis")
+    intensity = table.column(column, "the intensity", nan_allowed=True)
+    if not names:
+        _check_order(values, intensity, table.name)
+    name = names[position] if position < len(names) else None
+    return *_convert(name, values, axis, table), intensity
+
+
+def _listed(names):
+    return " | ".join(name.text.strip() for name in names)
+
+
+def _axis_column(names, axis, file):
+    """Return the number of the column of the axis."""
+    known = [i for i, name in enumerate(names) if name.quantity in AXES]
+    angles = [i for i in known if names[i].quantity in ("two_theta", "theta")]
+    wanted = {"two_theta": angles, "q": [i for i in known if i not in angles], None: known}[axis]
+    if wanted:
+        return wanted[0]
+    if known:
+        raise ValueError(f"{file}: axis={axis!r}, but the heading names {names[known[0]].text.strip()!r}")
+    named_x = [i for i, name in enumerate(names) if name.quantity == "x"]
+    if named_x or not names:
+        return named_x[0] if named_x else 0
+    if names[0].quantity:
+        raise ValueError(
+            f"{file}: expected a column of 2θ, q or d, found the heading {_listed(names)}; name the axis in "
+            "the heading, e.g. 2theta, q_nm^-1 or d"
+        )
+    return 0
+
+
+def _check_order(positions, intensity, file):
+    """Raise ValueError if the second column is in order and the first is not."""
+
+    def disorder(values):
+        steps = np.sign(np.diff(values[np.isfinite(values)]))
+        steps = steps[steps != 0]
+        return np.mean(steps[1:] != steps[:-1]) if len(steps) > 2 else 0.0
+
+    if disorder(positions) > DIRECTION_CHANGES and disorder(intensity) == 0:
+        raise ValueError(
+            f"{file}: the second column is in order and the first is not; put the axis first, or name the "
+            "columns in a heading"
+        )
+
+
+def _convert(name, values, axis, table):
+    """Return the kind of axis of a `Profile`, and the values in its unit."""
+    quantity, unit = (name.quantity, name.unit) if name is not None else ("", "")
+    if quantity in ("", "x"):
+        return axis or "two_theta", values
+    text = name.text.strip(" #;!'*/%&")
+    if quantity in ("two_theta", "theta"):
+        if quantity == "theta" and axis is None:
+            raise ValueError(
+                f"{table.name}: the heading names {text!r}; give axis='two_theta' if the column holds 2θ, "
+                "else double it"
+            )
+        return "two_theta", values * _DEGREES[unit]
+    if quantity == "d":
+        return "q", _inverse(values, table) / _ANGSTROM[unit]
+    if quantity == "q":
+        return "q", values * _PER_ANGSTROM[unit] / _two_pi(text, unit, axis, table.name)
+    if not unit and axis is None:
+        raise ValueError(
+            f"{table.name}: the heading names {text!r} without a unit; write e.g. {text}_A^-1 or "
+            f"{text}_nm^-1, or give axis='q' if it is 1/d in 1/Å"
+        )
+    values = values * _PER_ANGSTROM[unit]
+    if quantity == "s_squared":
+        return "q", np.sqrt(values)
+    return "q", 2 * values if quantity == "half_s" else values
+
+
+def _inverse(spacings, table):
+    """Return 1/d, or raise ValueError if a spacing is not positive."""
+    if (spacings <= 0).any():
+        line = table.lines[int((spacings <= 0).argmax())]
+        raise ValueError(f"{table.name}: expected a positive d in line {line}")
+    return 1 / spacings
+
+
+def _two_pi(text, unit, axis, file):
+    """Return 2π if a column named q holds 2π/d, and 1 if the user says that it holds 1/d in 1/Å."""
+    if axis == "q" and unit in ("", "1/Å"):
+        return 1.0
+    if axis == "q":
+        raise ValueError(f"{file}: axis='q' stands for 1/d in 1/Å, but the heading names {text!r}")
+    if not unit:
+        raise ValueError(
+            f"{file}: the heading names {text!r} without a unit; write q_A^-1 or q_nm^-1 for 2π/d, or give "
+            "axis='q' for 1/d in 1/Å"
+        )
+    if not re.fullmatch(r"q_(a|nm)\^-1", text.lower()) and "pi" not in text.lower() and "π" not in text:
+        warnings.warn(
+            f"{file}: the column {text!r} is read as q = 2π/d; give axis='q' if it is 1/d in 1/Å",
+            stacklevel=5,
+        )
+    return 2 * np.pi
+
+
+def _read_ras(table):
+    """Return axis, 2θ and intensities of a ``.ras`` file; the third column multiplies the intensities."""
+    entries = dict(
+        line[1:].split(maxsplit=1) for line in table.preamble if line.startswith("*") and " " in line.strip()
+    )
+    scanned = entries.get("MEAS_SCAN_AXIS_X", '"TwoTheta"').strip(' "')
+    if "twotheta" not in scanned.lower().replace("2", "two"):
+        raise ValueError(f"{table.name}: expected a scan of 2θ, got a scan of {scanned}")
+    if any(line.startswith(_RAS_START) for line in table.remarks):
+        raise ValueError(f"{table.name}: expected one scan, found several; export them to one file each")
+    intensity = table.column(1, "the intensity", nan_allowed=True)
+    if table.n_columns > 2:
+        intensity = intensity * table.column(2, "the attenuation")
+    return "two_theta", table.column(0, "2θ"), intensity

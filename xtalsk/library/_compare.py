@@ -1,0 +1,157 @@
+"""The two stages of search-match: pure functions on a chunk of rows.
+
+The first stage compares every row with every entry of the library; no line shifts. The second stage
+compares each row again with its best entries while lines may shift. Chemistry lowers the score of an entry
+in both stages.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from xtalsk.library._chemistry import misfit
+from xtalsk.library._profiles import ProfileLibrary
+
+
+class RigidComparison(NamedTuple):
+    """First comparison of one block of profiles with the whole library.
+
+    Attributes
+    ----------
+    library : ProfileLibrary
+    values : Tensor of shape (n, n_bins)
+        Emphasised profiles, 0 where not measured.
+    is_measured : bool Tensor of shape (n, n_bins)
+    cosine : Tensor of shape (n, n_entries)
+    scale : Tensor of shape (n, n_entries)
+        See `ProfileLibrary.cosine`.
+    """
+
+    library: ProfileLibrary
+    values: torch.Tensor
+    is_measured: torch.Tensor
+    cosine: torch.Tensor
+    scale: torch.Tensor
+
+
+class Matches(NamedTuple):
+    """Best entries of each row, best first.
+
+    Attributes
+    ----------
+    entries : int64 ndarray of shape (n, n_best)
+        Numbers of the entries.
+    weights : float64 ndarray of shape (n, n_best)
+        They sum to 1 in each row.
+    similarity : float32 ndarray of shape (n, n_best)
+        Similarity of the profiles; NaN for rows without a profile.
+    """
+
+    entries: np.ndarray
+    weights: np.ndarray
+    similarity: np.ndarray
+
+
+def compare_rigidly(library, profiles):
+    """Return the `RigidComparison` of emphasised profiles, NaN where not measured, with a library."""
+    profiles = profiles.to(library.values.dtype)
+    is_measured = ~profiles.isnan()
+    values = profiles.nan_to_num(0)
+    return RigidComparison(library, values, is_measured, *library.cosine(values, is_measured))
+
+
+def chemistry_penalty(compositions, chemistry_weight):
+    """Return what misfit of the chemistry subtracts from the score of each entry.
+
+    Parameters
+    ----------
+    compositions : list of (ndarray, ndarray, str)
+        For each block the measured compositions, those of the library and their kind, see `misfit`. At
+        least one.
+    chemistry_weight : float
+
+    Returns
+    -------
+    float32 Tensor of shape (n, n_entries)
+        Mean over the blocks that a row has, times the weight; 0 for rows without composition.
+    """
+    total = sum(misfit(measured, library, kind) for measured, library, kind in compositions)
+    n_blocks = sum(
+        (~np.isnan(measured).all(axis=1, keepdims=True)).astype(np.float32) for measured, *_ in compositions
+    )
+    return torch.from_numpy(total).mul_(torch.from_numpy(chemistry_weight / np.maximum(n_blocks, 1)))
+
+
+def block_shares(comparisons, n_rows):
+    """Return the share of each block of profiles in the similarity of a row.
+
+    Returns
+    -------
+    Tensor of shape (n_rows, n_blocks)
+        Equal shares of the blocks that a row has; 0 for the others. One column of 0 if there is no block.
+    """
+    if not comparisons:
+        return torch.zeros(n_rows, 1)
+    has_profile = torch.stack([comparison.is_measured.any(1) for comparison in comparisons], 1)
+    return has_profile / has_profile.sum(1, keepdim=True).clamp_min(1)
+
+
+def rigid_scores(comparisons, shares, penalty, sharpness):
+    """Return the scores after the first stage, sharpness × similarity - penalty, of shape (n, n_entries)."""
+    scores = -penalty
+    for k, comparison in enumerate(comparisons):
+        scores = scores + comparison.cosine * (sharpness * shares[:, k, None])
+    return scores
+
+
+def elastic_similarity(comparison, candidates, max_stretch, max_shift):
+    """Return the similarity of each candidate after the second stage, (n, n_candidates).
+
+    It is the larger one of both stages. If no line may shift by a bin, it is that of the first stage.
+    """
+    library, values, is_measured, cosine, scale = comparison
+    cosine, scale = cosine.gather(1, candidates), scale.gather(1, candidates)
+    if max_shift + max_stretch * (values.shape[1] + library.first) < 1:
+        return cosine
+    return torch.maximum(
+        library.elastic(values, is_measured, scale, candidates, max_stretch, max_shift), cosine
+    )
+
+
+def find_matches(comparisons, penalty, *, sharpness, n_best, max_stretch, max_shift):
+    """Run both stages for a chunk of rows.
+
+    Parameters
+    ----------
+    comparisons : list of RigidComparison
+        One for each block of profiles.
+    penalty : Tensor of shape (n, n_entries)
+        See `chemistry_penalty`.
+    sharpness, n_best, max_stretch, max_shift
+        Parameters of `LibraryMatch`.
+
+    Returns
+    -------
+    Matches
+    """
+    shares = block_shares(comparisons, len(penalty))
+    scores = rigid_scores(comparisons, shares, penalty, sharpness)
+    candidates = torch.topk(scores, min(n_best, scores.shape[1])).indices
+    similarity = torch.zeros(candidates.shape)
+    for k, comparison in enumerate(comparisons):
+        elastic = elastic_similarity(comparison, candidates, max_stretch, max_shift)
+        similarity = similarity + shares[:, k, None] * elastic
+    scores = (sharpness * similarity - penalty.gather(1, candidates)).double()
+    similarity[~shares.any(1)] = torch.nan
+    return _rank(candidates, scores, similarity)
+
+
+def _rank(candidates, scores, similarity):
+    """Return the candidates of each row as `Matches`, best score first; equal scores keep their order."""
+    order = scores.sort(dim=1, descending=True, stable=True).indices
+    candidates, scores, similarity = (
+        table.gather(1, order).numpy() for table in (candidates, scores, similarity)
+    )
+    return Matches(candidates, softmax(scores, axis=1), similarity.astype(np.float32))
