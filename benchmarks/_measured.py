@@ -213,9 +213,7 @@ def run(options, results):
     chosen = options.explain or scores["model"][0]
     if chosen not in set(predictions["model"]):
         raise SystemExit(f"no model {chosen!r} to explain, only {list(scores['model'].unique())}")
-    explained = predictions[
-        (predictions["model"] == chosen) & (predictions["set"] != "powders with formula")
-    ]
+    explained = predictions[(predictions["model"] == chosen) & (predictions["set"] != "powders with formula")]
     library = Library(load_amcsd())
     misses = explain_misses(explained, sets, library)
     print(f"why {chosen} misses the space group:")

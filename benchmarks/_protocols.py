@@ -299,34 +299,34 @@ def make_splits(y, groups, rows, *, n_folds=5, folds_run=None, random_split=Fals
 
 def feature_blocks(modality, profile, lattice=None):
     """Return the features of each kind of model: fused network, diffraction alone, lattices and so on."""
-    seen, fractions = (modality, profile), ("formula", ElementFractions())
+    profiles, fractions = (modality, profile), ("formula", ElementFractions())
     lattices = {} if lattice is None else {"lattice": (modality, lattice)}
     return {
         "fused": make_features(
-            diffraction=seen,
+            diffraction=profiles,
             **lattices,
             fractions=fractions,
             presence=("formula", ElementPresence()),
             ranked=("formula", RankedElements()),
         ),
-        "seen": make_features(diffraction=seen),
-        "lattices": make_features(**(lattices or {"diffraction": seen})),
-        "match": make_features(diffraction=seen, fractions=fractions),
+        "diffraction": make_features(diffraction=profiles),
+        "lattices": make_features(**(lattices or {"diffraction": profiles})),
+        "match": make_features(diffraction=profiles, fractions=fractions),
         "statistics": make_features(statistics=("formula", CompositionStatistics())),
     }
 
 
 def make_peers(modality, profile, *, park_epochs=None, n_trees=300, n_jobs=2):
     """Return the published methods by name; see `_peers`."""
-    seen = feature_blocks(modality, profile)["seen"]
+    features = feature_blocks(modality, profile)["diffraction"]
     trees = make_baseline("extra_trees", n_estimators=n_trees, random_state=0, n_jobs=n_jobs)
     # ring images have wider lines than powder patterns
     peaks = TenPeaks(Q_RANGE[modality], width=0.004 if modality == "rings" else 0.0015)
     chosen = {} if park_epochs is None else {"max_epochs": park_epochs}
     return {
-        "extra trees on profiles": make_pipeline(seen, trees),
-        "extra trees on ten peaks (Suzuki)": make_pipeline(seen, peaks, trees),
-        "convolutional net (Park)": make_pipeline(seen, ParkNet(random_state=0, **chosen)),
+        "extra trees on profiles": make_pipeline(features, trees),
+        "extra trees on ten peaks (Suzuki)": make_pipeline(features, peaks, trees),
+        "convolutional net (Park)": make_pipeline(features, ParkNet(random_state=0, **chosen)),
     }
 
 

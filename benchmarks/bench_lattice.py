@@ -119,7 +119,7 @@ def measured(folder):
             {
                 "material": path.name,
                 "lattice": name,
-                "found / true": volume / true,
+                "volume / true volume": volume / true,
                 "explained": scores[f"{TYPES[name]}_explained"],
                 "lines": scores["lines"],
                 "best type": evidence.idxmax().removesuffix("_evidence"),

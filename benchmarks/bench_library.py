@@ -6,6 +6,9 @@ The parameters of `LibraryMatch` were chosen on the even rows of 301 minerals of
 
 ``--simulated N`` also matches N simulated harsh patterns, with and without chemistry, against three
 libraries: with the entry of the crystal, without this entry, and without any entry of the compound.
+
+``python benchmarks/bench_library.py probability`` fits the constants of the probability of a match, see
+_match_probability.py.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import time
 
 import numpy as np
 import pandas as pd
+from _match_probability import main as fit_probability
 from bench_measured import measured_specimens
 
 from xtalsk import (
@@ -120,11 +124,12 @@ def simulated(n, crystals):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file")
-    parser.add_argument(
-        "--simulated", type=int, default=0, metavar="N", help="number of simulated patterns"
-    )
+    parser.add_argument("file", help="a .npz file, or 'probability'")
+    parser.add_argument("--simulated", type=int, default=0, metavar="N", help="number of simulated patterns")
     options = parser.parse_args()
+    if options.file == "probability":
+        fit_probability()
+        return
     crystals = load_amcsd()
     features = make_features(**FEATURES)
     measured(options.file, make_library(crystals, features, random_state=0), features)

@@ -251,7 +251,8 @@ class Library:
         best = []
         for rows in np.array_split(np.arange(len(self.lines)), len(self.lines) // 500):
             known = self.patterns(rows, fwhm, ka2)
-            least = 0.05 * known.norm(dim=1).clamp_min(1e-9)  # a pattern with less in the range gets a low cosine
+            # a pattern with little intensity in the measured range gets a low cosine
+            least = 0.05 * known.norm(dim=1).clamp_min(1e-9)
             known[:, outside] = 0
             best.append((known @ views.T).amax(1) / known.norm(dim=1).maximum(least))
         compounds = {}

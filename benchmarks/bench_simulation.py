@@ -248,7 +248,8 @@ def time_random_crystals():
             n_valid += crystal.valid
     rate = n_valid / (time.perf_counter() - start)
     ratio = rates["all 230 groups"] / rate
-    print(f"  PyXtal, Si16O32 in {len(numbers)} groups: {rate:.1f}, {n_valid} valid; own faster by {ratio:.0f}")
+    groups = f"Si16O32 in {len(numbers)} groups"
+    print(f"  PyXtal, {groups}: {rate:.1f}, {n_valid} valid; own faster by {ratio:.0f}")
 
 
 def memory_of_rendering():

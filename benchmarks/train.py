@@ -17,7 +17,6 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-import pandas as pd
 import torch
 from _materials_project import load_materials_project
 from _training import (
@@ -31,7 +30,6 @@ from _training import (
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 
 import xtalsk
 from xtalsk import (
@@ -39,6 +37,7 @@ from xtalsk import (
     FusionClassifier,
     LibraryBlend,
     LibraryMatch,
+    SpecimenColumns,
     load_amcsd,
     make_library,
     make_random_crystals,
@@ -63,6 +62,7 @@ MODEL = {
     "learning_rate": 3e-3,
     "weight_averaging": 0.999,
     "precision": "bfloat16",
+    "all_missing": "missing",
     "augment": {
         "noise": 0.02,
         "background": 0.1,
@@ -141,13 +141,14 @@ def watcher(path, features):
 def with_library(model, stream):
     """Return a pipeline for specimens, with AMCSD as the library.
 
-    An absent column counts as not measured. A row without any readable cell gets the prior probabilities.
+    An absent column counts as not measured; a column that the pipeline does not know is an error. A row
+    without any readable cell gets NaN as probabilities and 0 as space group, with a warning.
     """
-    library = LibraryMatch().fit(*make_library(load_amcsd(), stream.features_, random_state=0))
+    entries = make_library(load_amcsd(), stream.features_, random_state=0)
+    library = LibraryMatch(all_missing="missing").fit(*entries)
     parts = FrozenEstimator(model), FrozenEstimator(library)
-    blend = LibraryBlend(*parts, all_missing="prior").fit(*stream.sample(1))
-    columns = FunctionTransformer(pd.DataFrame.reindex, kw_args={"columns": stream.columns_})
-    return make_pipeline(columns, stream.features_, blend)
+    blend = LibraryBlend(*parts, all_missing="missing").fit(*stream.sample(1))
+    return make_pipeline(SpecimenColumns(list(stream.columns_)), stream.features_, blend)
 
 
 def make_card(options, counts, device, seconds):

@@ -2,23 +2,23 @@
 Diffraction and chemistry, apart and together
 =============================================
 
-Which crystal system, point group and space group does a specimen have? Ring patterns of polycrystals and
-the formula that a spectrum gives each tell a part. Here both are simulated for measured mineral structures,
-at the dose and with the errors of a microscope, and four models answer for compounds that they have never
-seen:
+The task is to find the crystal system, the point group and the space group of a specimen. The input is a
+ring pattern of a polycrystal and the formula from a spectrum. This example simulates both for mineral
+structures, with the dose and the errors of a microscope. It compares four models on compounds that are not in
+the training part:
 
-* a network on both modalities, one on diffraction alone and one on chemistry alone;
+* a network on both modalities, a network on diffraction alone, and a network on chemistry alone;
 * gradient-boosted trees on matminer's statistics of the formula.
 
-Run it with ``--full`` to take all 9,273 structures and five folds instead of a part and three.
+The option ``--full`` uses all 9,273 structures and five folds, instead of 900 structures and three folds.
 """
 
 # %%
 # Specimens
 # ---------
-# A stratified part of the American Mineralogist Crystal Structure Database. Each specimen is a ring image of
-# 100,000 electrons, off-centre, a little elliptic and half of them with a beam stop, and a formula with 10%
-# error, without hydrogen and without traces below 1 at%.
+# The crystals are a stratified part of the American Mineralogist Crystal Structure Database. Each specimen
+# has a ring image and a formula. The image has 100,000 electrons, is off-centre and slightly elliptic; half
+# of the images have a beam stop. The formula has errors of 10% and lacks hydrogen and traces below 1 at%.
 
 import argparse
 import time
@@ -63,9 +63,9 @@ print(f"{len(X)} specimens, {len(np.unique(y))} space groups, {len(np.unique(gro
 # %%
 # Models
 # ------
-# A block of features for each branch of the network. `compare` adds the model on diffraction alone and, when
-# asked, the one on chemistry alone by leaving blocks out; it also adds the prior. With ``cache``, each image
-# is reduced to its profile once, not for every model and fold.
+# Each sub-network has its own block of features. `compare` adds the network on diffraction alone, without the
+# other blocks. With ``chemistry_only=True`` it also adds the network on chemistry alone. It always adds the
+# prior. With ``cache=True``, `RadialProfile` computes the profile of each image only once.
 
 profile = RadialProfile(n_bins=512, n_jobs=-1, cache=True)
 features = make_features(
@@ -87,7 +87,7 @@ if options.full:
 # %%
 # Comparison on unseen compounds
 # ------------------------------
-# Specimens of nearly one composition, or of one mineral name, never stand on both sides of a split.
+# Specimens of nearly the same composition, or of the same mineral name, are never in both parts of a split.
 
 cv = StratifiedGroupKFold(5 if options.full else 3, shuffle=True, random_state=0)
 table = compare(models, X, y, groups=groups, cv=cv, chemistry_only=True, verbose=1)
@@ -100,8 +100,10 @@ if options.save:
     table.to_csv(f"{options.save}.csv", index=False, float_format="%.5f")
 
 # %%
-# What the models see, and how often they are right
-# -------------------------------------------------
+# Input and accuracy of the models
+# --------------------------------
+#
+# Left: the image and the radial profile of one specimen. Right: the accuracy of each model in each fold.
 
 figure, axes = plt.subplot_mosaic(
     [["image", "table"], ["profile", "table"]],
@@ -112,17 +114,18 @@ figure, axes = plt.subplot_mosaic(
 )
 shown = int(np.flatnonzero(groups == np.bincount(groups).argmax())[0])
 image = X["rings"][shown]
-reach = image.pixel_size * len(image.data) / 2
+q_max = image.pixel_size * len(image.data) / 2
 axes["image"].imshow(
-    np.sqrt(image.data), cmap="magma", extent=[-reach, reach] * 2, vmax=np.quantile(image.data, 0.998) ** 0.5
+    np.sqrt(image.data), cmap="magma", extent=[-q_max, q_max] * 2, vmax=np.quantile(image.data, 0.998) ** 0.5
 )
-axes["image"].set(title=f"{crystals.names[shown]}: {X['formula'][shown]}", ylabel="q (1/Å)")
+axes["image"].set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="q (1/Å)", ylabel="q (1/Å)")
+axes["image"].set_title(f"space group {y[shown]}, formula with errors\n{X['formula'][shown]}", fontsize=10)
 profile = RadialProfile(n_bins=512).fit(X["rings"])
 axes["profile"].plot(profile.q_, profile.transform(X["rings"][[shown]])[0], lw=0.9, color="#2171b5")
 axes["profile"].set(xlabel="q (1/Å)", ylabel="√ intensity", yticks=[], xlim=(0, 1.25))
 axes["profile"].spines[["top", "right"]].set_visible(False)
 ComparisonDisplay.from_table(table, ax=axes["table"])
-figure.suptitle(f"{len(X):,} specimens of compounds unseen in training", fontsize=12)
+figure.suptitle(f"{len(X):,} specimens; test compounds are not in the training part", fontsize=12)
 print(f"{time.perf_counter() - start:.0f} s")
 if options.save:
     figure.savefig(f"{options.save}.png", dpi=110)

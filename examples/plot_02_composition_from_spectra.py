@@ -2,19 +2,20 @@
 Composition from spectra
 ========================
 
-A spectrum of X-rays (EDS) or of energy losses (EELS) says which elements a specimen has and how much of each.
-`EDSComposition` and `EELSComposition` find out without a list of elements and without standards, and hand on
-what every chemical block of a model takes: a table of atomic fractions.
+An X-ray spectrum (EDS) or an energy-loss spectrum (EELS) shows which elements a specimen contains, and how
+much of each. `EDSComposition` and `EELSComposition` need neither a list of elements nor standards. They
+return a table of atomic fractions, which is the input of the chemical blocks of a model.
 
-Run it with ``--xrays FILE`` and ``--losses FILE`` to see spectra of your own. Without, it shows the project's
-measured spectra if ``XTALSK_SHARED_DATA`` names the folder they are in, or else simulated ones.
+The options ``--xrays FILE`` and ``--losses FILE`` show your own spectra. Without them, the example shows
+measured spectra from the folder in the environment variable ``XTALSK_SHARED_DATA``, or else simulated
+spectra.
 """
 
 # %%
 # Spectra
 # -------
-# A path to a file is a cell as good as a `Spectrum`. Here the composition is known as well: that of a mineral
-# which is simulated, or of a glass which is a standard.
+# A cell is a path to a file or a `Spectrum`. Here, the true composition is known: the specimen is a simulated
+# mineral, or a glass that is a standard.
 
 import argparse
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from pymatgen.core import Composition
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 
@@ -76,31 +78,31 @@ def xray_spectrum():
 
 
 cell, title, known = xray_spectrum()
-fit = EDSComposition(exclude=("C",)).analyse(cell)  # the coat
+fit = EDSComposition(exclude=("C",)).analyse(cell)  # carbon is the coating
 fractions, deviations = fit.fractions, fit.uncertainty
 shown = [z for z in fit.atomic_numbers if np.isnan(fractions[z - 1]) or fractions[z - 1] > 0]
 print(title, {SYMBOLS[z - 1].capitalize(): round(float(fractions[z - 1]), 3) for z in shown})
 
 # %%
-# What was found in it
-# --------------------
-# `analyse` tells how: the fitted curve, its background, and the lines of each element. Carbon is that of the
-# coat: it is fitted, but has no bar.
+# Elements of the X-ray spectrum
+# ------------------------------
+# `analyse` returns the fitted curve, its background and the lines of each element. The carbon of the coating
+# is fitted but is not part of the composition, so it has no bar.
 
 
 def place_labels(ax, labels, gap=3):
-    """Write labels above points (x, y, text, colour), each lifted until it covers none of the others."""
+    """Write labels above points (x, y, text, colour), and lift each one until it covers no other label."""
     ax.figure.canvas.draw()
-    taken = []
+    boxes = []
     for x, y, text, colour in sorted(labels, key=lambda label: label[0]):
         style = {"ha": "center", "va": "bottom", "color": colour, "fontweight": "bold", "fontsize": 12}
         note = ax.annotate(text, (x, y), (0, 3), textcoords="offset points", **style)
         note.set_in_layout(False)
         lift = 3
-        while any(note.get_window_extent().padded(gap).overlaps(box) for box in taken) and lift < 150:
+        while any(note.get_window_extent().padded(gap).overlaps(box) for box in boxes) and lift < 150:
             lift += 4
             note.set_position((0, lift))
-        taken.append(note.get_window_extent())
+        boxes.append(note.get_window_extent())
 
 
 def draw_xrays(ax):
@@ -129,18 +131,18 @@ def draw_xrays(ax):
 
 
 def draw_bars(ax, colours):
-    """Draw atomic percent with standard deviations, and what is known."""
+    """Draw atomic percent with standard deviations, and the known composition."""
     bars = sorted((z for z in shown if fractions[z - 1] > 0), key=lambda z: fractions[z - 1])
     names = [SYMBOLS[z - 1].capitalize() for z in bars]
-    found, errors = (100 * np.array([values[z - 1] for z in bars]) for values in (fractions, deviations))
-    ax.barh(names, found, xerr=errors, color=[colours[n] for n in names], alpha=0.7, capsize=3)
-    for row, (value, error) in enumerate(zip(found, errors, strict=True)):
+    percent, errors = (100 * np.array([values[z - 1] for z in bars]) for values in (fractions, deviations))
+    ax.barh(names, percent, xerr=errors, color=[colours[n] for n in names], alpha=0.7, capsize=3)
+    for row, (value, error) in enumerate(zip(percent, errors, strict=True)):
         ax.text(value + error + 2.5, row, f"{value:.1f} ± {error:.1f}", va="center", fontsize=9)
     if known:
-        where = [(100 * known[n], row) for row, n in enumerate(names) if n in known]
-        ax.plot(*zip(*where, strict=True), "D", color="black", ms=5, mfc="white", label="known", zorder=5)
+        points = [(100 * known[n], row) for row, n in enumerate(names) if n in known]
+        ax.plot(*zip(*points, strict=True), "D", color="black", ms=5, mfc="white", label="known", zorder=5)
         ax.legend(frameon=False, loc="lower right")
-    ax.set(xlabel="atomic %", xlim=(0, 1.35 * (found + errors).max()))
+    ax.set(xlabel="atomic %", xlim=(0, 1.35 * (percent + errors).max()))
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -153,7 +155,8 @@ if options.save:
 # %%
 # Energy losses
 # -------------
-# Edges stand on a steep background; below, it is taken off.
+# Edges lie on a steep background. The upper panel shows the recorded spectrum and the fit, the lower panel
+# both without the background.
 
 
 def loss_spectrum():
@@ -210,9 +213,9 @@ if options.save:
 # %%
 # Composition or counts?
 # ----------------------
-# Is a mineral cubic, orthorhombic or monoclinic? A classifier may have the composition, or counts in bins.
-# Both are blocks of features, compared on compounds that no model has seen. With ``cache``, each spectrum is
-# analysed once, not for every model and fold.
+# The task is to classify minerals as cubic, orthorhombic or monoclinic. The input of a classifier is either
+# the composition or the counts in bins. Both are blocks of features. The test compounds are not in the
+# training part. With ``cache=True``, `EDSComposition` analyses each spectrum once for all models and folds.
 
 crystals = load_amcsd()
 systems = crystal_system(crystals.space_groups)
@@ -227,10 +230,10 @@ composition = EDSComposition(exclude=("Cu", "C"), cache=True, n_jobs=2)
 presence = ("eds", make_pipeline(composition, ElementPresence()))
 ranked = ("eds", make_pipeline(composition, RankedElements()))
 features = {
-    "elements there": make_features(presence=presence),
-    "elements ranked": make_features(ranked=ranked),
-    "there and ranked": make_features(presence=presence, ranked=ranked),
-    "spectrum in bins": make_features(bins=("eds", SpectrumBins(n_bins=256))),
+    "presence": make_features(presence=presence),
+    "ranked": make_features(ranked=ranked),
+    "presence and ranked": make_features(presence=presence, ranked=ranked),
+    "counts in bins": make_features(bins=("eds", SpectrumBins(n_bins=256))),
 }
 models = {
     name: make_pipeline(block, make_baseline("extra_trees", random_state=0))
@@ -241,29 +244,30 @@ table = compare(models, X, crystal_system(y), groups=groups, cv=cv, verbose=1)
 print(table.groupby("model")["label_accuracy"].mean().round(3).to_string())
 
 # %%
-# Hydrogen to boron make no X-rays that the detector sees, carbon and copper are those of the grid; fractions
-# are of the other elements. Silicon that is found but not there is the detector's own. Nitrogen goes unseen
-# under the lines of titanium, as oxygen may under those of vanadium.
+# The detector does not record X-rays of hydrogen to boron. Carbon and copper also come from the grid. So the
+# fractions are those of the other elements. False silicon comes from the detector itself. The lines of
+# titanium hide nitrogen, and those of vanadium can hide oxygen.
 
-found = composition.fit_transform(X["eds"])
+measured = composition.fit_transform(X["eds"])
 truth = ElementFractions().fit_transform(X["formula"])
-truth = np.where(np.isnan(found), 0, truth)
+truth = np.where(np.isnan(measured), 0, truth)
 truth = truth / truth.sum(1, keepdims=True).clip(1e-9)
 figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), width_ratios=[1, 1.4], layout="constrained")
-seen = (found > 0) | (truth > 0)
+either = (measured > 0) | (truth > 0)
 left.plot([0, 100], [0, 100], color="0.7", lw=1)
-left.plot(100 * truth[seen], 100 * np.nan_to_num(found)[seen], ".", ms=5, alpha=0.5, color="#2171b5")
-error = np.abs(np.nan_to_num(found) - truth)[truth > 0].mean()
-left.set(xlabel="in the structure (atomic %)", ylabel="found in the spectrum (atomic %)", aspect="equal")
+left.plot(100 * truth[either], 100 * np.nan_to_num(measured)[either], ".", ms=5, alpha=0.5, color="#2171b5")
+error = np.abs(np.nan_to_num(measured) - truth)[truth > 0].mean()
+left.set(xlabel="in the structure (atomic %)", ylabel="from the spectrum (atomic %)", aspect="equal")
 left.set_title(f"{len(X)} minerals: mean error {100 * error:.1f} atomic %", fontsize=11)
-unseen = zip(*np.nonzero((truth > 0.3) & ~(found > 0)), strict=True)
-unseen = {
-    f"{SYMBOLS[column].capitalize()} in {X['formula'][row].replace('50', '')}" for row, column in unseen
+missed = zip(*np.nonzero((truth > 0.3) & ~(measured > 0)), strict=True)
+missed = {
+    f"{SYMBOLS[column].capitalize()} in {Composition(X['formula'][row]).reduced_formula}"
+    for row, column in missed
 }
-left.text(53, -1, "\n".join(sorted(unseen)), fontsize=9)
+left.text(53, -1, "\n".join(sorted(missed)), fontsize=9)
 left.spines[["top", "right"]].set_visible(False)
 ComparisonDisplay.from_table(table, ax=right)
-right.set_title("cubic, orthorhombic or monoclinic?", fontsize=11)
+right.set_title("Classification as cubic, orthorhombic or monoclinic", fontsize=11)
 print(f"{time.perf_counter() - start:.0f} s")
 if options.save:
     figure.savefig(f"{options.save}_models.png", dpi=110)

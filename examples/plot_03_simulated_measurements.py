@@ -2,16 +2,16 @@
 Simulated measurements, from ideal to harsh
 ===========================================
 
-What a network should meet in training is the measurement, not the crystal: the same structure is recorded by
-many instruments, from samples that are strained, textured, coarse or impure. Conditions say how a pattern is
-recorded. Each of their fields is a number or a distribution, which is drawn anew for every pattern.
+A network must be trained on patterns that look like measured ones. Instruments differ, and samples are
+strained, textured, coarse or impure. *Conditions* describe how a pattern is recorded. Each field is a number
+or a distribution; each pattern gets its own value from the distribution.
 """
 
 # %%
 # Conditions
 # ----------
-# Three presets lead from ideal to harsh. Printed, conditions are the text that makes them again, so that a
-# data set can say how it was made.
+# There are three presets: ideal, typical and harsh. Fields can also be set one by one. The printed text of
+# conditions is Python code that creates them again, so it documents a data set.
 
 import argparse
 from dataclasses import replace
@@ -36,18 +36,19 @@ parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
 parser.add_argument("--save", metavar="FILE", help="write the figure")
 options = parser.parse_args() if "__file__" in globals() else parser.parse_args([])
 
-mine = RingConditions(
+conditions = RingConditions(
     image_size=128,
     electrons=loguniform(1e3, 1e5),
     n_grains=Sometimes(0.5, (100, 2000), otherwise=np.inf),
 )
-print(mine)
+print(conditions)
 
 # %%
 # Reflections once, patterns often
 # --------------------------------
-# Structure factors are computed once (with ``memory=`` they stay on disk); every pattern then only moves,
-# weights and broadens them. Rutile, three times under each preset:
+# `compute_reflections` computes the structure factors once; ``memory=`` caches them on disk. Each simulation
+# then only shifts, weights and broadens the lines. The figure shows rutile under each preset: a ring image, a
+# spot image and two powder patterns. The images show the square root of the intensity.
 
 crystals = load_amcsd()
 rutile = crystals[np.flatnonzero((crystals.names == "Rutile") & (crystals.formulas == "TiO2"))[:1]]
@@ -72,7 +73,9 @@ for column, preset in enumerate(presets):
         axis.spines[["top", "right"]].set_visible(False)
     axes[2, column].set_title(f"powder, {preset}")
     axes[2, column].set_xticklabels([])
-    axes[3, column].set_xlabel("2θ / degrees")
+    axes[3, column].set_xlabel("2θ (degrees)")
+for row, kind in enumerate((RingConditions, SpotConditions)):
+    axes[row, 0].set_ylabel(f"edge of the image: {kind().q_max:.1f} Å⁻¹")
 axes[2, 0].set_ylabel("intensity")
 axes[3, 0].set_ylabel("intensity")
 if options.save:

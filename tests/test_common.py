@@ -49,6 +49,7 @@ ARGUMENTS = {
     "PowderProfile": {"n_bins": 64},
     "RadialProfile": {"n_bins": 64},
     "RankedElements": {"n_ranks": 3},
+    "SpecimenColumns": {},
     "SpectrumBins": {"n_bins": 64},
 }
 
@@ -92,8 +93,10 @@ def make_xrays(formula):
 
 
 def make_losses(formula):
+    beam = {"beam_energy": 200, "convergence_angle": 10, "collection_angle": 20}
     conditions = EELSConditions(energy=(300, 900, 1.0), jump_ratio=1.0, counts=1e9)
-    return Spectrum(simulate_eels([formula], conditions=conditions, random_state=0)[0], conditions.axis())
+    counts = simulate_eels([formula], conditions=conditions, random_state=0)[0]
+    return Spectrum(counts, conditions.axis(), **beam)
 
 
 COMPOSITIONS = ["SiO2", {"Ca": 1, "C": 1, "O": 3}, "Fe0.94O", None, "NaCl", float("nan"), "Ca(OH)2"]

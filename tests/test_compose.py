@@ -6,7 +6,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from xtalsk.compose import make_features
+from xtalsk.compose import SpecimenColumns, make_features
 from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
 
 
@@ -105,3 +105,76 @@ def test_blocks_are_checked(block, message):
 def test_no_block():
     with pytest.raises(ValueError, match="at least one block"):
         make_features()
+
+
+def test_specimen_columns_add_what_was_not_measured():
+    columns = SpecimenColumns(["powder", "rings", "formula"])
+    scan = np.ones(3)
+    X = pd.DataFrame({"formula": ["SiO2", None], "powder": [scan, None]}).set_axis([5, 7])
+    out = columns.fit_transform(X)
+    assert out.columns.tolist() == ["powder", "rings", "formula"]
+    assert out.index.tolist() == [5, 7]
+    assert out["powder"].iloc[0] is scan
+    assert out["rings"].isna().all()
+    assert out["formula"].iloc[0] == "SiO2"
+    assert columns.feature_names_in_.tolist() == ["formula", "powder"]
+    assert columns.get_feature_names_out().tolist() == ["powder", "rings", "formula"]
+    pd.testing.assert_frame_equal(SpecimenColumns(["powder", "rings", "formula"]).transform(X), out)
+    assert clone(columns).get_params() == {"columns": ["powder", "rings", "formula"]}
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (
+            {"Powder": [None]},
+            r"unknown columns \['Powder'\]; known columns are \['powder', 'formula'\].*'powder' for",
+        ),
+        ({"powder": [None], "image": [None]}, r"unknown columns \['image'\]; known columns"),
+        ({"powder": [None], "eds": ["NaCl"]}, r"unknown columns \['eds'\]"),
+        ({"powder ": [None]}, r"'powder' for 'powder '"),
+        ({"powder": [None], 3: [None]}, r"unknown columns \[3\]"),
+        ({}, "no column; known columns are"),
+    ],
+)
+def test_specimen_columns_refuse_unknown_ones(X, message):
+    columns = SpecimenColumns(["powder", "formula"])
+    with pytest.raises(ValueError, match=message):
+        columns.transform(pd.DataFrame(X))
+    with pytest.raises(ValueError, match=message):
+        columns.fit(pd.DataFrame(X))
+
+
+def test_specimen_columns_need_a_table():
+    for X in (["SiO2"], np.array([["SiO2"]], dtype=object), pd.Series(["SiO2"], name="formula")):
+        with pytest.raises(ValueError, match="expected a DataFrame of specimens"):
+            SpecimenColumns().transform(X)
+    with pytest.raises(ValueError, match="more than once"):
+        SpecimenColumns().transform(pd.DataFrame([["Si", "Ge"]], columns=["formula", "formula"]))
+    with pytest.raises(ValueError, match="columns must be a list"):
+        SpecimenColumns("formula").fit(pd.DataFrame({"formula": ["Si"]}))
+
+
+def test_specimen_columns_take_polars():
+    polars = pytest.importorskip("polars")
+    scan = np.ones(3)
+    X = polars.DataFrame(
+        {"formula": ["SiO2", None], "powder": polars.Series([scan, None], dtype=polars.Object)}
+    )
+    out = SpecimenColumns(["powder", "rings", "formula"]).transform(X)
+    assert out["powder"].iloc[0] is scan
+    assert out["formula"].tolist() == ["SiO2", None]
+    assert out["rings"].isna().all()
+    with pytest.raises(ValueError, match=r"unknown columns \['formula', 'powder'\]"):
+        SpecimenColumns(["eds"]).transform(X)
+
+
+def test_a_pipeline_refuses_a_column_that_it_would_ignore(specimens):
+    pipeline = make_pipeline(
+        SpecimenColumns(["formula"]),
+        make_features(presence=("formula", ElementPresence())),
+        DecisionTreeClassifier(random_state=0),
+    ).fit(specimens[["formula"]], [1, 2, 3])
+    assert pipeline.predict(specimens[["formula"]]).tolist() == [1, 2, 3]
+    with pytest.raises(ValueError, match=r"unknown columns \['eds'\]; known columns are \['formula'\]"):
+        pipeline.predict(specimens[["formula", "eds"]])

@@ -8,8 +8,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.frozen import FrozenEstimator
 
-from xtalsk import FusionClassifier
+from xtalsk import ElementFractions, FusionClassifier
 from xtalsk.library import LibraryBlend, LibraryMatch
+from xtalsk.metrics import level_probabilities
+from xtalsk.symmetry import LEVELS, to_level
+from xtalsk.utils import NotMeasuredWarning
 
 N_BINS = 128
 
@@ -84,20 +87,63 @@ def test_the_classifier_predicts_rows_without_a_profile():
     assert blend.predict(X).tolist() == [14, 14, 225, 62, 62, 62]
 
 
-def test_empty_rows_get_the_prior_with_all_missing_prior(library_rows):
+def test_empty_rows_raise_or_get_no_answer(library_rows):
     X, y = library_rows
     broken = X.copy()
     broken.iloc[3] = np.nan
-    network = FusionClassifier(max_epochs=1, hidden_size=8, device="cpu", random_state=0)
-    with pytest.raises(ValueError, match="row 3: every block is missing"):
-        LibraryBlend(network).fit(X, y).predict_proba(broken)
-    blend = LibraryBlend(Constant(), all_missing="prior").fit(X, y)
-    proba = blend.predict_proba(broken)
-    assert_allclose(proba[3], [0.25, 0.25, 0.25, 0.25, 0])
+    blend = LibraryBlend(Constant()).fit(X, y)
+    with pytest.raises(ValueError, match=r"row 3: every block is missing \(powder\).*all_missing='missing'"):
+        blend.predict_proba(broken)
+    with pytest.warns(NotMeasuredWarning, match="row 3"):
+        assert blend.weight(broken)[3] == 0
+    blend.set_params(all_missing="missing")
+    with pytest.warns(NotMeasuredWarning, match="row 3"):
+        proba = blend.predict_proba(broken)
+    assert np.isnan(proba[3]).all()
     assert_allclose(np.delete(proba, 3, 0), blend.predict_proba(X.drop(index=3)))
-    assert_allclose(blend.predict_proba(broken[3:4]), proba[3:4])
+    with pytest.warns(NotMeasuredWarning):
+        assert blend.predict(broken).tolist() == [2, 2, 14, 0, 62, 62, 167, 167]
+    with pytest.warns(NotMeasuredWarning):
+        assert np.isnan(blend.predict_proba(broken[3:4])).all()
+    with pytest.warns(NotMeasuredWarning):
+        systems = blend.predict_level(broken, "crystal_system")
+    assert systems[2:5].tolist() == ["monoclinic", None, "orthorhombic"]
+    with pytest.warns(NotMeasuredWarning):
+        assert blend.candidates(broken, n=1)["row"].tolist() == [0, 1, 2, 4, 5, 6, 7]
+    with pytest.warns(NotMeasuredWarning):
+        assert np.isnan(blend.match_probability(broken)).tolist() == (np.arange(8) == 3).tolist()
     with pytest.raises(ValueError, match="feature names"):
         blend.predict_proba(broken.iloc[:, ::-1])
+    with pytest.raises(ValueError, match="all_missing must be one of"):
+        LibraryBlend(Constant(), all_missing="prior").fit(X, y)
+
+
+def test_levels_are_those_of_the_answer(library_rows):
+    X, y = library_rows
+    blend = LibraryBlend(Constant()).fit(X, y)
+    mixed = 0.5 * X + 0.5 * X.iloc[::-1].to_numpy()
+    for level in LEVELS:
+        expected = to_level(blend.predict(mixed), level)
+        assert blend.predict_level(mixed, level).tolist() == expected.tolist()
+        summed, labels = level_probabilities(blend.predict_proba(mixed), blend.classes_, level)
+        assert_allclose(blend.predict_level_proba(mixed, level), summed)
+        assert blend.level_classes_[level].tolist() == labels.tolist()
+    with pytest.raises(ValueError, match="level must be one of"):
+        blend.predict_level(X, "colour")
+    names = LibraryBlend(ExtraTreesClassifier(2)).fit(X, [f"sg{n}" for n in y])
+    with pytest.raises(ValueError, match="need space-group numbers as labels"):
+        names.predict_level(X, "crystal_system")
+
+
+def test_levels_of_a_classifier_that_uses_codes(library_rows):
+    X, y = library_rows
+    codes = np.searchsorted(np.unique(y), y)
+    network = FusionClassifier(
+        "space_group", space_groups=np.unique(y), max_epochs=1, hidden_size=8, device="cpu", random_state=0
+    )
+    blend = LibraryBlend(network).fit(X, codes)
+    assert blend.predict(X).tolist() == codes.tolist()
+    assert blend.predict_level(X, "space_group").tolist() == y.tolist()
 
 
 def test_rows_with_features_of_the_classifier_only(library_rows):
@@ -107,6 +153,18 @@ def test_rows_with_features_of_the_classifier_only(library_rows):
     X.iloc[1, :N_BINS] = np.nan
     assert blend.weight(X)[1] == 0
     assert blend.predict(X).tolist() == [2, 225, *y[2:]]
+
+
+def test_the_classifier_predicts_rows_that_no_entry_fits(library_rows):
+    X, y = library_rows
+    fractions = ElementFractions().set_output(transform="pandas")
+    X = pd.concat([X, fractions.fit_transform(["NaCl", "KCl"] * 4).add_prefix("eds__")], axis=1)
+    blend = LibraryBlend(Constant()).fit(X, y)
+    iron = X.copy()
+    iron.loc[2, X.columns.str.startswith("eds__")] = fractions.transform(["Fe"]).to_numpy()
+    assert blend.weight(iron)[2] == 0
+    assert blend.predict(iron)[[1, 2, 3]].tolist() == [2, 225, 14]
+    assert blend.nothing_fits(iron)[2]
 
 
 def test_groups_reach_a_classifier_whose_fit_takes_them(library_rows):

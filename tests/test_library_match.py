@@ -180,10 +180,10 @@ def test_both_results_of_one_search_with_an_empty_row():
     rows = [0, 2, 3]
     np.testing.assert_array_equal(proba[rows], match.predict_proba(measured.iloc[rows]))
     np.testing.assert_array_equal(similarity[rows], match.similarity(measured.iloc[rows]))
-    np.testing.assert_array_equal(proba[1], 0)
+    assert np.isnan(proba[1]).all()
     assert np.isnan(similarity).tolist() == [False, True, True, False]
     proba, similarity = match.predict_proba_and_similarity(measured[1:2])
-    assert (proba == 0).all()
+    assert np.isnan(proba).all()
     assert np.isnan(similarity).all()
 
 
@@ -202,7 +202,9 @@ def test_candidates_have_the_columns_of_the_entries():
     entries = pd.DataFrame({"id": list("abcde"), "mineral": ["one"] * 5}, index=range(5, 10))
     X = frame(make_patterns(5))
     table = LibraryMatch().fit(X, [1, 2, 2, 3, 4], entries).candidates(X[2:4], n=3)
-    assert table.columns.tolist() == ["row", "rank", "id", "mineral", "label", "score", "similarity"]
+    assert table.columns.tolist() == [
+        "row", "rank", "id", "mineral", "label", "score", "similarity", "probability"
+    ]  # fmt: skip
     assert table["row"].tolist() == [0, 0, 0, 1, 1, 1]
     assert table["rank"].tolist() == [1, 2, 3, 1, 2, 3]
     assert table.loc[table["rank"] == 1, "id"].tolist() == ["c", "d"]

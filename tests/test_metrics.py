@@ -71,6 +71,27 @@ def test_labels_unseen_in_training_count_as_wrong():
     assert scores["crystal_system_accuracy"] == 1
 
 
+def test_rows_without_answer_count_as_wrong(scored):
+    y, proba, classes = scored
+    is_right = classes[proba.argmax(1)] == y
+    gone = np.arange(200) % 4 == 0
+    with_gaps = np.where(gone[:, np.newaxis], np.nan, proba)
+    assert metrics.top_k_accuracy(y, with_gaps, classes) == pytest.approx((is_right & ~gone).mean())
+    assert metrics.top_k_accuracy(y, with_gaps, classes, k=9) == pytest.approx(0.75)
+    expected = pd.Series(is_right & ~gone).groupby(y).mean().mean()
+    assert metrics.balanced_accuracy(y, with_gaps, classes) == pytest.approx(expected)
+    scores = metrics.level_scores(y, with_gaps, classes, hierarchy="space_group")
+    assert np.isfinite(list(scores.values())).all()
+    assert scores["crystal_system_top5"] <= 0.75
+    # the rows with an answer have the same error as alone, and the others have none
+    alone = metrics.expected_calibration_error(y[~gone], proba[~gone], classes)
+    assert metrics.expected_calibration_error(y, with_gaps, classes) == pytest.approx(0.75 * alone)
+    summed, _ = metrics.level_probabilities(with_gaps, classes, "point_group")
+    assert np.isnan(summed).all(axis=1).tolist() == gone.tolist()
+    # a first class that happens to be right is no answer
+    assert metrics.top_k_accuracy(["a"], [[np.nan, np.nan]], ["a", "b"]) == 0
+
+
 def test_other_labels_have_one_level():
     scores = metrics.level_scores(["x", "z"], [[0.9, 0.1]] * 2, ["x", "y"])
     assert {name.split("_")[0] for name in scores} == {"label"}
@@ -83,8 +104,8 @@ def test_bad_input(scored):
         metrics.level_scores(y, proba[:, 1:], classes)
     with pytest.raises(ValueError, match="inconsistent"):
         metrics.level_scores(y[1:], proba, classes)
-    with pytest.raises(ValueError, match="row 3 are not finite"):
-        metrics.level_scores(y, np.where(np.arange(200)[:, np.newaxis] == 3, np.nan, proba), classes)
+    with pytest.raises(ValueError, match="row 0 are not finite"):
+        metrics.level_scores(y, np.where(np.arange(9) == 3, np.nan, proba), classes)
     with pytest.raises(ValueError, match="space groups must be integers"):
         metrics.level_scores(["x"], [[1.0]], ["x"], hierarchy="space_group")
     with pytest.raises(ValueError, match="hierarchy"):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from xtalsk import PowderConditions, Profile, load_amcsd
-from xtalsk.utils import BrokenCellWarning
+from xtalsk.utils import BrokenCellWarning, NotMeasuredWarning
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -51,13 +51,22 @@ def test_a_pipeline_is_trained_and_answers_whatever_was_measured(train, tmp_path
     file = tmp_path / "scan.xy"
     np.savetxt(file, np.column_stack([axis, scan.intensity]))
     both = pd.DataFrame({"powder": [scan, str(file), None, None], "formula": ["NaCl", None, "PbS", None]})
-    proba = pipeline.predict_proba(both)
-    np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-5)
+    with pytest.warns(NotMeasuredWarning, match="row 3") as warned:
+        proba = pipeline.predict_proba(both)
+    with pytest.warns(NotMeasuredWarning, match="row 3"):
+        assert pipeline.predict(both)[3] == 0
+    np.testing.assert_allclose(proba[:3].sum(1), 1, rtol=1e-5)
+    assert np.isnan(proba[3]).all()
+    assert {record.category for record in warned} == {NotMeasuredWarning}
     alone = pipeline.predict_proba(both[["powder"]][:2])
     np.testing.assert_allclose(alone[1], proba[1], atol=1e-5)
     assert not np.allclose(alone[0], proba[0])
-    with pytest.warns(BrokenCellWarning, match="absent.xy"):
-        broken = pipeline.predict_proba(pd.DataFrame({"powder": [str(file), str(tmp_path / "absent.xy")]}))
-    np.testing.assert_allclose(broken[1], pipeline[-1].class_prior_)
+    absent = pd.DataFrame({"powder": [str(file), str(tmp_path / "absent.xy")]})
+    with pytest.warns(BrokenCellWarning, match="absent.xy"), pytest.warns(NotMeasuredWarning, match="row 1"):
+        broken = pipeline.predict_proba(absent)
+    assert np.isnan(broken).all(axis=1).tolist() == [False, True]
+    for column in ("Powder", "image", "eds"):
+        with pytest.raises(ValueError, match=rf"unknown columns \['{column}'\]; known columns are"):
+            pipeline.predict(both.assign(**{column: None}))
     best = pipeline[-1].candidates(pipeline[:-1].transform(both[2:3]), n=1)
     assert best["formula"].tolist() == ["PbS"]

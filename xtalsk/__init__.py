@@ -38,7 +38,7 @@ _PUBLIC = {
     "library": ["LibraryBlend", "LibraryMatch", "make_library"],
     "streaming": ["SpecimenStream", "fit_stream"],
     "baselines": ["make_baseline"],
-    "compose": ["make_features"],
+    "compose": ["SpecimenColumns", "make_features"],
     "metrics": ["make_level_scorers"],
     "model_selection": ["compare", "paired_test"],
     "inspection": ["ComparisonDisplay"],

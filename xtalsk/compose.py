@@ -1,10 +1,16 @@
-"""Blocks of features; each block is computed from one column of the specimens."""
+"""Columns of specimens, and blocks of features that are each computed from one of them."""
 
+import difflib
 import re
 
-from sklearn.compose import ColumnTransformer
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
 
-__all__ = ["make_features"]
+from xtalsk.columns import MODALITIES
+from xtalsk.utils._column_transformer import ColumnTransformer
+
+__all__ = ["SpecimenColumns", "make_features"]
 
 _BLOCK_NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 
@@ -48,7 +54,8 @@ def make_features(*, n_jobs=None, verbose=False, **blocks):
         Its output is a pandas DataFrame of float32 features named ``block__feature``. Columns of the
         specimens that no block uses are dropped. The blocks are parameters:
         ``set_params(diffraction="drop")`` removes one, and a grid search can compare several transformers
-        for one block.
+        for one block. After `fit`, ``set_params`` of ``on_error``, ``n_jobs`` and ``cache`` takes effect
+        without another `fit`.
 
     Raises
     ------
@@ -78,3 +85,140 @@ def make_features(*, n_jobs=None, verbose=False, **blocks):
         verbose=verbose,
         verbose_feature_names_out=True,
     ).set_output(transform="pandas")
+
+
+class SpecimenColumns(TransformerMixin, BaseEstimator):
+    """Check the columns of the specimens, and add those that were not measured.
+
+    It is the first step of a pipeline that users apply to specimens of their own. A column that it does not
+    know is an error, because a misspelt column would count as not measured. It learns nothing: `fit` only
+    checks.
+
+    Parameters
+    ----------
+    columns : sequence of str, default=("rings", "spots", "powder", "formula", "eds", "eels")
+        Columns of the specimens that the next steps of the pipeline use.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Columns of the specimens that were given to `fit`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from xtalsk.compose import SpecimenColumns
+    >>> columns = SpecimenColumns(["powder", "formula"])
+    >>> columns.fit_transform(pd.DataFrame({"formula": ["SiO2", "NaCl"]}))
+      powder formula
+    0   None    SiO2
+    1   None    NaCl
+    """
+
+    def __init__(self, columns=tuple(MODALITIES)):
+        self.columns = columns
+
+    def fit(self, X, y=None):
+        """Check the specimens.
+
+        Parameters
+        ----------
+        X : DataFrame of pandas or polars
+            One row for each specimen.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As in `transform`.
+        """
+        self._check_columns(X)
+        self.n_features_in_ = len(list(X.columns))
+        self.feature_names_in_ = np.array(list(X.columns), dtype=object)
+        return self
+
+    def transform(self, X):
+        """Return the known columns in the order of ``columns``.
+
+        Parameters
+        ----------
+        X : DataFrame of pandas or polars
+            One row for each specimen.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns that X lacks are None: not measured. The cells are not copied.
+
+        Raises
+        ------
+        ValueError
+            If X is no DataFrame, has a column twice, has a column that is not known, or has no known column.
+        """
+        present = self._check_columns(X)
+        index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(len(X))
+        absent = pd.Series([None] * len(index), index, dtype=object)
+        cells = {name: _to_series(X[name], index) if name in present else absent for name in self.columns}
+        return pd.DataFrame(cells, index=index)
+
+    def _check_columns(self, X):
+        """Return the columns of X; raise if one is unknown or if there is none."""
+        if isinstance(self.columns, str) or not all(isinstance(name, str) for name in self.columns):
+            raise ValueError(f"columns must be a list of names of columns, got {self.columns!r}")
+        if not (hasattr(X, "columns") and hasattr(X, "shape")):
+            raise ValueError(
+                f"expected a DataFrame of specimens with columns among {list(self.columns)}, got "
+                f"{type(X).__name__}"
+            )
+        present = list(X.columns)
+        unknown = [name for name in present if name not in self.columns]
+        if unknown:
+            raise ValueError(
+                f"unknown columns {unknown}; known columns are {list(self.columns)}"
+                + _suggestion(unknown, self.columns)
+            )
+        if not present:
+            raise ValueError(f"the specimens have no column; known columns are {list(self.columns)}")
+        repeated = sorted({name for name in present if present.count(name) > 1})
+        if repeated:
+            raise ValueError(f"the columns {repeated} appear more than once")
+        return present
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str
+        """
+        return np.array(list(self.columns), dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.allow_nan = True
+        tags.requires_fit = False
+        return tags
+
+
+def _to_series(column, index):
+    """Return a column of pandas as it is, and one of polars as a Series of objects."""
+    if isinstance(column, pd.Series):
+        return column
+    return pd.Series(column.to_list(), index, dtype=object)
+
+
+def _suggestion(unknown, known):
+    """Return the end of a message: the known columns that unknown ones resemble, or nothing."""
+    pairs = {name: difflib.get_close_matches(str(name).strip().lower(), known, n=1) for name in unknown}
+    meant = [f"{match[0]!r} for {name!r}" for name, match in pairs.items() if match]
+    return f"; perhaps {', '.join(meant)}" if meant else ""

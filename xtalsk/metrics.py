@@ -1,7 +1,11 @@
 """Scores of a classifier's probabilities at every level of symmetry.
 
 A classifier predicts probabilities of space groups; the probabilities of the coarser levels are their sums. A
-label that is not in the training data has no probability. Such a sample counts as wrong.
+label that is not in the training data has no probability. Such a sample counts as wrong. So does a sample
+without answer, whose probabilities are all NaN because nothing was measured.
+
+At each level, the class with the highest probability is scored. At coarser levels this is the highest sum,
+which can belong to another class than the most probable space group.
 """
 
 import numpy as np
@@ -26,25 +30,33 @@ SCORED_LEVELS = ("crystal_system", "point_group", "extinction_group", "space_gro
 
 
 def _check_probabilities(proba, classes):
-    """Return both as arrays; raise if the shapes do not fit or a probability is not finite."""
+    """Return both as arrays; raise if the shapes do not fit or a probability is not finite.
+
+    Rows of NaN are allowed: they have no answer.
+    """
     proba, classes = np.asarray(proba, dtype=float), np.asarray(classes)
     if proba.ndim != 2 or classes.shape != proba.shape[1:]:
         raise ValueError(
             f"expected probabilities of shape (n_samples, {classes.size}), one column for each class, "
             f"got {proba.shape}"
         )
-    if not np.isfinite(proba).all():
-        row = int(np.flatnonzero(~np.isfinite(proba).all(axis=1))[0])
-        raise ValueError(f"the probabilities of row {row} are not finite")
+    broken = ~np.isfinite(proba).all(axis=1) & ~np.isnan(proba).all(axis=1)
+    if broken.any():
+        raise ValueError(f"the probabilities of row {int(np.flatnonzero(broken)[0])} are not finite")
     return proba, classes
 
 
 def _check_scored(y_true, proba, classes):
-    """Return all three as arrays; raise if the shapes do not fit or a probability is not finite."""
+    """Return all three as arrays after the checks of `_check_probabilities`."""
     proba, classes = _check_probabilities(proba, classes)
     y_true = np.asarray(y_true)
     check_consistent_length(y_true, proba)
     return y_true, proba, classes
+
+
+def _has_answer(proba):
+    """Return for each row whether it has probabilities; a row of NaN has none."""
+    return ~np.isnan(proba).any(axis=1)
 
 
 def level_probabilities(proba, classes, level):
@@ -61,6 +73,7 @@ def level_probabilities(proba, classes, level):
     Returns
     -------
     proba : ndarray of shape (n_samples, n_level_classes)
+        NaN for rows of NaN.
     classes : ndarray of shape (n_level_classes,)
         Label of each column at this level, sorted.
 
@@ -117,7 +130,8 @@ def top_k_accuracy(y_true, proba, classes, *, k=1):
     """
     y_true, proba, classes = _check_scored(y_true, proba, classes)
     best = np.argsort(-proba, axis=1, kind="stable")[:, :k]
-    return np.mean((classes[best] == y_true[:, np.newaxis]).any(axis=1))
+    is_right = (classes[best] == y_true[:, np.newaxis]).any(axis=1)
+    return np.mean(is_right & _has_answer(proba))
 
 
 def balanced_accuracy(y_true, proba, classes):
@@ -151,16 +165,16 @@ def balanced_accuracy(y_true, proba, classes):
     0.5
     """
     y_true, proba, classes = _check_scored(y_true, proba, classes)
-    correct = classes[proba.argmax(axis=1)] == y_true
+    correct = (classes[proba.argmax(axis=1)] == y_true) & _has_answer(proba)
     return pd.Series(correct).groupby(y_true).mean().mean()
 
 
 def expected_calibration_error(y_true, proba, classes, *, n_bins=15):
     """Return the expected calibration error: the difference between confidence and accuracy.
 
-    The confidence is the probability of the most probable class. Samples are sorted into bins of equal width
-    of the confidence. The error is the mean over the bins of ``|accuracy - confidence|``, weighted by the
-    number of samples in each bin: equation 3 of [1]_.
+    The confidence is the probability of the most probable class; 0 for a sample without answer. Samples are
+    sorted into bins of equal width of the confidence. The error is the mean over the bins of
+    ``|accuracy - confidence|``, weighted by the number of samples in each bin: equation 3 of [1]_.
 
     Parameters
     ----------
@@ -193,8 +207,8 @@ def expected_calibration_error(y_true, proba, classes, *, n_bins=15):
     0.0
     """
     y_true, proba, classes = _check_scored(y_true, proba, classes)
-    confidence = proba.max(axis=1)
-    correct = classes[proba.argmax(axis=1)] == y_true
+    confidence = np.where(_has_answer(proba), proba.max(axis=1), 0)
+    correct = (classes[proba.argmax(axis=1)] == y_true) & _has_answer(proba)
     bins = np.clip(np.ceil(confidence * n_bins) - 1, 0, n_bins - 1).astype(int)
     gaps = np.abs(np.bincount(bins, weights=correct - confidence, minlength=n_bins))
     return gaps.sum() / len(y_true)

@@ -113,7 +113,7 @@ def test_origin_that_the_file_states_but_its_atoms_contradict(cif, read):
     lines = "_space_group_name_H-M_alt 'F d -3 m :2'\n_chemical_formula_sum 'Fe2 Ni O4'"
     _, doubts = read(cif([8.34], sites, lines=lines))
     assert "it states the formula 'Fe2 Ni O4', its sites give 'FeNi2O4'" in doubts
-    assert "its atoms fit another origin: F d -3 m:1 (227): Fe2NiO4, 56 atoms" in doubts
+    assert "its atoms fit another setting: F d -3 m:1 (227): Fe2NiO4, 56 atoms" in doubts
 
 
 CORUNDUM_H = ([4.7589, 4.7589, 12.991, 90, 90, 120], "Al 0 0 0.3521\nO 0.3063 0 0.25", 30)
@@ -134,6 +134,33 @@ def test_rhombohedral_axes_by_the_cell(cif, read, name, corundum):
     rotations = crystals.rotation_sets[0].astype(float)
     kept = rotations.transpose(0, 2, 1) @ metric @ rotations
     np.testing.assert_allclose(kept, np.broadcast_to(metric, (12, 3, 3)), atol=1e-6)
+
+
+def test_number_of_another_setting_than_the_atoms(cif, read):
+    """Perovskite in the axes of P b n m with the number only: distances show the fault."""
+    cell = [5.38, 5.44, 7.64, 90, 90, 90]
+    sites = "Ca 0.993 0.036 0.25\nTi 0 0.5 0\nO 0.071 0.484 0.25\nO 0.711 0.288 0.037"
+    crystals, doubts = read(cif(cell, sites, lines="_symmetry_space_group_name_H-M 'P b n m'"))
+    assert (crystals.formulas.tolist(), doubts) == (["CaTiO3"], "")
+    _, doubts = read(cif(cell, sites, lines="_space_group_IT_number 62\n_chemical_formula_sum 'Ca O3 Ti'"))
+    assert "its atoms fit another setting: P b n m (62): CaTiO3, 20 atoms" in doubts
+
+
+def test_the_most_detailed_symbol_counts(cif, read):
+    lines = "_space_group_name_H-M_alt 'F d -3 m'\n_symmetry_space_group_name_H-M 'F d -3 m :2'\n"
+    crystals, doubts = read(cif([5.431], "Si 0.125 0.125 0.125", lines=lines))
+    assert (n_atoms(crystals), doubts) == ([8], "")
+    lines = "_symmetry_space_group_name_H-M 'P 21/b'\n_space_group_IT_number 14\n"
+    crystals, doubts = read(cif([5.0, 6.0, 7.0, 90, 90, 104], "Fe 0.1 0.2 0.3", lines=lines))
+    assert (crystals.space_groups.tolist(), doubts) == ([14], "")
+    np.testing.assert_allclose(sorted(crystals.frac_coords[:, 1]), [0.2, 0.3, 0.7, 0.8])
+
+
+def test_unsuffixed_origin_with_the_identity_only(cif, read):
+    lines = "_space_group_name_H-M_alt 'F d -3 m'"
+    crystals, doubts = read(cif([5.431], "Si 0.125 0.125 0.125", lines=lines, operations=["x,y,z"]))
+    assert (crystals.space_groups.tolist(), n_atoms(crystals)) == ([227], [8])
+    assert "give space group 1, its symbol 'F d -3 m' means 227" in doubts
 
 
 def test_axes_that_the_cell_contradicts(cif, read):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xtalsk.io import read_spectrum
+from xtalsk.io import BrokenFileError, read_spectrum
 
 COUNTS = np.array([3.0, 0.0, 7.0, 12.0, 5.0, 1.0])
 
@@ -77,6 +77,54 @@ def test_dialects(path, changes, data):
     np.testing.assert_allclose(spectrum.energy, [-20, -10, 0, 10, 20, 30], atol=1e-9)
     np.testing.assert_array_equal(spectrum.counts, COUNTS)
     assert spectrum.beam_energy is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "data"),
+    [
+        ({"XPERCHAN": "10,0", "OFFSET": "-20,0"}, None),
+        ({"XPERCHAN": "1,0E1", "OFFSET": "-20,0"}, "3,0\n0,0\n7,0\n12,0\n5,0\n1,0\n"),
+        ({"NPOINTS": "6,0", "NCOLUMNS": "2"}, "3,0 0,0\n7,0 12,0\n5,0 1,0\n"),
+        ({"DATATYPE": "XY"}, "-20,0 3\n-10,0 0\n0,0 7\n10,0 12\n20,0 5\n30,0 1\n"),
+        ({"XPERCHAN": "10.0 eV", "OFFSET": "-20.0 eV"}, None),
+        ({"XPERCHAN   -eV": "10.0", "XPERCHAN": None}, None),
+        ({"XUNITS": "keV", "XPERCHAN": "0,01 keV", "OFFSET": "-0,02 keV"}, None),
+    ],
+    ids=["header", "data", "two columns", "xy", "units", "unit of the keyword", "kev"],
+)
+def test_decimal_commas_and_units(path, changes, data):
+    spectrum = read_spectrum(write(path, data, **changes))
+    np.testing.assert_allclose(spectrum.energy, [-20, -10, 0, 10, 20, 30], atol=1e-9)
+    np.testing.assert_array_equal(spectrum.counts, COUNTS)
+
+
+def test_numbers_of_the_header_are_read_whole(path):
+    assert read_spectrum(write(path, XPERCHAN="9,97")).energy[1] == pytest.approx(-20 + 9.97)
+    details = {"BEAMKV": "20,0", "LIVETIME": "59,5 s", "ELEVANGLE": "35,5"}
+    spectrum = read_spectrum(write(path, **details))
+    assert (spectrum.beam_energy, spectrum.live_time, spectrum.takeoff_angle) == (20, 59.5, 35.5)
+    assert read_spectrum(write(path, BEAMKV="20000 V")).beam_energy == 20
+    counts = "".join("1,\n" for _ in range(1024))
+    assert read_spectrum(write(path, counts, NPOINTS="1,024")).counts.size == 1024
+    path.write_text(write(path).read_text(encoding="latin-1"), encoding="utf-16")
+    np.testing.assert_array_equal(read_spectrum(path).counts, COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"XPERCHAN": "9,97,1"}, "expected one number for #XPERCHAN, got '9,97,1'"),
+        ({"XPERCHAN": "10 20"}, "expected one number for #XPERCHAN, got '10 20'"),
+        ({"OFFSET": "-1,200"}, "#OFFSET -1,200 may be -1.200 or -1200; write a decimal point"),
+        ({"BEAMKV": "15/20"}, "expected one number for #BEAMKV, got '15/20'"),
+        ({"XPERCHAN": "0.01 keV"}, "#XPERCHAN is in kev, but #XUNITS is eV"),
+        ({"data": "3\n0\n7\n1_2\n5\n1\n"}, "expected numbers in line 17, got '1_2'"),
+    ],
+)
+def test_numbers_that_are_not_sure(path, changes, message):
+    write(path, **changes)
+    with pytest.raises(BrokenFileError, match=rf"^a\.msa: .*{message}"):
+        read_spectrum(path)
 
 
 @pytest.mark.parametrize("suffix", [".emsa", ".EMS", ".mas", ".MSA"])

@@ -11,10 +11,11 @@ from xtalsk.neural._batches import Batches, Rows, split_validation
 from xtalsk.neural._blocks import branch_of, measure_block
 from xtalsk.neural._branches import scale_rows, standardise_rows
 from xtalsk.neural._disturbances import stretch
-from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index, sum_to_level
+from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
 from xtalsk.neural._mixing import choose_kept
-from xtalsk.neural._net import own_random_numbers, seed_torch
+from xtalsk.neural._random import own_generator, own_random_numbers, rand, seed_generators
 from xtalsk.utils import check_device
+from xtalsk.utils._levels import sum_to_level
 
 
 def test_kinds_of_blocks_follow_from_names():
@@ -201,17 +202,20 @@ def test_schedules():
     assert schedule_factor("constant", 0.7) == 1
 
 
-def test_own_random_numbers_are_given_back():
-    cpu = torch.device("cpu")
+def test_own_random_numbers_leave_the_global_generator_alone():
     torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
-    with own_random_numbers(cpu):
-        seed_torch(cpu, 1, 2)
-        first = torch.rand(4)
-        seed_torch(cpu, 1, 3)
-        assert not torch.equal(torch.rand(4), first)
-    torch.testing.assert_close(torch.rand(4), expected)
+    before, x = torch.get_rng_state(), torch.zeros(4)
+    with own_random_numbers("cpu"):
+        seed_generators(1, 2)
+        first = rand(4, like=x)
+        torch.rand(100)  # as another thread may do
+        second = rand(4, like=x)
+        seed_generators(1, 2)
+        torch.testing.assert_close(rand(4, like=x), first)
+        torch.testing.assert_close(rand(4, like=x), second)
+        torch.set_rng_state(before)
+    assert own_generator("cpu") is None
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_devices():

@@ -250,7 +250,7 @@ def test_detector(gold_electron):
     dead = record(dead_pixels=0.2, offset=50.0) == 0
     assert abs(dead.mean() - 0.2) < 0.02
     hot = record(hot_pixels=0.01)
-    assert 0.003 < (hot[:, :3, :3] > 40).mean() < 0.03
+    assert 0.003 < (hot[:, :8, :8] > 40).mean() < 0.03
 
 
 def test_random_state_and_presets(gold_electron, gold_xray):

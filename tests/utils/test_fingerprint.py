@@ -1,8 +1,6 @@
 """Fingerprints of values and of code."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 import xtalsk
 from xtalsk.physics import _form_factors
 from xtalsk.simulation import PowderConditions, Sometimes
+from xtalsk.utils import _fingerprint
 from xtalsk.utils._fingerprint import code_fingerprint, fingerprint
 
 REFLECTIONS = "xtalsk.simulation.reflections._compute"
@@ -66,30 +65,31 @@ def test_constants_count_with_their_present_values(monkeypatch):
     assert code_fingerprint(REFLECTIONS) == before
 
 
-@pytest.fixture(scope="module")
-def fingerprint_of_copy(tmp_path_factory):
+@pytest.fixture
+def fingerprint_of_copy(tmp_path, monkeypatch):
     """Return the fingerprint of a copy of the package in which a file was edited."""
-    folder = tmp_path_factory.mktemp("copy")
     ignore = shutil.ignore_patterns("__pycache__", "data")
-    shutil.copytree(Path(xtalsk.__file__).parent, folder / "xtalsk", ignore=ignore)
+    shutil.copytree(Path(xtalsk.__file__).parent, tmp_path / "xtalsk", ignore=ignore)
+    monkeypatch.setattr(_fingerprint, "_FOLDER", tmp_path / "xtalsk")
+    caches = [getattr(_fingerprint, name) for name in ("_code", "_closure", "_parse", "_defining_module")]
+
+    def clear():
+        for function in caches:
+            function.cache_clear()
 
     def run(file, old, new):
-        path = folder / "xtalsk" / file
+        path = tmp_path / "xtalsk" / file
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new, 1))
-        code = (
-            f"import sys; sys.path.insert(0, {str(folder)!r})\n"
-            "from xtalsk.utils._fingerprint import code_fingerprint\n"
-            f"print(code_fingerprint({REFLECTIONS!r}))"
-        )
-        command = [sys.executable, "-c", code]
+        clear()
         try:
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            return code_fingerprint(REFLECTIONS)
         finally:
             path.write_text(text)
 
-    return run
+    yield run
+    clear()
 
 
 def test_code_counts_and_comments_do_not(fingerprint_of_copy):

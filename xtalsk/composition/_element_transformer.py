@@ -7,6 +7,7 @@ import pandas as pd
 
 from xtalsk.utils import CellTransformer
 from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, check_composition
+from xtalsk.utils._validation import from_polars
 
 _Z_OF_NAME = {name: z for z, name in enumerate(FEATURE_NAMES, start=1)}
 
@@ -92,6 +93,7 @@ class ElementTransformer(CellTransformer):
         ValueError
             If a parameter is invalid, or a column of a table does not belong to exactly one element.
         """
+        X = from_polars(X)
         if not _is_table(X):
             return super().fit(X)
         super().fit(_table_to_cells(X))
@@ -122,6 +124,7 @@ class ElementTransformer(CellTransformer):
             If a composition cannot be used and ``on_error="raise"``; the message names its row and column.
             Also if the columns of a table differ from those in `fit`.
         """
+        X = from_polars(X)
         if not _is_table(X):
             return super().transform(X)
         expected = getattr(self, "feature_names_in_", None)

@@ -27,9 +27,13 @@ class ElementFractions(ElementTransformer):
 
     Notes
     -----
-    Formulas are strings such as ``"Fe0.94O"``, ``"Ca(OH)2"`` or ``"CuSO4·5H2O"``. Spaces are ignored.
-    Charges raise an error. Deuterium (D) and tritium (T) count as hydrogen. Amounts are numbers of atoms, not
-    weights, and need not sum to one.
+    Formulas are strings such as ``"Fe0.94O"``, ``"Ca(OH)2"`` or ``"CuSO4·5H2O"``. Hydrates may have a full
+    stop or a blank instead of the dot (``"CaSO4.2H2O"``, ``"CuSO4 5H2O"``). Other blanks are ignored.
+    Subscripts and full-width characters are read as plain ones. Deuterium (D) and tritium (T) count as
+    hydrogen. Amounts are numbers of atoms and need not sum to one, as in ``"Fe 50 Ni 50"``; ``at%`` may stand
+    beside them. Weight per cent, charges, mass numbers, names of minerals, vacancies and dummy species raise
+    an error. So does a list of elements without amounts, such as ``"Ba, Ti, O"``, which only
+    `ElementPresence` can use.
 
     Examples
     --------

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from xtalsk.composition._element_transformer import ElementTransformer
-from xtalsk.utils._formula import FEATURE_NAMES
+from xtalsk.utils._formula import FEATURE_NAMES, check_listed_elements
 
 
 class ElementPresence(ElementTransformer):
@@ -33,6 +33,11 @@ class ElementPresence(ElementTransformer):
     --------
     ElementFractions : The amounts, and the accepted forms of compositions.
 
+    Notes
+    -----
+    A cell may also list elements without amounts: text such as ``"Ba, Ti, O"`` or ``"Ba-Ti-O"``, or a list of
+    symbols. Other transformers of compositions need amounts; for them such a cell is an error.
+
     Examples
     --------
     >>> from xtalsk.composition import ElementPresence
@@ -51,6 +56,10 @@ class ElementPresence(ElementTransformer):
 
     def _check_params(self):
         check_scalar(self.threshold, "threshold", Real, min_val=0, max_val=1, include_boundaries="right")
+
+    def _check_cell(self, cell):
+        listed = check_listed_elements(cell)
+        return super()._check_cell(cell) if listed is None else listed
 
     def _from_fractions(self, fractions):
         return np.where(np.isnan(fractions), np.nan, fractions >= self.threshold)

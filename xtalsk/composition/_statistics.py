@@ -1,10 +1,9 @@
 import re
 import warnings
-from functools import cache
+from functools import cache, partial
 
 import joblib
 import numpy as np
-from joblib import Parallel, delayed
 
 from xtalsk.composition._constants import (
     MAX_ATOMS,
@@ -14,6 +13,7 @@ from xtalsk.composition._constants import (
 )
 from xtalsk.composition._element_transformer import ElementTransformer
 from xtalsk.utils._formula import SYMBOLS, electronegativities
+from xtalsk.utils._parallel import LostWorkerError, map_cells
 
 _ELEMENT_PRESETS = ("magpie", "deml", "matminer", "matscholar_el", "megnet_el")
 _NORMS = (0, 2, 3, 5, 7, 10)
@@ -192,15 +192,21 @@ def _call_matminer(featurizer, fractions, n_jobs):
     keys = [(kind, _to_formula(row)) for row in fractions]
     features = {key: _cache[key] for key in set(keys) if key in _cache}
     new = [key for key in dict.fromkeys(keys) if key not in features]
-    chunks = [new[i : i + _CHUNK_SIZE] for i in range(0, len(new), _CHUNK_SIZE)]
-    computed = Parallel(n_jobs=n_jobs)(
-        delayed(_featurize)(featurizer, [formula for _, formula in chunk]) for chunk in chunks
-    )
-    for chunk, rows in zip(chunks, computed, strict=True):
-        features.update(zip(chunk, rows, strict=True))
+    lost, formulas = [], [formula for _, formula in new]
+    if new:
+        rows, lost = map_cells(partial(_featurize, featurizer), formulas, _CHUNK_SIZE, n_jobs)
+        new = [key for i, key in enumerate(new) if i not in lost]
+        features.update(zip(new, np.delete(rows, lost, axis=0), strict=True))
     _cache.update((key, features[key]) for key in new[:MAX_CACHED_COMPOSITIONS])
     for key in list(_cache)[: max(0, len(_cache) - MAX_CACHED_COMPOSITIONS)]:
         del _cache[key]
+    if lost:
+        name = type(featurizer).__name__
+        raise LostWorkerError(
+            f"worker processes were killed, probably for lack of memory, while matminer's {name} computed "
+            f"{', '.join(formulas[i] for i in lost)}; run again with fewer jobs, the other compositions are "
+            "in memory"
+        )
     return np.stack([features[key] for key in keys])
 
 
@@ -281,7 +287,7 @@ class CompositionStatistics(ElementTransformer):
             raise ValueError(f"presets contain the same features twice: {repeated[:3]}")
 
     def _parallel_features(self, cells):
-        return self._features(cells)  # n_jobs is for matminer's featurizers
+        return self._features(cells), []  # n_jobs is for matminer's featurizers
 
     def _from_fractions(self, fractions):
         has_elements = fractions.any(axis=1)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from xtalsk.crystals._constants import CONTACT_STEP, MAX_ATOMS, MIN_CONTACT, SAME_ATOM
+from xtalsk.crystals._constants import CONTACT_STEP, MAX_ATOMS, MAX_MISFIT, MIN_CONTACT, SAME_ATOM
 from xtalsk.crystals._contacts import shortest_contact
 from xtalsk.crystals._formulas import formula_of
 from xtalsk.crystals._orbits import expand_sites
 from xtalsk.crystals._settings import setting_of_group
-from xtalsk.crystals._space_group_symbols import settings_of_number
+from xtalsk.crystals._space_group_symbols import all_settings_of_number
 from xtalsk.crystals._statements import contradictions
 
 
@@ -131,7 +131,7 @@ def choose(lattice, sites, stated, statements):
         doubts = [f"{stated.disagreement}; the operations were used"] if stated.disagreement else []
         doubts += first.faults
         if first.rank[:2] > (0, False):
-            doubts += _other_origin(lattice, sites, statements, first)
+            doubts += _other_setting(lattice, sites, statements, first)
         return first.crystal, doubts, first.contact
     order = sorted(candidates, key=lambda c: c.rank)
     best = order[0]
@@ -156,23 +156,23 @@ def _settle(candidates, order, disagreement):
             crystal = replace(first.crystal, setting=candidate.crystal.setting)
             return _Candidate(crystal, first.faults, first.contact), []
     if best.rank[:2] == first.rank[:2]:
-        best = larger[0] if larger and larger[0].rank[:2] == first.rank[:2] else first
+        best = min((c for c in larger if c.rank[:2] == first.rank[:2]), key=lambda c: c.rank, default=first)
     return best, [f"{disagreement}; used: {best.describe()}"]
 
 
-def _other_origin(lattice, sites, statements, candidate):
-    """Hint at the other origin choice of a group, where it contradicts fewer statements."""
-    number = candidate.crystal.setting.number
-    keys = candidate.crystal.setting.keys
-    for group in settings_of_number(number):
+def _other_setting(lattice, sites, statements, candidate):
+    """Hint at another origin or other axes of a group, where they contradict fewer statements."""
+    used = candidate.crystal.setting
+    best = candidate
+    for group in all_settings_of_number(used.number):
         setting = setting_of_group(group)
-        if group.ext not in "12" or setting.keys == keys:
+        if setting.misfit(lattice) >= MAX_MISFIT or setting.keys == used.keys:
             continue
         crystal = expand(lattice, sites, setting)
         other = _Candidate(crystal, contradictions(statements, crystal), shortest_contact(crystal))
-        if other.rank[:2] < candidate.rank[:2]:
-            return [f"its atoms fit another origin: {other.describe()}"]
-    return []
+        if other.rank[:2] < best.rank[:2]:
+            best = other
+    return [] if best is candidate else [f"its atoms fit another setting: {best.describe()}"]
 
 
 def _origin_doubts(order):

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import stat
 import zlib
 
 from xtalsk.crystals._constants import MAX_FILE_SIZE
@@ -20,18 +21,23 @@ def read_text(path):
     Raises
     ------
     ValueError
-        If the file is empty, binary or too large.
+        If the file is empty, binary or too large, or no regular file.
     OSError
         If the file is not readable.
     """
-    with path.open("rb") as file:
-        content = file.read(MAX_FILE_SIZE + 1)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no file; expected CIF text")
+    too_large = (
+        f"the file is larger than {MAX_FILE_SIZE // 2**20} MB; split it into one file for each crystal"
+    )
+    if status.st_size > MAX_FILE_SIZE:
+        raise ValueError(too_large)
+    content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
         content = _decompress(path)
     if len(content) > MAX_FILE_SIZE:
-        raise ValueError(
-            f"the file is larger than {MAX_FILE_SIZE // 2**20} MB; split it into one file for each crystal"
-        )
+        raise ValueError(too_large)
     encoding = next((e for mark, e in _ENCODINGS if content.startswith(mark)), None)
     if encoding is None and b"\0" in content:
         raise ValueError("the file is binary; expected CIF text")

@@ -60,8 +60,8 @@ def _distances(points, others, lattice):
     offsets -= np.round(offsets)
     metric = lattice @ lattice.T
     lengths = np.sqrt(np.diag(metric))
-    cosines = np.abs(metric / np.outer(lengths, lengths))[np.triu_indices(3, 1)]
-    if cosines.max() <= 0.5 + 1e-6:
+    cosines = np.abs(metric / np.outer(lengths, lengths))
+    if max(cosines[0, 1], cosines[0, 2], cosines[1, 2]) <= 0.5 + 1e-6:
         return np.linalg.norm(offsets @ lattice, axis=-1)
     nearest = np.full(offsets.shape[:2], np.inf)
     for shift in _STEPS:  # oblique cells, whose nearest image is not the rounded one

@@ -4,6 +4,7 @@ import numpy as np
 
 from xtalsk.crystals._constants import N_SITE_SHIFTS, SAME_ATOM
 
+_CELL_STRIDES = np.array([10**12, 10**6, 1])
 _GRID_SHIFT = 0.3717  # keeps coordinates of few decimals away from the edges of the grid
 
 
@@ -62,7 +63,8 @@ def site_symmetry(coords, rotations, translations, lattice, tolerance=SAME_ATOM)
     for site in np.flatnonzero(fixing.sum(1) > 1):
         images = rotations @ coords[site] + translations
         keep[site] = False
-        keep[site, np.unique(grid_cells(images), axis=0, return_index=True)[1]] = True
+        cells = grid_cells(images) @ _CELL_STRIDES  # one integer for each cell
+        keep[site, np.unique(cells, return_index=True)[1]] = True
     return wrap(coords), keep
 
 

@@ -135,7 +135,7 @@ def _check_closed(rows):
                 first, second, missing = (_triplet(r) for r in (rows[i], rows[j], product))
                 raise ValueError(
                     f"its {len(rows)} symmetry operations form no group: {first!r} after {second!r} "
-                    f"gives {missing!r}, which is not listed"
+                    f"gives {missing!r}, which is not listed; expected all operations of one space group"
                 )
 
 

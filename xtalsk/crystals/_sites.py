@@ -58,9 +58,14 @@ def read_cell(block):
     values = [90.0 if tag in no_angle else as_number(text) for tag, text in texts.items()]
     cell = gemmi.UnitCell(*values)
     lattice = lattice_vectors(cell)
-    is_large_enough = cell.volume > MIN_CELL_VOLUME and min(values[:3]) > MIN_CELL_LENGTH
-    is_full = np.linalg.det(lattice) > MIN_CELL_FULLNESS * np.linalg.norm(lattice, axis=1).prod()
-    if not (np.isfinite(values).all() and np.isfinite(lattice).all() and is_large_enough and is_full):
+    is_physical = (
+        np.isfinite(values).all()
+        and np.isfinite(lattice).all()
+        and cell.volume > MIN_CELL_VOLUME
+        and min(values[:3]) > MIN_CELL_LENGTH
+        and np.linalg.det(lattice) > MIN_CELL_FULLNESS * np.linalg.norm(lattice, axis=1).prod()
+    )
+    if not is_physical:
         stated = ", ".join(str(texts[tag]) for tag in _LENGTHS + _ANGLES)
         raise ValueError(f"its cell is not physical: ({stated})")
     return lattice, [f"it states no {tag}; 90° was taken" for tag in no_angle]

@@ -158,8 +158,8 @@ def _fitting(groups, lattice):
     return [s for s in settings if s.misfit(lattice) < MAX_MISFIT]
 
 
-def _misfit_doubts(setting, lattice):
-    misfit = setting.misfit(lattice)
+def _misfit_doubts(setting, lattice, misfit):
+    """List the doubt about a cell that fits a setting roughly; empty where it fits."""
     if misfit < DOUBTFUL_MISFIT:
         return []
     cell, number = _cell_text(lattice), setting.number
@@ -168,13 +168,14 @@ def _misfit_doubts(setting, lattice):
 
 def _with_operations(listed, names, halls, lattice):
     """`StatedSymmetry` of an entry that lists operations."""
-    if listed.misfit(lattice) >= MAX_MISFIT:
+    misfit = listed.misfit(lattice)
+    if misfit >= MAX_MISFIT:
         raise ValueError(
             f"its symmetry operations (space group {listed.number or 'unknown'}) do not fit its cell "
             f"{_cell_text(lattice)}; expected the axes and angles of that group"
         )
     doubts = [f"its {name} is not known; its operations were used" for name in names.unknown]
-    doubts += _misfit_doubts(listed, lattice)
+    doubts += _misfit_doubts(listed, lattice, misfit)
     others, labels = [], []
     for label, groups in _all_names(names, halls, doubts):
         if listed.number and listed.number not in {g.number for g in groups}:
@@ -232,7 +233,7 @@ def _without_operations(block, names, halls, lattice):
         settings = exact[:1] or [setting_of_group(names.entries[0][1][0])]
         doubts.append(f"its cell {_cell_text(lattice)} does not fit its space group: {', '.join(stated)}")
         return StatedSymmetry(settings, doubts)
-    doubts += _misfit_doubts(settings[0], lattice)
+    doubts += _misfit_doubts(settings[0], lattice, settings[0].misfit(lattice))
     return StatedSymmetry(settings, doubts, "" if agree else ", ".join(stated))
 
 
@@ -240,7 +241,8 @@ def _named_settings(names, known, lattice, doubts):
     """List the settings of the names that fit a lattice; other axes of the group where none does."""
     settings, seen = [], [s.keys for s in known]
     agreed = set.intersection(*({g.number for g in groups} for _, groups in names.entries))
-    for label, groups in names.entries:
+    by_detail = sorted(names.entries, key=lambda e: (e[0].startswith("number"), len(e[1])))
+    for label, groups in by_detail:
         fitting = _fitting([g for g in groups if g.number in agreed] or groups, lattice)
         if not fitting and agreed:
             others = [

@@ -1,8 +1,8 @@
 """Artefacts of cameras and of pictures: pixels of an image that do not belong to the pattern, on NumPy.
 
 Three kinds are found: clusters of hot pixels and cosmic-ray hits, rows and columns without signal (dead
-lines, gaps between the chips of a detector, padding), and burnt-in scale bars with their text. Diffraction has
-none of these shapes: its spots have soft edges, its rings are round.
+lines, gaps between the chips of a detector, padding), and burnt-in scale bars with their text. Diffraction
+has none of these shapes: its spots have soft edges, its rings are round.
 """
 
 import numpy as np
@@ -17,6 +17,7 @@ from xtalsk.diffraction._constants import (
     CLUSTER_FLATNESS,
     CLUSTER_REACH,
     CLUSTER_SIDE,
+    CLUSTER_SPREADS,
     CLUSTER_STEP,
     DEAD_LINE_BLOCKS,
     DEAD_LINE_LENGTH,
@@ -24,7 +25,9 @@ from xtalsk.diffraction._constants import (
     DEAD_LINE_SIGMA,
     DEAD_LINE_WIDTH,
     DEFECT_SIGMA,
-    DEFECT_SPREADS,
+    HIT_ELECTRONS,
+    HIT_SIGMA,
+    HIT_STEP,
     MARK_CONTRAST,
 )
 
@@ -35,7 +38,7 @@ _SQUARE = np.ones((3, 3), dtype=bool)
 def find_artefacts(image):
     """Find the pixels that hold an artefact of the camera or of the picture.
 
-    Streaks are not among them, because they need a centre: see `_streaks.find_streaks`.
+    Streaks are not among them, because they need a centre: see `_streaks.find_streak`.
 
     Parameters
     ----------
@@ -62,30 +65,35 @@ def remove_artefacts(image):
 def find_clusters(image):
     """Find clusters of up to 5 x 5 hot pixels with sharp edges, bool (n_rows, n_columns).
 
-    The pixels of a cluster exceed those five pixels away by far, and the pixels around the cluster do not.
-    Its edge is a step: it is flat, or its brightest pixel has a neighbour at the level of the surroundings.
+    The pixels of a cluster exceed those seven pixels away by far, and the pixels around the cluster do not.
+    Single pixels of counts are left to `_geometry.reject_defects`. The edge is a step: the cluster is flat,
+    or its brightest pixel has a neighbour at the level of the surroundings.
     """
     found = np.zeros(image.shape, dtype=bool)
-    filled = _without_gaps(image)
-    hot = _hot_pixels(filled)
+    filled, one = fill_image(image)
+    hot = _hot_pixels(filled, one)
     labels, n_clusters = ndimage.label(hot, _SQUARE)
     if not 0 < n_clusters < _MANY_CLUSTERS:
         return found
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if max(s.stop - s.start for s in box) <= CLUSTER_SIDE:
             inside = labels[box] == number
-            if _has_sharp_edge(filled, box, inside):
+            if _has_sharp_edge(filled, one, box, inside):
                 found[box] |= inside
     return ndimage.binary_dilation(found, _SQUARE)
 
 
-def _without_gaps(image):
-    """Return the image with NaN replaced by its median."""
+def fill_image(image):
+    """Return the image from its dark level, without gaps, and the signal of one electron, roughly."""
     missing = np.isnan(image)
-    return np.where(missing, np.median(image[~missing]), image) if missing.any() else image
+    filled = np.where(missing, np.median(image[~missing]), image) if missing.any() else image
+    some = np.unique(filled[::4, ::4])
+    low, high = np.percentile(some, (1, 99))
+    step = np.percentile(np.diff(some), 25) if len(some) > 1 else 1.0  # a few values may lie between counts
+    return filled - min(low, 0), max(step, min(1.0, (high - low) / 100), 1e-30)
 
 
-def _hot_pixels(image):
+def _hot_pixels(image, one):
     """Pixels far above all pixels of a circle around them, bool (n_rows, n_columns)."""
     padded = np.pad(image, CLUSTER_REACH, mode="reflect")
     angles = np.arange(16) * np.pi / 8
@@ -94,36 +102,39 @@ def _hot_pixels(image):
     )
     h, w = image.shape
     four = np.stack([padded[dy : dy + h, dx : dx + w] for dy, dx in shifts[::4]])
-    hot = image > _hot_level(four.max(0), four.min(0), image)
+    hot = image > _hot_level(four.max(0), four.min(0), one)
     y, x = np.nonzero(hot)
     around = padded[y + shifts[:, :1], x + shifts[:, 1:]]
-    hot[y, x] = image[y, x] > _hot_level(around.max(0, initial=-np.inf), around.min(0, initial=np.inf), image)
+    hot[y, x] = image[y, x] > _hot_level(around.max(0, initial=-np.inf), around.min(0, initial=np.inf), one)
     return hot
 
 
-def _hot_level(highest, lowest, image):
+def _hot_level(highest, lowest, one):
     """Least value of a hot pixel among surroundings from ``lowest`` to ``highest``."""
-    return highest + DEFECT_SPREADS * (highest - lowest) + DEFECT_SIGMA * _noise(highest, image)
+    return highest + CLUSTER_SPREADS * (highest - lowest) + DEFECT_SIGMA * _noise(highest, one)
 
 
-def _noise(level, image):
-    """Return the standard deviation of the counting noise at a level of an image."""
-    some = image[::4, ::4]
-    one = np.float32(min(1.0, max(np.percentile(some, 99) - np.percentile(some, 1), 1e-30) / 100))
-    return np.sqrt(one * np.maximum(level - min(some.min(), 0), one))
+def _noise(level, one):
+    """Return the standard deviation of counting noise, if one electron gives the signal ``one``."""
+    return np.sqrt(one * np.maximum(level, one))
 
 
-def _has_sharp_edge(image, box, inside):
+def _has_sharp_edge(image, one, box, inside):
     """Whether a cluster, ``inside`` its ``box``, ends in a step."""
     values, cluster = _surrounded(image, box, inside, 1)
     around = ndimage.binary_dilation(cluster, _SQUARE) & ~cluster
-    far_values, near = _surrounded(image, box, inside, 3)
-    far = ~ndimage.binary_dilation(near, _SQUARE)
-    highest = far_values[far].max()
-    if values[around].max() > highest + DEFECT_SIGMA * _noise(highest, image):
-        return False
+    far_values, near = _surrounded(image, box, inside, 4)
+    highest = far_values[~ndimage.binary_dilation(near, _SQUARE, iterations=2)].max()
     background = np.median(values[around])
-    excess = values[cluster] - background
+    excess, rest = values[cluster] - background, values[around].max()
+    if excess.max() <= HIT_ELECTRONS * one or (cluster.sum() == 1 and one >= 0.5):
+        return False
+    noise = _noise(highest, one)
+    is_strong = excess.min() > max(HIT_SIGMA * noise, CLUSTER_STEP * excess.max())
+    if is_strong and rest - background < HIT_STEP * excess.min():
+        return True
+    if rest > min(highest + noise, background + CLUSTER_STEP * excess.max()):
+        return False
     if excess.min() >= CLUSTER_FLATNESS * excess.max():
         return True
     peak = np.zeros_like(cluster)
@@ -186,16 +197,15 @@ def find_dead_lines(image):
     A part as long as a third of the side is darker than half of both its sides, by more than the noise. Rings
     are too curved for that.
     """
-    filled = _without_gaps(image)
-    filled = filled - min(np.percentile(filled[::4, ::4], 0.1), 0)
+    filled, one = fill_image(image)
     found = np.zeros(image.shape, dtype=bool)
     for axis in (0, 1):
-        dead = _dead_columns(filled if axis == 0 else filled.T)
+        dead = _dead_columns(filled if axis == 0 else filled.T, one)
         found |= dead if axis == 0 else dead.T
     return found
 
 
-def _dead_columns(image):
+def _dead_columns(image, one):
     """Pixels in dark parts of columns, bool (n_rows, n_columns)."""
     starts = np.linspace(0, len(image), DEAD_LINE_BLOCKS, endpoint=False).astype(int)
     sizes = np.diff([*starts, len(image)])
@@ -206,7 +216,7 @@ def _dead_columns(image):
         left, right = (np.roll(mean, shift, axis=1) for shift in (width, -width))
         sides = np.minimum(left, right)
         sides[:, :width], sides[:, -width:] = 0, 0
-        noise = DEAD_LINE_SIGMA * _noise(sides, image) / np.sqrt(sizes[:, None])
+        noise = DEAD_LINE_SIGMA * _noise(sides, one) / np.sqrt(sizes[:, None])
         dark = (mean < DEAD_LINE_LEVEL * sides) & (sides - mean > noise)
         dead |= ndimage.binary_opening(dark, np.ones((n_least, 1), dtype=bool))
     return np.repeat(dead, sizes, axis=0)

@@ -16,6 +16,7 @@ MIN_BIN_SHARE = 0.5  # a bin is NaN where a smaller share of it is covered
 
 # Background (`_functional.snip`).
 SNIP_SMOOTHING = 2.0  # standard deviation, in bins, of the smoothing before the clipping; not recorded
+ROUNDING_STEPS = 64  # a profile that nowhere exceeds its background by more rounding steps is flat; by eye
 
 # Peaks of one profile (`_peak_search.locate_peaks`); all: not recorded.
 PEAK_LAG = 3  # distance, in widths of the smoothing, of the neighbours that give the noise
@@ -73,10 +74,14 @@ GROWN_SMOOTHING, GROWN_LEVEL = 0.7, 0.1  # smoothing (pixels) and threshold that
 # Artefacts of an image (`_artefacts`, `_streaks`). Set by eye on 11 measured ring images, in which only real
 # defects may be found, on simulated images, in which nothing may be found, and on the artefacts that
 # tests/diffraction/test_artefacts.py draws, all of which are found.
-CLUSTER_REACH = 5  # pixels to the surroundings with which a cluster of hot pixels is compared
+CLUSTER_REACH = 7  # pixels to the surroundings with which a cluster of hot pixels is compared
+CLUSTER_SPREADS = 2  # a hot pixel exceeds its surroundings by so many ranges of their values
 CLUSTER_SIDE = 5  # largest side of such a cluster in pixels
 CLUSTER_FLATNESS = 0.3  # a cluster is flat if its weakest pixel has this share of the brightest one
-CLUSTER_STEP = 0.1  # beside the brightest pixel of another cluster, a pixel is below this share of it
+CLUSTER_STEP = 0.1  # the pixels around a cluster are below this share of its brightest pixel
+HIT_ELECTRONS = 50  # least signal of the brightest pixel of a cluster, in electrons
+HIT_SIGMA = 50  # every pixel of a strong hit exceeds its surroundings by so many standard deviations ...
+HIT_STEP = 0.06  # ... and the pixels around it exceed them by less than this share of its weakest pixel
 BLANK_LINE_SHARE = 0.98  # least share of the pixels of a blank row or column that hold one value
 DEAD_LINE_BLOCKS = 16  # parts of rows and columns whose means are compared
 DEAD_LINE_LENGTH = 0.33  # least length of a dead line, as a share of the side: rings are too curved for it
@@ -95,4 +100,23 @@ STREAK_SIGMA = 4  # ... by so many standard deviations of the counting noise
 STREAK_EDGE = 1.1  # the same for its edges
 STREAK_LENGTH = 0.3  # least length of a streak, as a share of the shortest side
 STREAK_COVERAGE = 0.75  # least share of that length with excess
+MAX_STREAKS = 4  # streaks that are looked for, one after another
 STREAK_ANGLES = 180  # angles of the lines that are tried
+
+# Plausibility of cells (`_plausibility`). Set by eye on 11 measured ring images, 9 files of measured spots,
+# and simulated rings and spots: the share of spots is at most 0.48 in measured rings and 0.84 to 0.9 in
+# zone axes and precession patterns of small cells.
+SATURATED_SHARE = 0.5  # a cell with a larger share of its values at the highest one is saturated
+SMOOTH_WIDTH = 0.06  # window, in 1/Å, of the cubic that a smooth scan follows
+SMOOTH_SHARE = 1e-4  # largest deviation of a smooth scan from it, as a share of the range of its values
+OFFSET_SHARE = 0.97  # a centre farther out than this share of max_offset is doubtful
+SPOT_SIZE = 128  # longest side, in pixels, of the reduced image
+SPOT_ANGLES = 48  # parts of each ring
+SPOT_SIGMA = 4  # spots rise above the median of their ring by so many standard deviations of the parts
+SPOT_BACKGROUND = 12  # half width, in reduced pixels, of the background window below the medians
+SPOT_SHARE = (
+    0.55  # share of the intensity of spots among that of spots and rings, above which it is spots ...
+)
+SPOT_EXCESS = 0.02  # ... if it is this share of the whole intensity as well
+LINE_SHARE = 0.01  # least share of rings in the whole intensity
+ROUND_SHARE = 0.5  # least share of the variance that rings explain

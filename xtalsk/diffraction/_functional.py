@@ -13,6 +13,7 @@ from xtalsk.diffraction._constants import (
     MIN_RING_SHARE,
     RADIAL_KERNEL,
     RADII_PER_PIXEL,
+    ROUNDING_STEPS,
     SNIP_SMOOTHING,
 )
 from xtalsk.diffraction._polar import ring_radius
@@ -208,6 +209,8 @@ def snip(profiles, width):
 def condition(profiles, background_width=None, scale="sqrt"):
     """Subtract the background, divide by the mean over the covered bins, compress.
 
+    What the background leaves of a flat profile is rounding noise: it is set to 0, not divided by its mean.
+
     Parameters
     ----------
     profiles : Tensor of shape (n, n_bins)
@@ -227,7 +230,10 @@ def condition(profiles, background_width=None, scale="sqrt"):
     if background_width is None:
         profiles = profiles - profiles.nan_to_num(torch.inf).amin(1, keepdim=True).clamp_max(0)
     else:
+        level = profiles.abs().nan_to_num(0.0).amax(1, keepdim=True)
         profiles = (profiles - snip(profiles, background_width)).clamp_min(0)
+        highest = profiles.nan_to_num(0.0).amax(1, keepdim=True)
+        profiles = profiles * (highest > ROUNDING_STEPS * torch.finfo(profiles.dtype).eps * level)
     mean = profiles.nanmean(1, keepdim=True)
     profiles = profiles / torch.where(mean > 0, mean, 1)
     return {"linear": torch.clone, "sqrt": torch.sqrt, "log": torch.log1p}[scale](profiles)

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import check_scalar
 
+from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
 from xtalsk.diffraction._checks import axis_names
 from xtalsk.diffraction._constants import HISTOGRAM_GRID, PEAK_WIDTH_IMAGE, PEAK_WIDTH_SCAN
 from xtalsk.diffraction._peak_search import locate_peaks
-from xtalsk.diffraction._powder import PowderProfile, check_profile
+from xtalsk.diffraction._plausibility import blank_reason
+from xtalsk.diffraction._powder import PowderProfile, check_profile, scan_reason
 from xtalsk.diffraction._radial import RadialProfile, check_image
 from xtalsk.io import Profile
-from xtalsk.utils import CellTransformer
 
 # The histogram of the publications.
 _D_RANGE = (0.5, 6.0)  # Å
@@ -21,7 +22,7 @@ _BINS_PER_ANGSTROM = 164
 _TEXT_SUFFIXES = (".xy", ".xye", ".csv", ".txt", ".dat", ".asc", ".tsv")
 
 
-class PeakHistogram(CellTransformer):
+class PeakHistogram(DiffractionTransformer):
     """Histogram of the lattice spacings d of the peaks: the representation of Aguiar et al.
 
     The transformer finds the peaks of powder scans and of radial profiles of images. Bins of d that hold a
@@ -53,7 +54,8 @@ class PeakHistogram(CellTransformer):
     -----
     The cells are those of `RadialProfile` and `PowderProfile`. A path to ``.xy``, ``.xye``, ``.csv``,
     ``.txt``, ``.dat``, ``.asc`` or ``.tsv`` is read as a scan, any other path as an image. As in the
-    publications, bins that were not measured are 0, like bins without a peak.
+    publications, bins that were not measured are 0, like bins without a peak. Blank and saturated cells count
+    as not measured, as in `RadialProfile` and `PowderProfile`.
 
     References
     ----------
@@ -102,20 +104,25 @@ class PeakHistogram(CellTransformer):
             return check_profile(cell, self.wavelength)
         return check_image(cell, self.pixel_size)
 
+    def _blank_reason(self, cell):
+        return scan_reason(cell) if isinstance(cell, Profile) else blank_reason(cell.data)
+
     def _features(self, cells):
         histograms = np.zeros((len(cells), len(self.d_)), dtype=np.float32)
+        remarks = np.zeros(len(cells), dtype=int)
         scan = np.array([isinstance(cell, Profile) for cell in cells])
         for is_scan, width in ((True, PEAK_WIDTH_SCAN), (False, PEAK_WIDTH_IMAGE)):
             rows = np.flatnonzero(scan == is_scan)
             if not rows.size:
                 continue
             transformer = self._profile_transformer(is_scan)
-            profiles = transformer.transform([cells[row] for row in rows])
+            profiles = transformer._features([cells[row] for row in rows])
+            remarks[rows], profiles = profiles[:, -1], profiles[:, :-1]
             for row, profile in zip(rows, profiles, strict=True):
                 q, _ = locate_peaks(transformer.q_, profile, width=width, max_peaks=self.max_peaks)
                 bins = ((1 / q - _D_RANGE[0]) * _BINS_PER_ANGSTROM).astype(int)
                 histograms[row, bins[(bins >= 0) & (bins < histograms.shape[1])]] = 1
-        return histograms
+        return add_remarks(histograms, remarks)
 
     def _feature_names(self):
         return axis_names("d", self.d_)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_scalar
 
+from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
 from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_background, check_q_grid
 from xtalsk.diffraction._functional import (
     bin_edges,
@@ -15,8 +16,9 @@ from xtalsk.diffraction._functional import (
     smooth_profiles,
     two_theta_to_q,
 )
+from xtalsk.diffraction._plausibility import blank_reason, smooth_reason
 from xtalsk.io import Profile, is_signal, profile_from_signal, read_profile
-from xtalsk.utils import CellTransformer, check_option
+from xtalsk.utils import check_option
 
 
 def check_profile(cell, wavelength):
@@ -30,8 +32,9 @@ def check_profile(cell, wavelength):
         cell = profile_from_signal(cell, wavelength=wavelength)
     if not isinstance(cell, Profile):
         raise ValueError(
-            f"expected a Profile or a path to a file, got {type(cell).__name__}; plain numbers have no axis, "
-            "use Profile(intensity, two_theta=..., wavelength=...) or Profile(intensity, q=...)"
+            f"expected a Profile, a HyperSpy signal or a path to a file, got {type(cell).__name__}; plain "
+            "numbers have no axis, use Profile(intensity, two_theta=..., wavelength=...) or "
+            "Profile(intensity, q=...)"
         )
     if cell.q is None and cell.wavelength is None:
         if wavelength is None:
@@ -50,7 +53,13 @@ def profile_q(profile):
     return two_theta_to_q(profile.two_theta, profile.wavelength).numpy()
 
 
-class PowderProfile(CellTransformer):
+def scan_reason(profile):
+    """Return why a checked profile holds no lines, or None."""
+    intensity = np.asarray(profile.intensity)
+    return blank_reason(intensity) or smooth_reason(profile_q(profile), intensity)
+
+
+class PowderProfile(DiffractionTransformer):
     """Powder patterns, against 2θ or q, on one grid of q = 1/d = 2 sin θ / λ.
 
     The transformer takes these steps: it averages the straight lines between the measured points over each
@@ -88,8 +97,9 @@ class PowderProfile(CellTransformer):
 
     Notes
     -----
-    Cells are `Profile` objects or paths to text files that `read_profile` can read. A bin is NaN if less than
-    half of it was measured. Intensities may be below 0, e.g. after the subtraction of a dark level.
+    Cells are `Profile` objects, HyperSpy or pyxem signals of one profile, or paths to text files that
+    `read_profile` can read. A bin is NaN if less than half of it was measured. Intensities may be below 0,
+    e.g. after the subtraction of a dark level.
 
     Examples
     --------
@@ -144,6 +154,9 @@ class PowderProfile(CellTransformer):
             )
         return cell
 
+    def _blank_reason(self, cell):
+        return scan_reason(cell)
+
     def _features(self, cells):
         features = np.empty((len(cells), self.n_bins), dtype=np.float32)
         for rows in batch_by_shape([(len(cell.intensity),) for cell in cells]):
@@ -153,7 +166,7 @@ class PowderProfile(CellTransformer):
                 q, torch.from_numpy(intensity), bin_edges(self.n_bins, self.q_range, q.device)
             )
             features[rows] = self._from_binned(profiles).numpy()
-        return features
+        return add_remarks(features)
 
     def _from_binned(self, profiles):
         """Features of scans on the grid of q, both Tensors of shape (n, n_bins)."""

@@ -7,12 +7,15 @@ import torch
 from sklearn.utils import check_scalar
 
 from xtalsk.diffraction._artefacts import remove_artefacts
+from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
 from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_background, check_q_grid
+from xtalsk.diffraction._constants import MAX_STREAKS
 from xtalsk.diffraction._functional import bin_edges, condition, radial_mean
-from xtalsk.diffraction._geometry import find_geometry
-from xtalsk.diffraction._streaks import find_streaks
+from xtalsk.diffraction._geometry import find_geometry, reject_defects
+from xtalsk.diffraction._plausibility import blank_reason, image_remarks
+from xtalsk.diffraction._streaks import find_streak
 from xtalsk.io import DiffractionImage, image_from_signal, is_signal, read_image
-from xtalsk.utils import CellTransformer, check_option
+from xtalsk.utils import check_option
 
 
 def check_image(cell, pixel_size):
@@ -27,7 +30,8 @@ def check_image(cell, pixel_size):
     if not isinstance(cell, DiffractionImage):
         if not isinstance(cell, np.ndarray):
             raise ValueError(
-                f"expected a DiffractionImage, a 2-D array or a path to a file, got {type(cell).__name__}"
+                "expected a DiffractionImage, a 2-D array, a HyperSpy signal or a path to a file, got "
+                f"{type(cell).__name__}"
             )
         cell = DiffractionImage(cell)
     if min(cell.data.shape) < 16:
@@ -42,74 +46,75 @@ def check_image(cell, pixel_size):
     return cell
 
 
-class RadialProfile(CellTransformer):
+class RadialProfile(DiffractionTransformer):
     """Azimuthally averaged intensity of polycrystalline diffraction patterns against q = 1/d.
 
-        The transformer first finds the direct beam, with or without a beam stop, to a small fraction of a pixel.
-        It also finds the pixels in the shadow of a beam stop, the defective pixels, and the ellipticity of the
-        rings that the lenses cause. It then averages the intensity of the valid pixels in each bin of q,
-        subtracts the background (SNIP), divides by the mean over the covered bins, and compresses by ``scale``.
+    The transformer first finds the direct beam, with or without a beam stop, to a small fraction of a pixel.
+    It also finds the pixels in the shadow of a beam stop, and the ellipticity of the rings that the lenses
+    cause. Defective pixels, cosmic-ray hits, dead lines, gaps, streaks and burnt-in scale bars are left out.
+    It then averages the intensity of the valid pixels in each bin of q, subtracts the background (SNIP),
+    divides by the mean over the covered bins, and compresses by ``scale``.
 
-        Parameters
-        ----------
-        n_bins : int, default=512
-            Number of bins of q.
-        q_range : (float, float), default=(0.05, 1.25)
-            Ends of the bins in 1/Å.
-        pixel_size : float or None, default=None
-            Width of a pixel in 1/Å, for cells without a calibration.
-        center : {"auto", "find", "image"}, default="auto"
-            "auto" uses the centre of the cell if it has one, and finds it otherwise. "find" always finds it.
-            "image" uses the middle of the image.
-        max_offset : float, default=0.2
-            Largest distance of the centre from the middle of the image, as a share of its sides.
-        ellipticity : {"auto", None}, default="auto"
-            "auto" finds the ellipticity of the rings, up to 8%, and averages along the ellipses. None averages
-            along circles.
-        mask : array-like of bool of shape (n_rows, n_columns) or None, default=None
-            True marks pixels that are excluded from every image, e.g. a beam stop or a gap between two chips.
-        background : {"snip", None}, default="snip"
-            "snip" subtracts the background; None subtracts nothing.
-        background_width : float, default=0.06
-            Half width of the SNIP window in 1/Å. The background passes under peaks of smaller half width.
-        scale : {"sqrt", "log", "linear"}, default="sqrt"
-            Compression of the intensity I in units of its mean: sqrt(I), log(1 + I) or I.
-        on_error : {"raise", "warn"}, default="raise"
-            "raise" makes a cell that cannot be used an error. With "warn" it gives a warning and counts as not
-            measured.
-        n_jobs : int or None, default=None
-            Number of parallel jobs.
-        cache : bool, default=False
-            Whether to keep the profile of each `DiffractionImage` in memory as long as the image exists. Then
-            cross-validation and parameter searches reduce each image once. Do not change the data of a cached
-            image.
+    Parameters
+    ----------
+    n_bins : int, default=512
+        Number of bins of q.
+    q_range : (float, float), default=(0.05, 1.25)
+        Ends of the bins in 1/Å.
+    pixel_size : float or None, default=None
+        Width of a pixel in 1/Å, for cells without a calibration.
+    center : {"auto", "find", "image"}, default="auto"
+        "auto" uses the centre of the cell if it has one, and finds it otherwise. "find" always finds it.
+        "image" uses the middle of the image.
+    max_offset : float, default=0.2
+        Largest distance of the centre from the middle of the image, as a share of its sides.
+    ellipticity : {"auto", None}, default="auto"
+        "auto" finds the ellipticity of the rings, up to 8%, and averages along the ellipses. None averages
+        along circles.
+    mask : array-like of bool of shape (n_rows, n_columns) or None, default=None
+        True marks pixels that are excluded from every image, e.g. a beam stop or a gap between two chips.
+    background : {"snip", None}, default="snip"
+        "snip" subtracts the background; None subtracts nothing.
+    background_width : float, default=0.06
+        Half width of the SNIP window in 1/Å. The background passes under peaks of smaller half width.
+    scale : {"sqrt", "log", "linear"}, default="sqrt"
+        Compression of the intensity I in units of its mean: sqrt(I), log(1 + I) or I.
+    on_error : {"raise", "warn"}, default="raise"
+        "raise" makes a cell that cannot be used an error. With "warn" it gives a warning and counts as not
+        measured.
+    n_jobs : int or None, default=None
+        Number of parallel jobs.
+    cache : bool, default=False
+        Whether to keep the profile of each `DiffractionImage` in memory as long as the image exists. Then
+        cross-validation and parameter searches reduce each image once. Do not change the data of a cached
+        image.
 
-        Attributes
-        ----------
-        q_ : ndarray of shape (n_bins,)
-            Middle of each bin in 1/Å.
-        n_features_in_ : int
-            1: the column of images.
+    Attributes
+    ----------
+    q_ : ndarray of shape (n_bins,)
+        Middle of each bin in 1/Å.
+    n_features_in_ : int
+        1: the column of images.
 
-        Notes
-        -----
-        Cells are `DiffractionImage` objects, 2-D arrays or paths to files that `read_image` can read. A bin is
-        NaN if less than a twentieth of its ring was recorded. Measurements that differ only in dose, exposure or
-        a constant dark level give the same features up to noise.
+    Notes
+    -----
+    Cells are `DiffractionImage` objects, 2-D arrays, HyperSpy or pyxem signals of one image, or paths to
+    files that `read_image` can read. A bin is NaN if less than a twentieth of its ring was recorded.
+    Measurements that differ only in dose, exposure or a constant dark level give the same features up to
+    noise.
 
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from xtalsk.diffraction import RadialProfile
-        >>> from xtalsk.diffraction._streaks import find_streaks
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xtalsk.diffraction import RadialProfile
     from xtalsk.io import DiffractionImage
-        >>> y, x = np.mgrid[:128, :128]
-        >>> q = 0.01 * np.hypot(y - 60.2, x - 66.7)
-        >>> rings = np.exp(-(((q - 0.305) / 0.01) ** 2)) + np.exp(-q / 0.1)
-        >>> profile = RadialProfile(n_bins=120).fit([None])
-        >>> features = profile.transform([DiffractionImage(rings, pixel_size=0.01), None])
-        >>> features.shape, round(float(profile.q_[np.nanargmax(features[0])]), 3)
-        ((2, 120), 0.305)
+    >>> y, x = np.mgrid[:128, :128]
+    >>> q = 0.01 * np.hypot(y - 60.2, x - 66.7)
+    >>> rings = np.exp(-(((q - 0.305) / 0.01) ** 2)) + np.exp(-q / 0.1)
+    >>> profile = RadialProfile(n_bins=120).fit([None])
+    >>> features = profile.transform([DiffractionImage(rings, pixel_size=0.01), None])
+    >>> features.shape, round(float(profile.q_[np.nanargmax(features[0])]), 3)
+    ((2, 120), 0.305)
     """
 
     def __init__(
@@ -167,6 +172,9 @@ class RadialProfile(CellTransformer):
             )
         return cell
 
+    def _blank_reason(self, cell):
+        return blank_reason(cell.data)
+
     def find_geometry(self, cells):
         """Find the centres, the ellipticities and the valid pixels of images of one shape.
 
@@ -182,28 +190,35 @@ class RadialProfile(CellTransformer):
         geometry : Geometry
             Centres in pixels, ellipticities and valid pixels.
         """
+        return self._locate_cells(cells)[:2]
+
+    def _locate_cells(self, cells):
+        """Images, geometry (see `find_geometry`) and pixels without artefacts, bool Tensor (n, h, w)."""
         images = torch.from_numpy(np.stack([remove_artefacts(c.data) for c in cells]))
         centers = torch.tensor([c.center or (np.nan, np.nan) for c in cells], dtype=torch.float32)
         located, geometry = self._locate(images, centers)
-        rows = self._mask_streaks(images, geometry)
-        if rows:  # the shadow, the centre and the ellipse were found with the streaks: find them again
-            located[rows], again = self._locate(images[rows], centers[rows])
+        rows = range(len(cells))
+        for _ in range(MAX_STREAKS):  # without a streak, the centre and the next streak are found better
+            rows = [
+                row for row in rows if self._mask_streak(images[row].numpy(), geometry.center[row].numpy())
+            ]
+            if not rows:
+                break
+            located[rows], again = self._locate(
+                images[rows], centers[rows]
+            )  # found better without the streak
             for values, values_again in zip(geometry, again, strict=True):
                 values[rows] = values_again
-        return located, geometry
+        return located, geometry, reject_defects(located, ~images.isnan())
 
-    def _mask_streaks(self, images, geometry):
-        """Set the pixels of streaks to NaN in images (n, h, w), in place; return the rows with streaks."""
-        rows = []
-        for row, image in enumerate(images.numpy()):
-            measured = ~np.isnan(image)
-            if self.mask is not None:
-                measured &= ~np.asarray(self.mask, dtype=bool)
-            streaks = find_streaks(np.nan_to_num(image), measured, geometry.center[row].numpy())
-            if streaks.any():
-                image[streaks] = np.nan
-                rows.append(row)
-        return rows
+    def _mask_streak(self, image, center):
+        """Set the pixels of a streak to NaN in an image, in place; return whether there is one."""
+        measured = ~np.isnan(image)
+        if self.mask is not None:
+            measured &= ~np.asarray(self.mask, dtype=bool)
+        streak = find_streak(np.nan_to_num(image), measured, center)
+        image[streak] = np.nan
+        return streak.any()
 
     def _locate(self, images, cell_centers):
         """Images with NaN set to 0, and their geometry; ``cell_centers`` (n, 2) may be NaN."""
@@ -219,12 +234,19 @@ class RadialProfile(CellTransformer):
 
     def _features(self, cells):
         features = np.empty((len(cells), self.n_bins), dtype=np.float32)
+        remarks = np.zeros(len(cells), dtype=int)
         for rows in batch_by_shape([cell.data.shape for cell in cells]):
             batch = [cells[row] for row in rows]
-            images, geometry = self.find_geometry(batch)
+            images, geometry, sound = self._locate_cells(batch)
             pixel_size = torch.tensor([c.pixel_size for c in batch])
             features[rows] = self._from_located(images, geometry, pixel_size).numpy()
-        return features
+            for place, row in enumerate(rows):
+                is_known = self.center == "image" or (self.center == "auto" and cells[row].center is not None)
+                offset = None if is_known else self.max_offset
+                remarks[row] = image_remarks(
+                    images[place].numpy(), sound[place].numpy(), geometry, place, offset
+                )
+        return add_remarks(features, remarks)
 
     def _from_located(self, images, geometry, pixel_size):
         """Features of images with known geometry, Tensor (n, n_bins); ``pixel_size`` (n,) in 1/Å."""

@@ -8,6 +8,7 @@ of P. V. C. Hough, US patent 3069654 (1962), in the normal form of Duda and Hart
 import numpy as np
 from scipy import ndimage
 
+from xtalsk.diffraction._artefacts import fill_image
 from xtalsk.diffraction._constants import (
     STREAK_ANGLES,
     STREAK_COVERAGE,
@@ -19,12 +20,11 @@ from xtalsk.diffraction._constants import (
     STREAK_SIZE,
 )
 
-_MAX_STREAKS = 4
 _GAP = 5  # a streak continues over so many reduced pixels, e.g. where it is tangential to a ring
 
 
-def find_streaks(image, valid, center):
-    """Find the pixels of straight bright streaks.
+def find_streak(image, valid, center):
+    """Find the pixels of the longest straight bright streak.
 
     Parameters
     ----------
@@ -38,26 +38,22 @@ def find_streaks(image, valid, center):
     Returns
     -------
     bool ndarray of shape (n_rows, n_columns)
-        Whole chords of the image: the streak and its continuation.
+        A whole chord of the image: the streak and its continuation. All False without a streak.
     """
-    found = np.zeros(image.shape, dtype=bool)
     factor = -(-max(image.shape) // STREAK_SIZE)
-    small, small_valid = _reduce(image, valid, factor)
+    small, small_valid = reduce_image(image, valid, factor)
     center = (np.asarray(center) + 0.5) / factor - 0.5
-    excess, edge = _excess(small, small_valid, center, factor)
-    for _ in range(_MAX_STREAKS):
-        line = _best_line(excess, small_valid)
-        if line is None:
-            break
-        low, high = _band(edge, line)
-        distance = _distances(image.shape, line[0], factor) - line[1]
-        found |= (distance >= low - 1) & (distance <= high + 1)
-        small_distance = _distances(small.shape, line[0], 1) - line[1]
-        excess &= ~((small_distance >= low - 2) & (small_distance <= high + 2))
-    return found
+    one = fill_image(np.where(valid, image, np.nan))[1] if valid.any() else 1.0
+    excess, edge = _excess(small, small_valid, center, one / factor**2)
+    line = _best_line(excess)
+    if line is None:
+        return np.zeros(image.shape, dtype=bool)
+    low, high = _band(edge, line)
+    distance = _distances(image.shape, line[0], factor) - line[1]
+    return (distance >= low - 1) & (distance <= high + 1)
 
 
-def _reduce(image, valid, factor):
+def reduce_image(image, valid, factor):
     """Means over the valid pixels of blocks, and whether half of a block is valid."""
     h, w = (n // factor * factor for n in image.shape)
     blocks = np.where(valid, image, 0)[:h, :w].reshape(h // factor, factor, w // factor, factor).sum((1, 3))
@@ -66,14 +62,14 @@ def _reduce(image, valid, factor):
     return small.astype(np.float32), share > 0.5
 
 
-def _excess(small, valid, center, factor):
+def _excess(small, valid, center, one):
     """Pixels brighter than both sides at the same radius: by far, and a little, both bool."""
     y, x = np.indices(small.shape, dtype=np.float32)
     y, x = y - center[0], x - center[1]
     radius = np.hypot(y, x)
     dark = np.percentile(small[valid], 0.5)
     level = np.where(valid, np.maximum(small - dark, 0), 0)
-    noise = np.sqrt(np.maximum(small, 0)) / factor
+    noise = np.sqrt(one * level)
     far, near = np.zeros(small.shape, dtype=bool), np.zeros(small.shape, dtype=bool)
     for side in STREAK_SIDES:
         angle = side / np.maximum(radius, side)
@@ -97,7 +93,7 @@ def _distances(shape, angle, factor):
     return np.cos(angle) * y + np.sin(angle) * x
 
 
-def _best_line(excess, valid):
+def _best_line(excess):
     """Angle and distance of the line with the most pixels of excess, or None if none is long and unbroken."""
     least = STREAK_LENGTH * min(excess.shape)
     y, x = np.nonzero(excess)

@@ -61,20 +61,16 @@ def _invert_colormap(pixels, name):
     colours, inverse, n_pixels = np.unique(
         np.rint(pixels).astype(np.uint8).reshape(-1, 3), axis=0, return_inverse=True, return_counts=True
     )
-    best, best_share, best_error = None, 0.0, np.inf
-    for colormap in COLORMAPS:
-        levels = 255 * mpl.colormaps[colormap](np.arange(256))[:, :3]
+    colormap, values, best_share, best_error = None, None, 0.0, np.inf
+    for candidate in COLORMAPS:
+        levels = 255 * mpl.colormaps[candidate](np.arange(256))[:, :3]
         distance, level = cKDTree(levels).query(colours)
         near = distance <= LARGEST_COLOUR_ERROR
         share = n_pixels[near].sum() / n_pixels.sum()
         error = np.average(np.minimum(distance, LARGEST_COLOUR_ERROR), weights=n_pixels)
         if error < best_error:
-            best, best_share, best_error = (
-                (colormap, np.where(distance <= LARGEST_QUANTISED_ERROR, level, np.nan)),
-                share,
-                error,
-            )
-    colormap, values = best
+            colormap, best_share, best_error = candidate, share, error
+            values = np.where(distance <= LARGEST_QUANTISED_ERROR, level, np.nan)
     if best_share < 1 - OTHER_COLOURS or np.unique(values[~np.isnan(values)]).size < FEWEST_LEVELS:
         raise ValueError(
             f"{name}: the picture is coloured, and its colours fit no known colour map (nearest {colormap}, "

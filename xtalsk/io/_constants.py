@@ -6,6 +6,7 @@ KEV_AXIS_END = 100.0  # with energy_unit="auto", an axis that ends below this nu
 SQUARE_PIXEL_TOLERANCE = 1e-3  # largest relative difference between the two sides of a pixel
 UNITLESS_WAVELENGTHS = (0.3, 3.0)  # Å; a wavelength without a unit in a heading is in Å between these
 DIRECTION_CHANGES = 0.1  # an axis changes its direction at fewer of its points, unless it is no axis
+MANY_COLUMNS = 5  # numbers on a line; lines without an axis have as many, tables of columns fewer
 LARGEST_STEP_ERROR = 0.51  # of a step, between the last point of a scan in steps and the given end
 GREY_TOLERANCE = 4.0  # levels of 255; JPEG changes the colours of a grey picture by less
 LARGEST_COLOUR_ERROR = 10.0  # levels of 255, between a pixel and the nearest colour of a colour map

@@ -14,6 +14,7 @@ _NUMBER = re.compile(
     r"([-+]?(?:\d+[.,]?\d*|[.,]\d+))(?:\s*[eEdD]\s*([-+]?\d+))?[,;]?\s*([a-zA-Zµ°%/]*)\s*\.?"
 )
 _AMBIGUOUS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")  # 1,024 is 1024 or 1.024
+_LONGEST_VALUE = 100  # characters of a number in the header
 _BETWEEN_DIGITS = re.compile(r"(?<=\d),(?=\d)")
 
 # Keyword: argument of `Spectrum`, and factors from the units of the file to those of `Spectrum`. The
@@ -34,7 +35,7 @@ def _read_header(lines, name):
     """Return {keyword: (unit, value)} of the lines before #SPECTRUM, and the index of the line after it."""
     header = {}
     for number, line in enumerate(lines, 1):
-        match = _KEYWORD.match(line)
+        match = _KEYWORD.match(line) if ":" in line else None
         if line.lstrip().startswith("#SPECTRUM"):
             return header, number
         if match is None:  # titles and comments may continue on the next line
@@ -59,7 +60,7 @@ def _number(header, key, name):
         If only the beginning of the value is a number, or if its comma may separate thousands.
     """
     text = header.get(key, ("", ""))[1]
-    match = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(text) if len(text) < _LONGEST_VALUE else None
     if match is None:
         if re.match(r"[-+.,]?\d", text):
             raise ValueError(f"{name}: expected one number for #{key}, got {text[:40]!r}")
@@ -69,7 +70,10 @@ def _number(header, key, name):
             f"{name}: #{key} {match[1]} may be {match[1].replace(',', '.')} or {match[1].replace(',', '')}; "
             "write a decimal point"
         )
-    return float(f"{match[1].replace(',', '.')}e{match[2] or 0}"), match[3].lower()
+    value = float(f"{match[1].replace(',', '.')}e{match[2] or 0}")
+    if not np.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number for #{key}, got {text!r}")
+    return value, match[3].lower()
 
 
 def _header_number(header, key, name):

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 
 from xtalsk.io._constants import UNITLESS_WAVELENGTHS
 from xtalsk.io._numbers import SEPARATORS, split_line, to_number
@@ -26,8 +27,9 @@ _UNITS = {  # unit: pattern of its spellings in normalised text
     "other": r"cts|counts?|cps|counts?/s|a\.? ?u\.?|arb\.? ?u(?:nits?|\.)?",
 }
 _STEMS = {  # quantity: pattern of its names without units, in normalised text
-    "two_theta": r"(?:°|deg\.?)? ?2[ _-]?(?:theta|thetha|th|θ)(?:[-/ ]?(?:omega|theta|θ))?|"
-    r"two[ _-]?theta|t?tth(?:eta)?|(?:theta|θ|th)[-/ ]?2[ -]?(?:theta|θ|th)|(?:scattering |diffraction )?angle|pos(?:ition)?\.?",
+    "two_theta": r"(?:°|deg\.?)? ?2[ _-]?(?:theta|thetha|th|θ)(?:[-/ ]?(?:omega|theta|θ))?(?: angle)?|"
+    r"two[ _-]?theta|t?tth(?:eta)?|(?:theta|θ|th)[-/ ]?2[ -]?(?:theta|θ|th)|"
+    r"(?:scattering |diffraction )?angle|pos(?:ition)?\.?",
     "theta": r"theta|θ|th|bragg angle",
     "q": r"\|?q\|?|q[ -]?(?:vector|value)|scattering vector|momentum transfer|2pi/d|"
     r"4pi ?sin ?\(?(?:theta|θ)\)? ?/ ?(?:lambda|λ)",
@@ -57,6 +59,10 @@ _WAVELENGTH = re.compile(
     r"(?:wave[ _-]?length|lambda|λ|_wl1?)(?P<which>[^\d=:]*(?:alpha|α|a)_?\s?[12]|[^\d=:]*beta)?"
     r"(?:\s*[\[(][^\d\])]*[\])])?[^\d=:;,(\[\n]{0,20}[=:;,\s\"]*(?P<value>\d+(?:[.,]\d+)?(?:e[-+]?\d+)?)\"?\s*(?P<unit>å|ang\w*|nm|pm|a\b|m\b)?"
 )
+_LONGEST_HEADING = 500  # characters; longer lines are no headings
+_LINES_OF_UNITS = 3  # last lines before the numbers in which a unit of the axis is looked for
+_AXIS_UNIT = re.compile(r"(?:nm|å|\ba(?:ng\w*)?) ?\^?-1|1 ?/ ?(?:nm|å|a\b)")
+_HEADING_LINES = 100  # last lines before the numbers in which names of columns are looked for
 AXES = ("two_theta", "theta", "q", "s", "half_s", "s_squared", "d")
 
 
@@ -121,9 +127,22 @@ def _agrees(quantity, stem, unit):
     return quantity not in allowed or unit in allowed[quantity]
 
 
+def _strip_marks(line):
+    """Return a line without the marks of comments at its start, and without the ``#L`` of SPEC."""
+    return re.sub(r"^(?:#L\s|[\s#;!'*/%&])+", "", line)
+
+
+def names_unit(preamble):
+    """Return the first of the last lines of a preamble with a unit of reciprocal length, or None."""
+    for line in preamble[-_LINES_OF_UNITS:]:
+        if len(line) <= _LONGEST_HEADING and _AXIS_UNIT.search(normalise(line)):
+            return line.strip()
+    return None
+
+
 def _splittings(line, separator):
     """Return the ways to split a heading into names of columns, the most likely first."""
-    line = re.sub(r"^[\s#;!'*/%&]+", "", line)
+    line = _strip_marks(line)
     ways = [
         [field for field in split_line(line, key) if field]
         for key in dict.fromkeys((separator, "\t", ";", ","))
@@ -154,20 +173,24 @@ def find_names(preamble, n_columns, separator):
     list of ColumnName
         Empty if no line is a heading.
     """
-    for line in reversed(preamble):
+    for line in reversed(preamble[-_HEADING_LINES:]):
+        if len(line) > _LONGEST_HEADING:
+            continue
         best = []
         for texts in _splittings(line, separator):
             if not 2 <= len(texts) <= n_columns or any(to_number(text) is not None for text in texts):
                 continue
             names = [parse_name(text) for text in texts]
             known = sum(bool(name.quantity) for name in names)
+            if any(a.quantity == b.quantity and a.quantity in AXES for a, b in pairwise(names)):
+                continue  # one name in two words: 2-Theta Angle
             sure = any(n.is_sure and n.quantity in (*AXES, "energy") for n in names)
             full = len(texts) == n_columns and known >= 2
             if (sure or full) and known > sum(bool(name.quantity) for name in best):
                 best = names
         if best:
             return best
-        name = parse_name(re.sub(r"^[\s#;!'*/%&]+", "", line))
+        name = parse_name(_strip_marks(line))
         if name.is_sure and name.quantity in (*AXES, "energy") and (name.unit or len(name.text) > 4):
             return [name]
     return []
@@ -194,7 +217,7 @@ def find_wavelength(lines):
     Kα1 is taken.
     """
     unit_line = next((normalise(line) for line in lines if re.search("WAVE_LENGTH_UNIT", line)), "")
-    for line in map(normalise, lines):
+    for line in map(normalise, (line for line in lines if len(line) <= _LONGEST_HEADING)):
         if "unit" in line:
             continue
         for match in _WAVELENGTH.finditer(line):

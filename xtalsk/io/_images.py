@@ -76,8 +76,8 @@ def read_image(path, pixel_size=None, *, frame=None, index=None):
     - ``.npz``: the array ``data`` or ``image``, and optionally ``pixel_size`` (1/Å) and ``center`` (row and
       column);
     - ``.png``, ``.tif``, ``.jpg``, ``.bmp`` and ``.gif``: Pillow reads the picture. Grey pictures give the
-      sum of their three colours. Pictures in a colour map of matplotlib, such as viridis, are turned back into
-      256 levels, with a warning. Other colours are an error;
+      sum of their three colours. Pictures in a colour map of matplotlib, such as viridis, are turned back
+      into 256 levels, with a warning. Other colours are an error;
     - any other suffix (``.dm3``, ``.dm4``, ``.emd``, ``.mrc``, ``.hspy``, ``.blo``, ...): rosettasciio reads
       the file, in a process of its own with a time limit of 60 s plus 0.2 s for each MB. Install it with
       ``pip install xtalsk[microscopy]``.

@@ -7,6 +7,7 @@ _NOT_MEASURED = re.compile(r"[-+]?(?:nan|inf(?:inity)?|n/?a|null|none|1\.#\w+|#n
 _THOUSANDS = {mark: re.compile(rf"[-+]?[1-9]\d{{0,2}}(?:\{mark}\d{{3}})+") for mark in ",."}
 _BLANK_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:[ \u00a0\u2009\u202f'’]\d{3})+(?=[.,]|$)")
 _QUOTED = re.compile(r'"([^"]*)"')
+_LONGEST_NUMBER = 100  # characters; longer fields make regular expressions slow
 _HIDDEN_COMMA = "\x01"  # stands for a comma inside quotation marks while a line is split
 
 SEPARATORS = {
@@ -128,6 +129,8 @@ def find_decimal_mark(columns, name):
 
 def to_number(field, decimal_mark="."):
     """Return a field of text as a float, NaN for "nan", "n/a" and the like, or None if it is not a number."""
+    if len(field) > _LONGEST_NUMBER:
+        return None
     thousands = "," if decimal_mark == "." else "."
     blank = _BLANK_THOUSANDS.match(field)
     if blank:

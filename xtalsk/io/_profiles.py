@@ -6,10 +6,10 @@ import warnings
 import numpy as np
 
 from xtalsk.io._cells import Profile
-from xtalsk.io._constants import DIRECTION_CHANGES
+from xtalsk.io._constants import DIRECTION_CHANGES, MANY_COLUMNS
 from xtalsk.io._errors import broken_file
 from xtalsk.io._files import existing_file
-from xtalsk.io._headings import AXES, choose_intensity, find_names, find_wavelength
+from xtalsk.io._headings import AXES, choose_intensity, find_names, find_wavelength, names_unit
 from xtalsk.io._steps import read_steps
 from xtalsk.io._text import parse_table, read_lines
 
@@ -103,13 +103,19 @@ def _read_table(table, axis):
         return _read_ras(table)
     names = find_names(table.preamble, table.n_columns, table.separator)
     position = _axis_column(names, axis, table.name)
+    line = names_unit(table.preamble)
+    if axis is None and line and not any(name.quantity in AXES for name in names):
+        raise ValueError(
+            f"{table.name}: cannot tell the axis from the heading {line[:60]!r}; name the columns, e.g. "
+            "q_nm^-1 and I, or give axis"
+        )
     column = choose_intensity(names, table.n_columns, position)
     if column is None:
         raise ValueError(f"{table.name}: no column of intensities in the heading {_listed(names)}")
     values = table.column(position, "the axis")
     intensity = table.column(column, "the intensity", nan_allowed=True)
     if not names:
-        _check_order(values, intensity, table.name)
+        _check_order(values, intensity, table)
     name = names[position] if position < len(names) else None
     return *_convert(name, values, axis, table), intensity
 
@@ -124,6 +130,11 @@ def _axis_column(names, axis, file):
     angles = [i for i in known if names[i].quantity in ("two_theta", "theta")]
     wanted = {"two_theta": angles, "q": [i for i in known if i not in angles], None: known}[axis]
     if wanted:
+        name = names[wanted[0]]
+        if sum(names[i].quantity == name.quantity for i in wanted) > 1:
+            raise ValueError(
+                f"{file}: expected one scan, the heading names {name.text.strip()!r} more than once; keep one"
+            )
         return wanted[0]
     if known:
         raise ValueError(f"{file}: axis={axis!r}, but the heading names {names[known[0]].text.strip()!r}")
@@ -138,18 +149,26 @@ def _axis_column(names, axis, file):
     return 0
 
 
-def _check_order(positions, intensity, file):
-    """Raise ValueError if the second column is in order and the first is not."""
+def _disorder(values):
+    """Return the share of the points at which values change between rising and falling."""
+    steps = np.sign(np.diff(values[np.isfinite(values)]))
+    steps = steps[steps != 0]
+    return np.mean(steps[1:] != steps[:-1]) if len(steps) > 2 else 0.0
 
-    def disorder(values):
-        steps = np.sign(np.diff(values[np.isfinite(values)]))
-        steps = steps[steps != 0]
-        return np.mean(steps[1:] != steps[:-1]) if len(steps) > 2 else 0.0
 
-    if disorder(positions) > DIRECTION_CHANGES and disorder(intensity) == 0:
+def _check_order(positions, intensity, table):
+    """Raise ValueError if the first column of a table without a heading cannot be the axis."""
+    if _disorder(positions) <= DIRECTION_CHANGES:
+        return
+    if _disorder(intensity) == 0:
         raise ValueError(
-            f"{file}: the second column is in order and the first is not; put the axis first, or name the "
-            "columns in a heading"
+            f"{table.name}: the second column is in order and the first is not; put the axis first, or "
+            "name the columns in a heading"
+        )
+    if table.n_columns >= MANY_COLUMNS:
+        raise ValueError(
+            f"{table.name}: expected an axis in the first of {table.n_columns} columns, found numbers in no "
+            "order; if the lines hold only intensities, write start, step and stop above them"
         )
 
 

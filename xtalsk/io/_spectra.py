@@ -40,7 +40,7 @@ def _read_text(path):
 
 def _unit_of_first(preamble):
     """Return the unit in the first field of the last line with letters, or None."""
-    line = next((line for line in reversed(preamble) if any(map(str.isalpha, line))), "")
+    line = next((line[:500] for line in reversed(preamble) if any(map(str.isalpha, line))), "")
     first = line.strip().lstrip("#;!'*/%& ").replace(";", ",").replace("\t", ",").split(",")[0]
     return find_unit(first)
 

@@ -4,13 +4,12 @@ import re
 
 import numpy as np
 
-from xtalsk.io._constants import LARGEST_STEP_ERROR
+from xtalsk.io._constants import LARGEST_STEP_ERROR, MANY_COLUMNS
 from xtalsk.io._numbers import to_number
 
 _TRIPLE = re.compile(r"\s*([-+.\deE]+)[\s,]+([-+.\deE]+)[\s,]+([-+.\deE]+)(?:[\s,]+(.*))?$")
 _BANK = re.compile(r"BANK\s+\d+\s+(\d+)\s+\d+\s+(\w+)\s+([-+.\deE]+)\s+([-+.\deE]+)(.*)$")
 _HEADER_LINES = 10  # FullProf and DBWS write at most 7 lines before start, step and stop
-_MANY_PER_LINE = 5  # numbers; a table of columns has fewer
 
 
 def read_steps(lines, name):
@@ -44,6 +43,8 @@ def read_steps(lines, name):
         match = _TRIPLE.match(line)
         if match is None or any(to_number(match[i]) is None for i in (1, 2, 3)):
             continue
+        if re.search(r"\d,\d", line) or (match[4] and to_number(match[4].split()[0]) is not None):
+            return None  # decimal commas, or more than three numbers
         start, second, third = (to_number(match[i]) for i in (1, 2, 3))
         for step, stop in ((second, third), (third, second)):
             if 0 < step < stop - start:
@@ -66,7 +67,7 @@ def _read_counts(lines, first, steps, name):
         counts += values
         widths += [len(values)] if values else []
     fits = counts and abs(start + (len(counts) - 1) * step - stop) <= LARGEST_STEP_ERROR * step
-    wide = widths and np.median(widths) >= _MANY_PER_LINE
+    wide = widths and np.median(widths) >= MANY_COLUMNS
     if fits and (wide or np.median(widths) == 1):  # two to four columns are a table
         return start + step * np.arange(len(counts)), np.array(counts)
     if wide:

@@ -35,12 +35,8 @@ def decode_text(content, name):
             return content.decode(encoding)
     start = content[:1000]
     for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
-        if (
-            len(start) > 3
-            and len(content) % 2 == 0
-            and not any(start[first::2])
-            and all(start[1 - first :: 2])
-        ):
+        high, low = start[first::2], start[1 - first :: 2]  # Latin letters have a high byte of zero
+        if len(content) % 2 == 0 and high.count(0) > len(high) / 2 and 0 not in low:
             return content.decode(encoding)
     if b"\x00" in content:
         hint = "; it is a zip archive" if content.startswith(b"PK") else ""
@@ -136,7 +132,7 @@ def _is_data(line):
 
 def _is_row(fields):
     """Return whether fields are two or more numbers, whatever their decimal mark is, or one and "nan"."""
-    numbers = sum(bool(re.fullmatch(r"[-+]?[\d.,]*\d[\d.,eEdD+-]*", f)) for f in fields)
+    numbers = sum(bool(re.fullmatch(r"(?=\D{0,2}\d)[-+]?[\d.,][\d.,eEdD+-]*", f)) for f in fields)
     return numbers >= 2 or (numbers == 1 and any(_WORDS.fullmatch(f) for f in fields))
 
 
@@ -204,7 +200,7 @@ def _check_first_row(table):
     """Move a first row of start, step and stop to the preamble; raise ValueError if it has other columns."""
     first, width, n_points = table.rows[0], table.n_columns, len(table.rows) - 1
     values = [to_number(f) for f in first]
-    if len(values) == 3 and None not in values and n_points > 2:
+    if len(values) == 3 and None not in values and np.isfinite(values).all() and n_points > 2:
         start, *rest = values
         for step, stop in (rest, rest[::-1]):
             if step > 0 and abs(start + (n_points - 1) * step - stop) <= LARGEST_STEP_ERROR * step:

@@ -1,21 +1,29 @@
 """A classifier and search-match, averaged with a weight that depends on the similarity."""
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
 from xtalsk.library._match import LibraryMatch
-from xtalsk.utils import check_number, check_option
+from xtalsk.utils import (
+    ALL_MISSING,
+    LevelsMixin,
+    check_empty_rows,
+    check_number,
+    check_option,
+    is_empty_row,
+    most_probable,
+)
+from xtalsk.utils._levels import levels_of
 
 
-class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Weighted mean of a classifier and search-match.
 
     The probabilities are the weighted mean of both. The weight of the library rises with the similarity s
     of the best entry, from 0 to ``max_weight``: ``max_weight / (1 + exp((midpoint - s) / width))``. For
     measured powder patterns, an entry that is very similar is nearly always the right structure. If no entry
-    is similar, the classifier decides.
+    is similar, the classifier decides. It also decides rows that no entry fits because of their chemistry.
 
     The default midpoint of 0.65 was chosen on 301 measured minerals: powder profiles of 1024 bins from 0.1
     to 0.9 1/Å, see "B. Measured patterns" in ``benchmarks/README.md``, where some thirty ways and strengths
@@ -35,17 +43,19 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Range of similarity over which the weight rises.
     max_weight : float, default=0.9
         Largest weight of the library.
-    all_missing : {"raise", "prior"}, default="raise"
-        What happens to a row in which all features are NaN. ``"raise"``: the classifier gets it, and may
-        raise, as `FusionClassifier` does. ``"prior"``: the row gets ``class_prior_``, so that one
-        unreadable file does not stop a batch.
+    all_missing : {"raise", "missing"}, default="raise"
+        What `predict_proba` and `predict` do with a row in which all features are NaN. ``"raise"``: they
+        raise ValueError. ``"missing"``: they warn with `xtalsk.utils.NotMeasuredWarning`, and the row gets no
+        answer, so that one unreadable file does not stop a batch: NaN as probabilities; 0 as label if labels
+        are integers (the number below the smallest label if 0 is a label), None if not. It can be set after
+        `fit`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Labels of the classifier and of the library.
-    class_prior_ : ndarray of shape (n_classes,)
-        Share of each class in the labels of `fit`.
+    level_classes_ : dict of {str: ndarray}
+        If the labels are space-group numbers, the labels of each level of symmetry among them.
     classifier_ : estimator
         The fitted classifier.
     library_ : LibraryMatch
@@ -109,7 +119,7 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_number(self.midpoint, "midpoint")
         check_number(self.width, "width", min_val=0, include_boundaries="neither")
         check_number(self.max_weight, "max_weight", min_val=0, max_val=1)
-        check_option("all_missing", self.all_missing, ("raise", "prior"))
+        check_option("all_missing", self.all_missing, ALL_MISSING)
         validate_data(self, X, y, skip_check_array=True)
         self.classifier_ = clone(self.classifier)
         params = (
@@ -118,7 +128,7 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.classifier_.fit(X, y, **params)
         self.library_ = clone(LibraryMatch() if self.library is None else self.library).fit(X, y)
         self.classes_ = np.union1d(self.classifier_.classes_, self.library_.classes_)
-        self.class_prior_ = (self.classes_ == np.asarray(y)[:, None]).mean(axis=0)
+        self.level_classes_ = levels_of(self.classes_)
         return self
 
     def weight(self, X):
@@ -133,7 +143,7 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             0 for rows without a profile.
         """
-        return self._proba_and_weight(X)[1]
+        return self._proba_and_weight(X, "missing")[1]
 
     def predict_proba(self, X):
         """Return the probability of each class.
@@ -145,39 +155,46 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            In the order of ``classes_``. Rows without answer are NaN.
 
         Raises
         ------
         ValueError
-            If the columns are not those of training, or if the classifier raises.
+            If the columns are not those of training, if the classifier raises, or if nothing was measured in
+            a row and ``all_missing="raise"``; the message names the rows.
         """
-        return self._proba_and_weight(X)[0]
+        return self._proba_and_weight(X, self.all_missing)[0]
 
-    def _proba_and_weight(self, X):
+    def _proba_and_weight(self, X, all_missing):
         """Return the probabilities of each row, and the weight of the library in them."""
         check_is_fitted(self)
-        if self.all_missing == "raise":
+        empty = is_empty_row(X)
+        if not empty.any():
             return self._blend(X)
         validate_data(self, X, reset=False, skip_check_array=True)
-        rows = np.flatnonzero(~pd.isna(np.asarray(X)).all(axis=1))
-        proba, weight = np.tile(self.class_prior_, (len(X), 1)), np.zeros(len(X))
-        if len(rows):
-            measured = X.iloc[rows] if hasattr(X, "iloc") else np.asarray(X)[rows]
-            proba[rows], weight[rows] = self._blend(measured)
+        check_empty_rows(empty, self.library_.blocks_, all_missing)
+        proba, weight = np.full((len(empty), len(self.classes_)), np.nan), np.zeros(len(empty))
+        if not empty.all():
+            measured = X.iloc[np.flatnonzero(~empty)] if hasattr(X, "iloc") else np.asarray(X)[~empty]
+            proba[~empty], weight[~empty] = self._blend(measured)
         return proba, weight
 
     def _blend(self, X):
-        """Return the weighted mean of the probabilities of both, and the weight of the library."""
+        """Return the weighted mean of the probabilities of both, and the weight of the library.
+
+        If one of them has no answer for a row, the other one decides alone.
+        """
         from_classifier = self.classifier_.predict_proba(X)
         from_library, similarity = self.library_.predict_proba_and_similarity(X)
         weight = self._library_weight(similarity)
+        weight[np.isnan(from_classifier).any(axis=1)] = 1
+        fits = ~np.isnan(from_library).any(axis=1)
         proba = np.zeros((len(weight), len(self.classes_)))
         columns = np.searchsorted(self.classes_, self.library_.classes_)
-        proba[:, columns] = weight[:, None] * from_library
+        proba[np.ix_(weight > 0, columns)] = weight[weight > 0, None] * from_library[weight > 0]
         columns = np.searchsorted(self.classes_, self.classifier_.classes_)
-        proba[:, columns] += (1 - weight[:, None]) * from_classifier
-        return proba, weight
+        proba[np.ix_(weight < 1, columns)] += (1 - weight[weight < 1, None]) * from_classifier[weight < 1]
+        return proba, np.where(fits, weight, 0)
 
     def _library_weight(self, similarity):
         """Return the weight of the library for each similarity; 0 for NaN."""
@@ -196,14 +213,35 @@ class LibraryBlend(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
+            Rows without answer have a missing label, see ``all_missing``.
         """
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
+        return most_probable(self.predict_proba(X), self.classes_)
+
+    def _space_groups_of_classes(self):
+        """Return the space-group number of each class, also if the classifier uses codes."""
+        numbers = getattr(self.classifier_, "space_groups_", None)
+        if numbers is None or np.array_equal(numbers, self.classifier_.classes_):
+            return super()._space_groups_of_classes()
+        number_of = dict(zip(self.classifier_.classes_.tolist(), numbers.tolist(), strict=True))
+        unknown = [label for label in self.classes_.tolist() if label not in number_of]
+        if unknown:
+            raise ValueError(f"the labels {unknown} of the library are not among those of the classifier")
+        return np.array([number_of[label] for label in self.classes_.tolist()])
 
     def candidates(self, X, n=5):
         """Return the best entries of the library for each row, see `LibraryMatch.candidates`."""
         check_is_fitted(self)
         return self.library_.candidates(X, n)
+
+    def match_probability(self, X):
+        """Return the probability that the best entry is right, see `LibraryMatch.match_probability`."""
+        check_is_fitted(self)
+        return self.library_.match_probability(X)
+
+    def nothing_fits(self, X, threshold=0.5):
+        """Return whether no entry of the library is likely, see `LibraryMatch.nothing_fits`."""
+        check_is_fitted(self)
+        return self.library_.nothing_fits(X, threshold)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

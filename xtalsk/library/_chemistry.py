@@ -2,8 +2,16 @@
 
 import numpy as np
 
-from xtalsk.library._constants import ABSOLUTE_ERROR, PRESENCE_ERROR, RELATIVE_ERROR, TOLERATED_CHI2
-from xtalsk.utils._formula import FEATURE_NAMES
+from xtalsk.library._constants import (
+    ABSENT_FRACTION,
+    ABSOLUTE_ERROR,
+    HEAVIEST_LIGHT,
+    PRESENCE_ERROR,
+    RELATIVE_ERROR,
+    TOLERATED_CHI2,
+    TRACE_FRACTION,
+)
+from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS
 
 _NOT_COMPARED = ("h",)  # X-ray spectra do not show hydrogen, and most energy-loss spectra do not either
 
@@ -94,3 +102,69 @@ def misfit(measured, library, kind):
             medians = np.median(out[rows][:, ~no_composition], axis=1)
             out[np.ix_(rows, no_composition)] = medians[:, None]
     return out
+
+
+def check_excused(excused):
+    """Return the atomic numbers of a list of element symbols.
+
+    Raises
+    ------
+    ValueError
+        If it is not a list of symbols of elements.
+    """
+    if isinstance(excused, str) or not all(isinstance(symbol, str) for symbol in excused):
+        raise ValueError(f"excused must be a list of symbols such as ('H', 'Na'), got {excused!r}")
+    unknown = [symbol for symbol in excused if symbol.lower() not in FEATURE_NAMES]
+    if unknown:
+        raise ValueError(f"excused has symbols of no element: {unknown}")
+    return [FEATURE_NAMES.index(symbol.lower()) + 1 for symbol in excused]
+
+
+def element_shares(amounts, numbers, kind):
+    """Return amounts in a table of all elements, as shares of each row.
+
+    Parameters
+    ----------
+    amounts : ndarray of shape (n, n_columns)
+        Atomic fractions of any sum, or presence; NaN where not measured.
+    numbers : ndarray of int, shape (n_columns,)
+        Atomic number of each column.
+    kind : {"fractions", "presence"}
+
+    Returns
+    -------
+    float32 ndarray of shape (n, 118)
+        Fractions with a sum of 1, or presence. NaN where not measured, and in rows without any element.
+    """
+    total = np.nansum(amounts, axis=1, keepdims=True, dtype=np.float32)
+    shares = np.full((len(amounts), N_ELEMENTS), np.nan, dtype=np.float32)
+    shares[:, numbers - 1] = amounts / np.where(total > 0, total if kind == "fractions" else 1, np.nan)
+    return shares
+
+
+def excluded_entries(measured, library, excused):
+    """Return which entries need an element that was measured and found absent.
+
+    An entry does not need its light elements (up to fluorine), its traces (below 5 at%) and the excused
+    elements.
+
+    Parameters
+    ----------
+    measured, library : list of (float32 ndarray of shape (n, 118), str)
+        For each block of chemistry the shares from `element_shares` and their kind.
+    excused : list of int
+        Atomic numbers.
+
+    Returns
+    -------
+    bool ndarray of shape (n, n_entries)
+    """
+    absent, seen = False, False
+    for shares, kind in measured:
+        limit = ABSENT_FRACTION if kind == "fractions" else 0
+        absent, seen = absent | (shares <= limit), seen | (shares > limit)
+    fractions = [shares >= TRACE_FRACTION for shares, kind in library if kind == "fractions"]
+    needed = np.any(fractions or [shares > 0 for shares, _ in library], axis=0)
+    needed[:, :HEAVIEST_LIGHT] = False
+    needed[:, np.array(excused, dtype=int) - 1] = False
+    return (absent & ~seen).astype(np.float32) @ needed.T.astype(np.float32) > 0

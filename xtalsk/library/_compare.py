@@ -44,14 +44,20 @@ class Matches(NamedTuple):
     entries : int64 ndarray of shape (n, n_best)
         Numbers of the entries.
     weights : float64 ndarray of shape (n, n_best)
-        They sum to 1 in each row.
+        0 for excluded entries; the others sum to 1 in each row that has others.
     similarity : float32 ndarray of shape (n, n_best)
-        Similarity of the profiles; NaN for rows without a profile.
+        Similarity of the profiles; NaN for rows without a profile and for excluded entries.
+    scores : float64 ndarray of shape (n, n_best)
+        Sharpness × similarity - penalty; -inf for excluded entries.
+    penalty : float32 ndarray of shape (n, n_best)
+        What chemistry subtracted from the score; inf for excluded entries.
     """
 
     entries: np.ndarray
     weights: np.ndarray
     similarity: np.ndarray
+    scores: np.ndarray
+    penalty: np.ndarray
 
 
 def compare_rigidly(library, profiles):
@@ -128,7 +134,7 @@ def find_matches(comparisons, penalty, *, sharpness, n_best, max_stretch, max_sh
     comparisons : list of RigidComparison
         One for each block of profiles.
     penalty : Tensor of shape (n, n_entries)
-        See `chemistry_penalty`.
+        See `chemistry_penalty`; inf for excluded entries.
     sharpness, n_best, max_stretch, max_shift
         Parameters of `LibraryMatch`.
 
@@ -143,15 +149,20 @@ def find_matches(comparisons, penalty, *, sharpness, n_best, max_stretch, max_sh
     for k, comparison in enumerate(comparisons):
         elastic = elastic_similarity(comparison, candidates, max_stretch, max_shift)
         similarity = similarity + shares[:, k, None] * elastic
-    scores = (sharpness * similarity - penalty.gather(1, candidates)).double()
+    penalty = penalty.gather(1, candidates)
+    scores = (sharpness * similarity - penalty).double()
     similarity[~shares.any(1)] = torch.nan
-    return _rank(candidates, scores, similarity)
+    similarity[torch.isinf(penalty)] = torch.nan
+    return _rank(candidates, scores, similarity, penalty)
 
 
-def _rank(candidates, scores, similarity):
+def _rank(candidates, scores, similarity, penalty):
     """Return the candidates of each row as `Matches`, best score first; equal scores keep their order."""
     order = scores.sort(dim=1, descending=True, stable=True).indices
-    candidates, scores, similarity = (
-        table.gather(1, order).numpy() for table in (candidates, scores, similarity)
+    candidates, scores, similarity, penalty = (
+        table.gather(1, order).numpy() for table in (candidates, scores, similarity, penalty)
     )
-    return Matches(candidates, softmax(scores, axis=1), similarity.astype(np.float32))
+    weights = np.zeros_like(scores)
+    answered = np.isfinite(scores).any(axis=1)
+    weights[answered] = softmax(scores[answered], axis=1)
+    return Matches(candidates, weights, similarity.astype(np.float32), scores, penalty.astype(np.float32))

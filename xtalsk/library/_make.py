@@ -31,6 +31,7 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
     Returns
     -------
     X : DataFrame of shape (n_entries, n_features)
+        Its ``attrs["modalities"]`` has the column of the specimens of each block, such as ``"powder"``.
     y : ndarray of int64
         Space-group numbers.
     entries : DataFrame
@@ -56,9 +57,11 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
     if not isinstance(features, ColumnTransformer):
         raise ValueError(f"features must come from make_features, got {type(features).__name__}")
     columns = {
-        c for _, transformer, c in features.transformers if isinstance(c, str) and transformer != "drop"
+        block: column
+        for block, transformer, column in features.transformers
+        if isinstance(column, str) and transformer != "drop"
     }
-    modalities = tuple(sorted(columns - {"formula"}))
+    modalities = tuple(sorted(set(columns.values()) - {"formula"}))
     keep = np.setdiff1d(np.arange(len(crystals)), list(find_faults(crystals)))
     X, y, _ = make_specimens(
         crystals,
@@ -71,4 +74,6 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
     formulas, ids, minerals = (getattr(crystals, name)[keep] for name in ("formulas", "ids", "names"))
     X["formula"] = formulas
     entries = pd.DataFrame({"id": ids, "formula": formulas, "mineral": minerals})
-    return features.fit_transform(X), y, entries
+    table = features.fit_transform(X)
+    table.attrs["modalities"] = columns
+    return table, y, entries

@@ -1,27 +1,35 @@
 """Search-match as a scikit-learn classifier."""
 
+import warnings
 from numbers import Integral
 
 import numpy as np
-import pandas as pd
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from xtalsk.columns import UNNAMED, block_presence, find_blocks, split_name
-from xtalsk.library._chemistry import element_columns, is_compared
-from xtalsk.library._compare import Matches, chemistry_penalty, compare_rigidly, find_matches
-from xtalsk.library._constants import ROWS_PER_CHUNK
-from xtalsk.library._profiles import ProfileLibrary, emphasise, pack
-from xtalsk.utils import check_number, check_option, name_rows, to_float32
+from xtalsk.columns import find_blocks
+from xtalsk.library._blocks import check_entries, use_of
+from xtalsk.library._chemistry import check_excused
+from xtalsk.library._probability import FITTED_MODALITIES, modality_of_blocks
+from xtalsk.library._search import LibrarySearch
+from xtalsk.utils import (
+    ALL_MISSING,
+    LevelsMixin,
+    check_empty_rows,
+    check_number,
+    check_option,
+    most_probable,
+    name_rows,
+    to_float32,
+)
+from xtalsk.utils._levels import levels_of
 
 _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
-_CANDIDATE_COLUMNS = ("row", "rank", "label", "score", "similarity")
 
 
-class LibraryMatch(ClassifierMixin, BaseEstimator):
+class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
     """Search-match: the labels of the library patterns that are most similar to a measured pattern.
 
     The rows given to `fit` are the library; `make_library` makes them from crystals. The same transformers
@@ -40,6 +48,11 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
     pattern shift to fit, because solid solution changes the cells of natural crystals. Chemistry that
     differs lowers the score. A softmax turns the scores of the ``n_best`` entries into weights, and the
     weights of entries with the same label are summed.
+
+    An element that was measured and found absent (at most 0.5 at%) excludes the entries that need it: they
+    have no weight and are no candidates. An entry does not need its light elements (hydrogen to fluorine),
+    those below 5 at%, and those in ``excused``. If every entry is excluded, nothing fits: the row gets no
+    answer.
 
     The defaults were chosen on the even rows of 301 measured minerals with ``benchmarks/bench_library.py``:
     powder profiles of 1024 bins from 0.1 to 0.9 1/Å, see "Search-match" in ``benchmarks/README.md``. For
@@ -61,11 +74,22 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         Largest shift in addition, in bins. If no line may shift by a bin, there is no second stage.
     chemistry_weight : float, default=1.5
         Weight of chemistry: this number times log(1 + χ² / 4) is subtracted from the score of an entry. χ²
-        assumes errors of 10% and of 0.01 for each atomic fraction; hydrogen is left out.
+        assumes errors of 10% and of 0.01 for each atomic fraction; hydrogen is left out. 0 compares no
+        chemistry, and excludes no entry.
+    excused : sequence of str, default=("H",)
+        Symbols of elements that never exclude an entry, such as elements that the measurement cannot see.
     sharpness : float, default=25.0
         Factor of the similarity in the score: weights differ by exp(sharpness × difference of similarities).
     n_best : int, default=100
         Number of entries in the second stage. Only these have a weight.
+    modality : {"powder", "rings"} or None, default=None
+        What the profiles are, for the probabilities of `match_probability`. None takes it from the library of
+        `make_library`, or from the name of the block of profiles.
+    all_missing : {"raise", "missing"}, default="raise"
+        What `predict_proba` and `predict` do with a row that has neither profile nor chemistry. ``"raise"``:
+        they raise ValueError. ``"missing"``: they warn with `xtalsk.utils.NotMeasuredWarning`, and the row
+        gets no answer: NaN as probabilities; 0 as label if labels are integers (the number below the smallest
+        label if 0 is a label), None if not. It can be set after `fit`.
 
     Attributes
     ----------
@@ -73,6 +97,10 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         Labels of the library.
     blocks_ : dict of {str: {"profile", "fractions", "presence", "unused"}}
         Use of each block.
+    level_classes_ : dict of {str: ndarray}
+        If the labels are space-group numbers, the labels of each level of symmetry among them.
+    modality_ : {"powder", "rings"} or None
+        What the profiles are; None if it is unknown.
     entries_ : DataFrame of n_entries rows
         The table ``entries`` of `fit`, or a column ``id`` that counts the rows.
     n_features_in_ : int
@@ -90,9 +118,9 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
     joblib compresses them. A row without a profile is compared by its chemistry alone, and a row without
     chemistry by its profiles alone. If a row has several profiles, their similarities are averaged.
 
-    Probabilities are calibrated only if the measured crystal is in the library. `similarity` shows whether
-    an entry fits: with 1024 bins from 0.1 to 0.9 1/Å, measured minerals that are in AMCSD reach 0.75 or
-    more. This limit depends on the width of the bins.
+    `predict_proba` takes for granted that the measured crystal is in the library. `match_probability` does
+    not. With 1024 bins from 0.1 to 0.9 1/Å, measured minerals that are in AMCSD reach a similarity of 0.75 or
+    more, but so do wrong entries.
 
     Examples
     --------
@@ -125,6 +153,9 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         chemistry_weight=1.5,
         sharpness=25.0,
         n_best=100,
+        excused=("H",),
+        modality=None,
+        all_missing="raise",
     ):
         self.power = power
         self.baseline = baseline
@@ -134,6 +165,9 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         self.chemistry_weight = chemistry_weight
         self.sharpness = sharpness
         self.n_best = n_best
+        self.excused = excused
+        self.modality = modality
+        self.all_missing = all_missing
 
     def fit(self, X, y, entries=None):
         """Store the library.
@@ -158,21 +192,25 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
             without profile and chemistry, or ``entries`` does not have one row for each row of X.
         """
         self._check_params()
+        columns = getattr(X, "attrs", {}).get("modalities", {})
         X, y = validate_data(self, X, y, **_ACCEPTED)
         check_classification_targets(y)
         names = getattr(self, "feature_names_in_", None)
         X = to_float32(X, names)
         blocks = find_blocks(names, self.n_features_in_)
-        self.blocks_ = {block.name: self._use_of(block, X) for block in blocks}
+        self.blocks_ = {block.name: use_of(block, X, names) for block in blocks}
         self._used = [block for block in blocks if self.blocks_[block.name] != "unused"]
         if not self._used:
             raise ValueError(
                 f"LibraryMatch needs a block of 32 bins or more against q or d, or a block with one column "
                 f"for each element; the blocks are {list(self.blocks_)}"
             )
-        self._check_presence(X)
+        check_empty_rows(self._empty_rows(X), self._used_names(), "raise")
+        profiles = [name for name, use in self.blocks_.items() if use == "profile"]
+        self.modality_ = self.modality or modality_of_blocks(profiles, columns)
         self.classes_, self._labels = np.unique(y, return_inverse=True)
-        self.entries_ = _check_entries(entries, len(X))
+        self.level_classes_ = levels_of(self.classes_)
+        self.entries_ = check_entries(entries, len(X))
         self._library = {block.name: self._pack(block, X) for block in self._used}
         return self
 
@@ -186,14 +224,31 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            In the order of ``classes_``. Rows without answer are NaN: those in which nothing was measured,
+            with ``all_missing="missing"``, and those whose chemistry excludes every entry.
 
         Raises
         ------
         ValueError
-            If X has infinite values, a row without profile and chemistry, or other columns than the library.
+            If X has infinite values or other columns than the library, or if a row has neither profile nor
+            chemistry and ``all_missing="raise"``; the message names the rows.
+
+        Warns
+        -----
+        UserWarning
+            If chemistry excludes every entry for some rows; the message names them.
         """
-        return self._sum_by_label(self._match(self._check_rows(X)))
+        X = self._check_rows(X, self.all_missing)
+        proba, _ = self._search(X)
+        nothing = np.flatnonzero(np.isnan(proba).any(axis=1) & ~self._empty_rows(X))
+        if len(nothing):
+            warnings.warn(
+                f"X: {name_rows(nothing)}: no entry of the library fits, because each has elements that were "
+                f"measured and found absent; these rows get no answer",
+                UserWarning,
+                stacklevel=2,
+            )
+        return proba
 
     def predict(self, X):
         """Return the most probable class.
@@ -205,9 +260,9 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
+            Rows without answer have a missing label, see ``all_missing``.
         """
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
+        return most_probable(self.predict_proba(X), self.classes_)
 
     def candidates(self, X, n=5):
         """Return the best entries of the library for each row.
@@ -223,16 +278,31 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         DataFrame
             The best entries of each row of X. ``row`` counts the rows of X from 0 and ``rank`` the entries
             from 1. Then follow the columns of ``entries_``, the ``label``, the ``score`` (weight of the
-            entry, of a total of 1) and the ``similarity`` of the profiles, NaN for rows without a profile.
+            entry, of a total of 1), the ``similarity`` of the profiles, NaN for rows without a profile, and
+            the ``probability`` that the entry is the measured phase, see `match_probability`. Rows in which
+            nothing was measured, and rows that no entry fits, have no candidates.
+
+        Warns
+        -----
+        NotMeasuredWarning
+            If nothing was measured in some rows.
         """
         check_scalar(n, "n", Integral, min_val=1)
-        entries, weights, similarity = (table[:, :n] for table in self._match(self._check_rows(X)))
-        rows, ranks = np.indices(entries.shape)
-        table = self.entries_.iloc[entries.ravel()].reset_index(drop=True)
-        table.insert(0, "row", rows.ravel())
-        table.insert(1, "rank", ranks.ravel() + 1)
-        table["label"] = self.classes_[self._labels[entries.ravel()]]
-        return table.assign(score=weights.ravel(), similarity=similarity.ravel())
+        X = self._check_rows(X, "missing")
+        rows = np.flatnonzero(~self._empty_rows(X))
+        matches = self._match(X[rows])
+        probability = self._probability(X[rows], matches)
+        row, rank = np.nonzero(np.isfinite(matches.scores[:, :n]))
+        entries = matches.entries[row, rank]
+        table = self.entries_.iloc[entries].reset_index(drop=True)
+        table.insert(0, "row", rows[row])
+        table.insert(1, "rank", rank + 1)
+        table["label"] = self.classes_[self._labels[entries]]
+        return table.assign(
+            score=matches.weights[row, rank],
+            similarity=matches.similarity[row, rank],
+            probability=probability[row, rank],
+        )
 
     def similarity(self, X):
         """Return the similarity of the profiles to the most similar one of the best entries.
@@ -244,15 +314,63 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of float32, shape (n_samples,)
-            1 for identical patterns, NaN for rows without a profile. If it is low, no entry of the library
-            fits, whatever the probabilities are.
+            1 for identical patterns. NaN for rows without a profile, and for those whose chemistry excludes
+            every entry. If it is low, no entry of the library fits, whatever the probabilities are.
         """
-        return self._match(self._check_rows(X)).similarity.max(axis=1)
+        return self._search(self._check_rows(X, "missing"))[1]
+
+    def match_probability(self, X):
+        """Return the probability that the best entry is the measured phase.
+
+        A logistic function of the similarity, of the gap to the best entry of another label, and of the
+        misfit of the chemistry. It was fitted on simulated harsh measurements; for half of them, the library
+        had no entry of the compound. It holds for the default parameters and for profiles like those of
+        `PowderProfile` and `RadialProfile`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            0 if chemistry excludes every entry, NaN for rows without a profile.
+
+        Raises
+        ------
+        ValueError
+            If the modality of the profiles is unknown.
+        """
+        X = self._check_rows(X, "missing")
+        if self.modality_ is None and "profile" in self.blocks_.values():
+            raise ValueError(
+                f"the probability of a match depends on the modality of the profiles: set modality to one of "
+                f"{FITTED_MODALITIES}"
+            )
+        rows, out = ~self._empty_rows(X), np.full(len(X), np.nan)
+        if rows.any():
+            out[rows] = self._probability(X[rows], self._match(X[rows]))[:, 0]
+        return out
+
+    def nothing_fits(self, X, threshold=0.5):
+        """Return whether no entry of the library is likely to be the measured phase.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        threshold : float, default=0.5
+            Nothing fits if `match_probability` is below this value.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples,)
+            False for rows without a profile, unless their chemistry excludes every entry.
+        """
+        check_number(threshold, "threshold", min_val=0, max_val=1)
+        return self.match_probability(X) < threshold
 
     def predict_proba_and_similarity(self, X):
-        """Return the results of `predict_proba` and `similarity` of one search.
-
-        Unlike these two methods, it accepts rows without profile and chemistry.
+        """Return the results of `predict_proba` and `similarity` of one search, without warnings.
 
         Parameters
         ----------
@@ -261,24 +379,16 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``; 0 for all classes if a row has neither profile nor chemistry.
+            In the order of ``classes_``. NaN for rows without answer.
         similarity : ndarray of float32, shape (n_samples,)
-            NaN for rows without a profile.
+            NaN for rows without a profile or without answer.
 
         Raises
         ------
         ValueError
             If X has infinite values or other columns than the library.
         """
-        X = self._check_rows(X, allow_missing=True)
-        rows = np.flatnonzero(block_presence(X, self._used).any(axis=1))
-        proba = np.zeros((len(X), len(self.classes_)))
-        similarity = np.full(len(X), np.nan, dtype=np.float32)
-        if len(rows):
-            matches = self._match(X[rows])
-            proba[rows] = self._sum_by_label(matches)
-            similarity[rows] = matches.similarity.max(axis=1)
-        return proba, similarity
+        return self._search(self._check_rows(X, None))
 
     def _check_params(self):
         for name in ("power", "sharpness"):
@@ -288,113 +398,20 @@ class LibraryMatch(ClassifierMixin, BaseEstimator):
         check_number(self.max_stretch, "max_stretch", min_val=0, max_val=0.1)
         check_scalar(self.n_best, "n_best", Integral, min_val=1)
         check_option("baseline", self.baseline, ("median", None))
+        check_option("modality", self.modality, (*FITTED_MODALITIES, None))
+        check_option("all_missing", self.all_missing, ALL_MISSING)
+        check_excused(self.excused)
 
-    def _check_rows(self, X, *, allow_missing=False):
-        """Return rows as float32; raise if one has neither profile nor chemistry, unless that is allowed."""
+    def _check_rows(self, X, all_missing):
+        """Return rows as float32; raise or warn if one has neither profile nor chemistry, None: neither."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **_ACCEPTED)
         X = to_float32(X, getattr(self, "feature_names_in_", None))
-        if not allow_missing:
-            self._check_presence(X)
+        if all_missing is not None:
+            check_empty_rows(self._empty_rows(X), self._used_names(), all_missing)
         return X
-
-    def _check_presence(self, X):
-        empty = np.flatnonzero(~block_presence(X, self._used).any(axis=1))
-        if len(empty):
-            names = ", ".join(block.name for block in self._used)
-            raise ValueError(f"X: {name_rows(empty)}: every block is missing ({names})")
-
-    def _element_numbers(self, block):
-        """Return the atomic numbers of the columns of a block, or None if they are not elements."""
-        return element_columns([split_name(name)[1] for name in self.feature_names_in_[block.columns]])
-
-    def _use_of(self, block, X):
-        """Return the use of a block: an item of ``blocks_``."""
-        if block.name == UNNAMED or (block.layout == "profile" and block.axis in ("q", "d")):
-            return "profile"
-        numbers = self._element_numbers(block)
-        if numbers is None or not is_compared(numbers).any():
-            return "unused"
-        values = X[:, block.columns]
-        return "presence" if np.isin(values[~np.isnan(values)], (0, 1)).all() else "fractions"
-
-    def _chemistry_columns(self, block):
-        """Return the columns of X that the comparison of a chemistry block uses."""
-        return block.columns[is_compared(self._element_numbers(block))]
-
-    def _emphasise(self, profiles):
-        return emphasise(torch.from_numpy(profiles), self.baseline, self.power, self.smoothing)
-
-    def _pack(self, block, X):
-        """Return one block of the library in compact form: int8 profiles or float16 compositions."""
-        if self.blocks_[block.name] == "profile":
-            return pack(self._emphasise(X[:, block.columns]))
-        return X[:, self._chemistry_columns(block)].astype(np.float16)
-
-    def _match(self, X):
-        """Return the `Matches` of checked rows, which are compared in chunks."""
-        profiles = [
-            (block, ProfileLibrary(self._library[block.name], block.first))
-            for block in self._used
-            if self.blocks_[block.name] == "profile"
-        ]
-        starts = range(0, len(X), ROWS_PER_CHUNK)
-        chunks = [self._match_chunk(X[start : start + ROWS_PER_CHUNK], profiles) for start in starts]
-        return Matches(*(np.concatenate(tables) for tables in zip(*chunks, strict=True)))
-
-    def _match_chunk(self, X, profiles):
-        """Return the `Matches` of a chunk of rows; ``profiles`` are pairs of a block and its library."""
-        return find_matches(
-            [compare_rigidly(library, self._emphasise(X[:, block.columns])) for block, library in profiles],
-            self._penalty(X),
-            sharpness=self.sharpness,
-            n_best=self.n_best,
-            max_stretch=self.max_stretch,
-            max_shift=self.max_shift,
-        )
-
-    def _penalty(self, X):
-        """Return what chemistry subtracts from the score of each entry, shape (n, n_entries)."""
-        compositions = [
-            (
-                X[:, self._chemistry_columns(block)],
-                self._library[block.name].astype(np.float32),
-                self.blocks_[block.name],
-            )
-            for block in self._used
-            if self.blocks_[block.name] != "profile"
-        ]
-        if not compositions:
-            return torch.zeros(1, 1).expand(len(X), len(self._labels))
-        return chemistry_penalty(compositions, self.chemistry_weight)
-
-    def _sum_by_label(self, matches):
-        """Return the weights of `Matches`, summed by label: the probability of each class."""
-        n_rows = len(matches.entries)
-        proba = np.zeros((n_rows, len(self.classes_)))
-        np.add.at(proba, (np.arange(n_rows)[:, None], self._labels[matches.entries]), matches.weights)
-        return proba
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-def _check_entries(entries, n_entries):
-    """Return the table of entries with rows counted from 0; None gives a table of one column ``id``.
-
-    Raises
-    ------
-    ValueError
-        If it is not a DataFrame of ``n_entries`` rows, or has a column that `candidates` adds.
-    """
-    if entries is None:
-        return pd.DataFrame({"id": np.arange(n_entries)})
-    if not isinstance(entries, pd.DataFrame) or len(entries) != n_entries:
-        actual = f"{len(entries)} rows" if isinstance(entries, pd.DataFrame) else type(entries).__name__
-        raise ValueError(f"entries must be a DataFrame of one row for each of X, {n_entries}, got {actual}")
-    reserved = [name for name in entries.columns if name in _CANDIDATE_COLUMNS]
-    if reserved:
-        raise ValueError(f"entries must not have columns named {reserved}: candidates adds such columns")
-    return entries.reset_index(drop=True)

@@ -139,6 +139,9 @@ def compare(
 
     Notes
     -----
+    At each level of symmetry, the class with the highest summed probability is scored, which can belong to
+    another class than the most probable space group. Specimens without answer (rows of NaN) count as wrong.
+
     Each model computes its features in each fold. If that takes long, set ``memory`` of the pipelines:
     pipelines that start with the same features then share them.
 

@@ -15,6 +15,7 @@ from xtalsk.neural._disturbances import (
     mask_bins,
     recalibrate,
 )
+from xtalsk.neural._random import rand
 
 
 def check_augment(augment):
@@ -143,7 +144,7 @@ class ProfileAugment(nn.Module):
         if self.peak_dropout:
             x = drop_peaks(x, measured, self.peak_dropout)
         if self.broaden:
-            x = broaden(x, measured, self.broaden * torch.rand(len(x), 1, device=x.device))
+            x = broaden(x, measured, self.broaden * rand(len(x), 1, like=x))
         if self.stretch or self.shift:
             x, measured = recalibrate(x, measured, self.stretch, self.shift, self.first)
         x = disturb(x, measured, self.jitter, self.background, self.noise)

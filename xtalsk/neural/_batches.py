@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from xtalsk.neural._random import own_generator, randperm
+
 
 class Rows:
     """Rows of a feature matrix with targets and weights: the data set of the net.
@@ -38,9 +40,9 @@ class Rows:
     def shuffled(self):
         """Return the positions of the rows of an epoch in random order; as many as there are rows."""
         if self.chances is None:
-            return torch.randperm(len(self)).numpy()
+            return randperm(len(self)).numpy()
         cumulative = self.chances.cumsum(0)
-        draws = torch.rand(len(self), dtype=cumulative.dtype) * cumulative[-1]
+        draws = torch.rand(len(self), dtype=cumulative.dtype, generator=own_generator("cpu")) * cumulative[-1]
         positions = torch.searchsorted(cumulative, draws, right=True)
         return positions.clamp(max=len(self) - 1).numpy()
 

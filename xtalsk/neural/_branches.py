@@ -20,6 +20,7 @@ from xtalsk.neural._constants import (
     WIDEST_IMAGE,
     WIDEST_RESIDUAL,
 )
+from xtalsk.neural._random import Dropout
 
 
 def scale_rows(x):
@@ -50,11 +51,11 @@ class DenseBranch(nn.Module):
         self.register_buffer("scale", torch.as_tensor(block.scale).clamp(max=torch.finfo(torch.float32).max))
         self.register_buffer("gaps", torch.as_tensor(block.gaps))
         self.layers = nn.Sequential(
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(len(block.columns) + len(block.gaps), hidden_size),
             nn.LayerNorm(hidden_size),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden_size, embedding_size),
         )
 
@@ -125,7 +126,7 @@ class Conv1dBranch(nn.Module):
             if stage >= n_stages - n_residual:
                 layers.append(Residual(channels, KERNEL))
         self.layers = nn.Sequential(
-            *layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * n_bins, embedding_size)
+            *layers, nn.Flatten(), Dropout(dropout), nn.Linear(channels * n_bins, embedding_size)
         )
 
     def forward(self, x):
@@ -156,7 +157,7 @@ class Conv2dBranch(nn.Module):
             layers += _stage(nn.Conv2d, nn.BatchNorm2d, channels, n_out, IMAGE_KERNEL)
             channels = n_out
         self.layers = nn.Sequential(
-            *layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * n_positions, embedding_size)
+            *layers, nn.Flatten(), Dropout(dropout), nn.Linear(channels * n_positions, embedding_size)
         )
 
     def forward(self, x):

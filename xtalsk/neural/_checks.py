@@ -8,9 +8,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from xtalsk.neural._augment import check_augment
 from xtalsk.neural._callbacks import SCHEDULES
+from xtalsk.neural._labels import check_space_groups
 from xtalsk.neural._loss import check_hierarchy_weights
 from xtalsk.neural._mixing import check_modality_dropout
-from xtalsk.utils import check_device, check_number, check_option
+from xtalsk.utils import ALL_MISSING, check_device, check_number, check_option
 
 _COUNTS = ("hidden_size", "embedding_size", "n_filters", "max_epochs", "batch_size", "n_iter_no_change")
 PRECISIONS = ("float32", "bfloat16")
@@ -51,6 +52,8 @@ def check_params(model):
     for name in ("early_stopping", "profile_vote"):
         check_option(name, getattr(model, name), (True, False))
     check_option("hierarchy", model.hierarchy, (None, "space_group"))
+    check_space_groups(model.hierarchy, model.space_groups)
+    check_option("all_missing", model.all_missing, ALL_MISSING)
     check_option("precision", model.precision, PRECISIONS)
     check_option("schedule", model.schedule, SCHEDULES)
     check_hierarchy_weights(model.hierarchy, model.hierarchy_weights)

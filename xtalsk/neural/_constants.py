@@ -46,6 +46,9 @@ WIDEST = 2  # most channels of a profile, in units of n_filters
 WIDEST_RESIDUAL = 4  # the same with residual blocks
 WIDEST_IMAGE = 4  # most channels of an image, in units of n_filters
 
+# Labels (`_labels`)
+FEWEST_CODES = 3  # labels 1 to n may be codes from this n on; 1 and 2 alone are triclinic; set by eye
+
 # Loss (`_loss`)
 LEVEL_WEIGHTS = {"space_group": {"crystal_system": 1.0, "point_group": 1.0, "space_group": 1.0}}
 """Default weights of the levels of each hierarchy: equal, set by eye. With the space group alone,

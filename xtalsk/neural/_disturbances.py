@@ -19,11 +19,12 @@ from xtalsk.neural._constants import (
     WEAK_WIDTH,
     WEAK_WINDOWS,
 )
+from xtalsk.neural._random import own_generator, rand, randn, randperm
 
 
 def _uniform(x):
     """Return a uniform random number from 0 to 1 for each row of ``x``, as (n, 1)."""
-    return torch.rand(len(x), 1, device=x.device)
+    return rand(len(x), 1, like=x)
 
 
 def _symmetric(x):
@@ -33,7 +34,7 @@ def _symmetric(x):
 
 def _random_field(x, n_knots):
     """Return Gaussian noise of unit variance at ``n_knots`` positions, interpolated to the shape of ``x``."""
-    knots = torch.randn(len(x), 1, n_knots, device=x.device, dtype=x.dtype)
+    knots = randn(len(x), 1, n_knots, like=x)
     return F.interpolate(knots, size=x.shape[1], mode="linear", align_corners=True).squeeze(1)
 
 
@@ -120,7 +121,7 @@ def add_counting_noise(x, measured, amount):
     mean = _mean_intensity(intensity, measured)
     relative = amount * DOSE_RANGE ** -_uniform(x)
     background = mean * _uniform(x)
-    noise = relative * (mean * (intensity + background)).sqrt() * torch.randn_like(x)
+    noise = relative * (mean * (intensity + background)).sqrt() * randn(*x.shape, like=x)
     return (intensity + noise).clamp(min=0).sqrt()
 
 
@@ -141,7 +142,8 @@ def drop_peaks(x, measured, probability):
     """
     n_bins = x.shape[1]
     bins = torch.arange(n_bins, device=x.device)
-    centers = torch.multinomial(torch.where(measured, x.clamp(min=0), 0.0) + 1e-6, WEAK_WINDOWS)
+    chances = torch.where(measured, x.clamp(min=0), 0.0) + 1e-6
+    centers = torch.multinomial(chances, WEAK_WINDOWS, generator=own_generator(x.device))
     for center in centers.T:
         width = 1 + max(1.0, n_bins * WEAK_WIDTH - 1) * _uniform(x)
         depth = 1 - WEAK_REST * _uniform(x)
@@ -166,7 +168,7 @@ def add_foreign_phase(x, measured, amount, first=0):
     tensor of shape (n, n_bins)
         The mean intensity of each row is unchanged.
     """
-    other = torch.randperm(len(x), device=x.device)
+    other = randperm(len(x), like=x)
     factors = 1 + FOREIGN_STRETCH * _symmetric(x)
     foreign, _ = stretch(x[other].clamp(min=0).square(), measured[other], factors, first)
     intensity = x.clamp(min=0).square()
@@ -234,7 +236,7 @@ def disturb(x, measured, jitter, background, noise):
         decay = BACKGROUND_DECAY * _uniform(x)
         x = x + height * torch.exp(-decay * torch.linspace(0, 1, n_bins, device=x.device))
     if noise:
-        x = x + noise * spread * _uniform(x) * torch.randn_like(x)
+        x = x + noise * spread * _uniform(x) * randn(*x.shape, like=x)
     return x
 
 
@@ -253,7 +255,7 @@ def mask_bins(measured, amount):
         Bins that stay measured. A row that would lose all its bins is unchanged.
     """
     n, n_bins = measured.shape
-    parts = torch.rand(n, 3, device=measured.device) ** MASK_POWER
+    parts = rand(n, 3, like=measured) ** MASK_POWER
     parts = parts / parts.sum(1, keepdim=True).clamp(min=1e-12)
     low, high, gap = (amount * _uniform(measured) * parts).split(1, dim=1)
     start = low + (1 - low - high - gap) * _uniform(measured)

@@ -9,14 +9,9 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk.neural._batches import Rows
-from xtalsk.neural._levels import LevelsMixin
 from xtalsk.neural._net import device_for_prediction
-from xtalsk.neural._training import (
-    ACCEPTED,
-    check_X,
-    fit_anew,
-    fit_more,
-)
+from xtalsk.neural._training import ACCEPTED, empty_rows, fit_anew, fit_more
+from xtalsk.utils import LevelsMixin, check_empty_rows, most_probable, to_float32
 
 
 class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
@@ -42,7 +37,13 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     hierarchy : {None, "space_group"}, default=None
         With ``"space_group"``, ``y`` holds space-group numbers (1-230) and the network trains on crystal
         system, point group and space group together. The probabilities of each level are sums of space-group
-        probabilities. Thus the levels never contradict each other.
+        probabilities, and the level that is predicted is that of the predicted space group. Thus the levels
+        never contradict each other.
+    space_groups : array-like of int or None, default=None
+        Space-group numbers. If given, ``y`` holds positions in this array, as the codes that
+        ``cross_val_predict``, ``VotingClassifier``, ``StackingClassifier`` and ``CalibratedClassifierCV`` of
+        scikit-learn make from labels: ``space_groups=np.unique(y)``. If labels cannot be positions, they may
+        be numbers of the array. Needs ``hierarchy="space_group"``.
     hierarchy_weights : dict of {level: float} or None, default=None
         Weights of the levels in the loss; levels are named as in `xtalsk.symmetry.LEVELS`. None gives crystal
         system, point group and space group equal weights.
@@ -130,6 +131,11 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         Share of the rows, or of the ``groups`` of `fit`, for validation; at most 0.5.
     n_iter_no_change : int, default=10
         Number of epochs without a lower validation loss after which training stops.
+    all_missing : {"raise", "missing"}, default="raise"
+        What prediction does with a row in which nothing was measured. ``"raise"``: it raises ValueError.
+        ``"missing"``: it warns with `xtalsk.utils.NotMeasuredWarning`, and the row gets no answer: NaN as
+        probabilities; 0 as predicted label if labels are integers (the number below the smallest label if 0
+        is a label), None if not. It can be set after `fit`.
     n_test_time_scales : int, default=0
         Above 1, prediction reads each profile at this number of scales, evenly from 0.998 to 1.002, and
         averages the logarithms of the probabilities. It can be set after `fit`.
@@ -151,6 +157,8 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         Sub-network of each block, in order.
     level_classes_ : dict of {str: ndarray}
         With a hierarchy, the labels of each level among the classes.
+    space_groups_ : ndarray of int, shape (n_classes,)
+        With a hierarchy, the space-group number of each class.
     n_iter_ : int
         Epochs run.
     loss_curve_ : list of float
@@ -201,6 +209,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         self,
         hierarchy=None,
         *,
+        space_groups=None,
         hierarchy_weights=None,
         branches=None,
         hidden_size=256,
@@ -225,6 +234,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
+        all_missing="raise",
         n_test_time_scales=0,
         precision="float32",
         device="auto",
@@ -232,6 +242,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         verbose=0,
     ):
         self.hierarchy = hierarchy
+        self.space_groups = space_groups
         self.hierarchy_weights = hierarchy_weights
         self.branches = branches
         self.hidden_size = hidden_size
@@ -256,6 +267,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.all_missing = all_missing
         self.n_test_time_scales = n_test_time_scales
         self.precision = precision
         self.device = device
@@ -326,19 +338,28 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            In the order of ``classes_``. Rows in which nothing was measured are NaN with
+            ``all_missing="missing"``.
 
         Raises
         ------
         ValueError
-            If X has infinite values, a row without any block, or other columns than in training.
+            If X has infinite values or other columns than in training, or if nothing was measured in a row
+            and ``all_missing="raise"``; the message names the rows.
         """
         check_is_fitted(self)
         check_scalar(self.n_test_time_scales, "n_test_time_scales", numbers.Integral, min_val=0)
-        X = check_X(self, validate_data(self, X, reset=False, **ACCEPTED))
-        self.net_.move_to(device_for_prediction(self.device))
-        scores = self.net_.score(Rows(X), self.n_test_time_scales)
-        return softmax(scores.astype(np.float64), axis=1)
+        X = validate_data(self, X, reset=False, **ACCEPTED)
+        X = to_float32(X, getattr(self, "feature_names_in_", None))
+        empty = empty_rows(self, X)
+        if empty.any():
+            check_empty_rows(empty, self.blocks_, self.all_missing)
+        proba = np.full((len(X), len(self.classes_)), np.nan)
+        if not empty.all():
+            self.net_.move_to(device_for_prediction(self.device))
+            scores = self.net_.score(Rows(X[~empty]), self.n_test_time_scales)
+            proba[~empty] = softmax(scores.astype(np.float64), axis=1)
+        return proba
 
     def predict(self, X):
         """Return the most probable class.
@@ -350,9 +371,15 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
+            Rows in which nothing was measured have a missing label, see ``all_missing``.
         """
-        proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
+        return most_probable(self.predict_proba(X), self.classes_)
+
+    def _space_groups_of_classes(self):
+        """Return the space-group number of each class; raise if there is no hierarchy."""
+        if self.hierarchy is None or not self.level_classes_:
+            raise ValueError("levels need hierarchy='space_group'; this classifier was trained without it")
+        return self.space_groups_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -45,13 +45,6 @@ def level_index(space_groups, level):
     return np.unique(to_level(space_groups, level), return_inverse=True)
 
 
-def sum_to_level(proba, index, n_labels):
-    """Sum leaf probabilities (n, n_leaves) to probabilities of a level, (n, n_labels)."""
-    out = np.zeros((len(proba), n_labels), dtype=proba.dtype)
-    np.add.at(out.T, index, proba.T)
-    return out
-
-
 class LevelsLoss(nn.Module):
     """Weighted mean over levels of the negative log-likelihood of sums of leaf probabilities.
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from xtalsk.neural._random import own_generator, rand
+
 
 def _check_range(value, label):
     """Return the probabilities at the start and at the end of training."""
@@ -74,8 +76,8 @@ def choose_kept(present, probability):
     -------
     bool tensor of shape (n, n_blocks)
     """
-    kept = present & (torch.rand(present.shape, device=present.device) >= probability)
-    draws = torch.where(present, torch.rand(present.shape, device=present.device), -1.0)
+    kept = present & (rand(*present.shape, like=present) >= probability)
+    draws = torch.where(present, rand(*present.shape, like=present), -1.0)
     one = nn.functional.one_hot(draws.argmax(1), present.shape[1]).bool() & present
     return torch.where(kept.any(1, keepdim=True), kept, one)
 
@@ -106,11 +108,12 @@ def draw_mix(present, alpha):
     """
     n, device = len(present), present.device
     code = (present[:, :20].double() * 2.0 ** torch.arange(min(20, present.shape[1]), device=device)).sum(1)
-    order = (code + torch.rand(n, device=device, dtype=code.dtype)).argsort()
+    order = (code + torch.rand(n, device=device, dtype=code.dtype, generator=own_generator(device))).argsort()
     partner = torch.empty_like(order)
     partner[order] = order.roll(1)
-    alphas = torch.full((n,), float(alpha), device=device)
-    share = torch.distributions.Beta(alphas, alphas, validate_args=False).sample()
+    seed = torch.randint(2**62, (), generator=own_generator("cpu")).item()
+    share = np.random.default_rng(seed).beta(alpha, alpha, n)  # torch's beta takes no generator
+    share = torch.from_numpy(share.astype(np.float32)).to(device)
     return torch.where((present == present[partner]).all(1), share, 1.0), partner
 
 

@@ -6,6 +6,7 @@ from torch import nn
 from xtalsk.neural._branches import Conv1dBranch, Conv2dBranch, DenseBranch, scale_rows
 from xtalsk.neural._disturbances import stretch
 from xtalsk.neural._mixing import choose_kept, draw_mix, mix_rows
+from xtalsk.neural._random import Dropout
 
 
 class FusionModule(nn.Module):
@@ -88,7 +89,7 @@ class FusionModule(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(joined + len(blocks), hidden_size),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden_size, n_classes),
         )
 

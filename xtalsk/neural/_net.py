@@ -1,9 +1,8 @@
 """The skorch net inside the estimator: devices, random seeds, steps and epochs."""
 
 import copy
-import threading
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -19,9 +18,8 @@ from xtalsk.neural._constants import PREDICT_ROWS, SCALE_RANGE
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
 from xtalsk.neural._mixing import dropout_range
 from xtalsk.neural._module import FusionModule
+from xtalsk.neural._random import OwnInitialWeights, own_random_numbers, seed_generators
 from xtalsk.utils import check_device
-
-_SEED_LOCK = threading.RLock()
 
 
 def device_for_prediction(device):
@@ -31,23 +29,6 @@ def device_for_prediction(device):
     except ValueError as error:
         warnings.warn(f"{error}; predicting on the CPU", UserWarning, stacklevel=4)
         return torch.device("cpu")
-
-
-@contextmanager
-def own_random_numbers(device):
-    """Restore torch's global random state afterwards; only one thread at a time is inside."""
-    cuda = [device.index] if device.type == "cuda" else []
-    with _SEED_LOCK, torch.random.fork_rng(devices=cuda):
-        yield
-
-
-def seed_torch(device, *entropy):
-    """Seed the random generators of the CPU and of ``device`` from integers."""
-    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
 
 
 class FusionNet(NeuralNet):
@@ -60,9 +41,8 @@ class FusionNet(NeuralNet):
     def start(self, seed, block_loss, weight_averaging=None):
         """Initialise the network with random weights from ``seed``."""
         self.seed, self.block_loss, self.n_epochs_, self.n_steps_ = seed, block_loss, 0, 0
-        device = torch.device(self.device)
-        with own_random_numbers(device):
-            seed_torch(device, seed)
+        with own_random_numbers(self.device), OwnInitialWeights():
+            seed_generators(seed)
             self.initialize()
         self.average_ = None
         if weight_averaging is not None:
@@ -164,11 +144,11 @@ class FusionNet(NeuralNet):
         tensor of shape (n_batches,)
             Loss of each step.
         """
-        device, losses = torch.device(self.device), []
+        losses = []
         self.set_step(learning_rate, progress)
-        for X, target, weight in batches:
-            with own_random_numbers(device):
-                seed_torch(device, self.seed, 0, self.n_steps_ + 1)
+        with own_random_numbers(self.device):
+            for X, target, weight in batches:
+                seed_generators(self.seed, 0, self.n_steps_ + 1)
                 losses.append(self.train_step((X, (target, weight)))["loss"].detach())
         return torch.stack(losses).cpu()
 
@@ -176,7 +156,7 @@ class FusionNet(NeuralNet):
         """Seed the epoch."""
         super().on_epoch_begin(net, **kwargs)
         self.n_epochs_ += 1
-        seed_torch(torch.device(self.device), self.seed, self.n_epochs_)
+        seed_generators(self.seed, self.n_epochs_)
 
     def train(self, train, valid, epochs, callbacks):
         """Train for some epochs and return their history.
@@ -198,7 +178,7 @@ class FusionNet(NeuralNet):
         self.callbacks_ = permanent[:-1] + temporary + permanent[-1:]
         self.history = History()
         try:
-            with own_random_numbers(torch.device(self.device)):
+            with own_random_numbers(self.device):
                 self.notify("on_train_begin")
                 with suppress(TrainingDone):
                     self.fit_loop((train, valid), epochs=epochs)
@@ -273,7 +253,7 @@ def make_net(model, blocks):
         module__augment=check_augment(model.augment),
         module__profile_vote=model.profile_vote and model.block_loss > 0,
         criterion=LevelsLoss,
-        criterion__levels=[(w, level_index(model.classes_, level)[1]) for level, w in levels.items()],
+        criterion__levels=[(w, level_index(model.space_groups_, level)[1]) for level, w in levels.items()],
         criterion__label_smoothing=model.label_smoothing,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=model.weight_decay,

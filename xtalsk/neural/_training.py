@@ -12,10 +12,9 @@ from xtalsk.neural._batches import Batches, Rows, split_validation
 from xtalsk.neural._blocks import branch_of, choose_branches, measure_block
 from xtalsk.neural._callbacks import KeepBest, LearningRate
 from xtalsk.neural._checks import check_params, check_sampling, check_weights
-from xtalsk.neural._loss import level_index
+from xtalsk.neural._labels import check_space_groups, set_classes, to_space_groups
 from xtalsk.neural._net import make_net
-from xtalsk.symmetry import LEVELS, check_space_group
-from xtalsk.utils import check_device, name_rows, to_float32
+from xtalsk.utils import check_device, check_empty_rows, to_float32
 
 ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 """Arguments of `validate_data`. NaN marks missing values. `to_float32` refuses infinity."""
@@ -24,10 +23,13 @@ ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 def check_X(model, X):
     """Cast a validated matrix to float32 and check that each row has a block."""
     X = to_float32(X, getattr(model, "feature_names_in_", None))
-    empty = np.flatnonzero(~block_presence(X, model._blocks).any(axis=1))
-    if len(empty):
-        raise ValueError(f"X: {name_rows(empty)}: every block is missing ({', '.join(model.blocks_)})")
+    check_empty_rows(empty_rows(model, X), model.blocks_, "raise")
     return X
+
+
+def empty_rows(model, X):
+    """Return for each row whether all blocks of the network are missing."""
+    return ~block_presence(X, model._blocks).any(axis=1)
 
 
 def check_X_y(model, X, y, reset):
@@ -35,19 +37,13 @@ def check_X_y(model, X, y, reset):
     X, y = validate_data(model, X, y, reset=reset, **ACCEPTED)
     check_classification_targets(y)
     if model.hierarchy is not None:
-        y = check_space_group(y)
+        to_space_groups(y, check_space_groups(model.hierarchy, model.space_groups))  # raises
+        y = y.astype(np.int64)
     if reset:
         names = getattr(model, "feature_names_in_", None)
         model._blocks = choose_branches(names, model.n_features_in_, model.branches)
         model.blocks_ = {block.name: branch_of(block) for block in model._blocks}
     return check_X(model, X), y
-
-
-def set_classes(model, classes):
-    """Set the labels and, with a hierarchy, the labels of each level."""
-    model.classes_ = classes if model.hierarchy is None else check_space_group(classes)
-    levels = () if model.hierarchy is None else LEVELS
-    model.level_classes_ = {level: level_index(model.classes_, level)[0] for level in levels}
 
 
 def to_target(model, y):

@@ -8,7 +8,7 @@ does not say what was compared, it is not recorded.
 LARGEST_TABULATED_RATE = 16  # expected counts up to this one are looked up in the table of quantiles
 RATES_PER_COUNT = 16  # the table has this many expectations for each whole count
 QUANTILE_SLOTS = 4096  # equally likely slots of each expectation; errors of probabilities are below 1 / slots
-DENSE_SHARE = 0.2  # share of large expectations above which all are drawn by both methods, which is faster
+BLOCK_OF_COUNTS = 65_536  # counts that a thread draws at once
 
 # line profiles
 ROWS_IN_CACHE = 16  # patterns of one FFT on a CPU; 256 at once were 3 to 6 times slower than 4 to 16

@@ -1,11 +1,13 @@
 """Base class of the transformers that turn spectra into compositions."""
 
+from functools import partial
+
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from xtalsk.utils import CellTransformer
 from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, check_symbol
+from xtalsk.utils._parallel import map_cells
 from xtalsk.utils._validation import check_column
 
 # Not looked for by default: hydrogen, noble gases, and elements without a stable isotope
@@ -80,11 +82,9 @@ class SpectrumComposition(CellTransformer):
         checked, rows = self._checked_cells(cells, column)
         table = np.full((len(cells), N_ELEMENTS), np.nan, dtype=np.float32)
         if rows:
-            parts = np.array_split(np.arange(len(rows)), min(len(rows), _MAX_PARTS))
-            analyses = Parallel(n_jobs=self.n_jobs)(
-                delayed(self._rows)([checked[i] for i in part], name) for part in parts
-            )
-            table[rows] = np.concatenate(analyses)
+            size = -(-len(rows) // min(len(rows), _MAX_PARTS))
+            table[rows], lost = map_cells(partial(self._rows, name=name), checked, size, self.n_jobs)
+            self._report_lost([rows[i] for i in lost], table)
         return table
 
     def presence_score(self, X):

@@ -14,10 +14,11 @@ _TEXT_SUFFIXES = (".msa", ".emsa", ".ems", ".mas")
 _XRAYS, _LOSSES = ("EDS", "EDX", "XEDS", "WDS", "XRF"), ("EELS", "ELS", "EEL")
 
 # Axes of instruments, in eV: channels of X-ray detectors are 2.5 eV wide or wider, and their axes reach
-# 5 keV or more. Spectrometers of energy losses have channels of up to 2 eV. Not tuned.
+# 5 keV or more. Spectrometers of energy losses have channels of up to 2 eV. An axis that ends below 100 eV
+# may be one in keV, which other checks report. Not tuned.
 _XRAY_STEP, _LOSS_STEP = 2.4, 1.5
 _WIDE_STEP, _XRAY_END, _SURE_XRAY_END, _LOW_START = 4.0, 5e3, 1e4, 100.0
-_LOSS_END = 6e3
+_LOSS_ENDS = (100.0, 6e3)
 
 
 def _stated_type(cell):
@@ -64,7 +65,7 @@ def _loss_reason(spectrum):
     step, start, end = _step(spectrum), spectrum.energy[0], spectrum.energy[-1]
     if spectrum.takeoff_angle is None and _has_angles_of_losses(spectrum):
         return "it has a convergence angle or a collection angle"
-    if step <= _LOSS_STEP and end <= _LOSS_END:
+    if step <= _LOSS_STEP and _LOSS_ENDS[0] <= end <= _LOSS_ENDS[1]:
         return f"its axis runs from {start:g} to {end:g} eV in channels of {step:.3g} eV"
     return ""
 

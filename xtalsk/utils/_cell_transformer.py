@@ -4,12 +4,12 @@ import warnings
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from joblib import Parallel, delayed
 from joblib import hash as joblib_hash
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from xtalsk.utils._validation import check_column, check_option, is_missing
+from xtalsk.utils._parallel import LostWorkerError, map_cells
+from xtalsk.utils._validation import check_column, check_option, is_missing, name_rows
 
 _CACHED_PER_CELL = 4  # rows of features kept for one cell; set by eye
 _CHUNK_SIZE = 64  # largest number of cells that one parallel job computes at once; not recorded
@@ -96,8 +96,11 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         ValueError
             If a cell cannot be used and ``on_error="raise"``; the message names its row and column. Also if
             the column has another name than in `fit`.
+        LostWorkerError
+            If a worker process was killed and ``on_error="raise"``; it names the rows and holds the others.
         """
         check_is_fitted(self)
+        check_option("on_error", self.on_error, ("raise", "warn"))  # set_params may have changed it
         cells, name = check_column(X)
         expected = getattr(self, "feature_names_in_", [None])[0]
         if name is not None and expected is not None and name != expected:
@@ -105,33 +108,58 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         checked, rows = self._checked_cells(cells, name)
         features = np.full((len(cells), len(self._feature_names())), np.nan, dtype=np.float32)
         if rows:
-            features[rows] = self._cached_features(checked)
+            features[rows], lost = self._cached_features(checked)
+            self._report_lost([rows[i] for i in lost], features)
         return features
 
     def _cached_features(self, cells):
-        """Return the features of checked cells, from the cache where possible if ``cache`` is True."""
+        """Return the features of checked cells, from the cache where possible if ``cache`` is True.
+
+        Returns
+        -------
+        features : ndarray of shape (n_cells, n_features)
+        lost : list of int
+            Positions of the cells whose worker process was killed. Their rows are NaN.
+        """
         if not getattr(self, "cache", False):
             return self._parallel_features(cells)
         params = {k: v for k, v in self.get_params().items() if k not in ("cache", "n_jobs", "on_error")}
         key = joblib_hash((type(self).__name__, params))
         rows = [_cache.get(cell, {}).get(key) for cell in cells]
         new = [i for i, row in enumerate(rows) if row is None]
+        lost = []
         if new:
-            for i, row in zip(new, self._parallel_features([cells[i] for i in new]), strict=True):
+            computed, lost = self._parallel_features([cells[i] for i in new])
+            lost = [new[i] for i in lost]
+            for i, row in zip(new, computed, strict=True):
                 rows[i] = row
-                _remember(cells[i], key, row)
-        return np.stack(rows)
+                if i not in lost:
+                    _remember(cells[i], key, row)
+        return np.stack(rows), lost
 
     def _parallel_features(self, cells):
-        """Return the features of checked cells, computed in ``n_jobs`` parallel jobs."""
+        """Return features and lost cells, computed in ``n_jobs`` parallel jobs; see `_cached_features`."""
         n_jobs = getattr(self, "n_jobs", None)
-        if n_jobs in (None, 1) or len(cells) < 2:
-            return self._features(cells)
         size = max(1, min(_CHUNK_SIZE, len(cells) // 8))
-        parts = Parallel(n_jobs=n_jobs)(
-            delayed(self._features)(cells[i : i + size]) for i in range(0, len(cells), size)
+        return map_cells(self._features, cells, size, n_jobs)
+
+    def _report_lost(self, lost, features):
+        """Raise `LostWorkerError` about rows whose worker process was killed, or warn."""
+        if not lost:
+            return
+        message = (
+            f"{type(self).__name__}: worker processes were killed, probably for lack of memory; "
+            f"{name_rows(lost)} {'was' if len(lost) == 1 else 'were'} not computed"
         )
-        return np.concatenate(parts)
+        if self.on_error == "warn":
+            warnings.warn(f"{message} and count as not measured", BrokenCellWarning, stacklevel=3)
+            return
+        raise LostWorkerError(
+            f"{message}; run only these again, with fewer jobs. The attribute features of this error holds "
+            "the other rows, and cache=True keeps them",
+            lost,
+            features,
+        )
 
     def _checked_cells(self, cells, name):
         """Return the checked cells of the specimens that were measured, and their row numbers."""

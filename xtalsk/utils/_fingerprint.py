@@ -116,8 +116,9 @@ def library_versions():
 def code_fingerprint(*modules):
     """Return a hash of the code of modules and of all modules of the package that they import at the top.
 
-    Imports within functions do not count: conversions, which do not compute results, have them. Comments and docstrings do not matter. Constants (names in capitals) count with their present values, so
-    that a value set at run time counts too.
+    Imports within functions do not count: the package uses them for conversions of formats only. Comments and
+    docstrings do not count either. Constants (names in capitals) count with their present values, so that a
+    value set at run time counts too.
 
     Parameters
     ----------

@@ -10,6 +10,8 @@ from functools import cache, lru_cache
 import gemmi
 import numpy as np
 
+from xtalsk.utils._formula_text import listed_symbols, split_parts
+
 N_ELEMENTS = 98
 SYMBOLS = tuple(gemmi.Element(z).name for z in range(1, N_ELEMENTS + 1))
 FEATURE_NAMES = tuple(symbol.lower() for symbol in SYMBOLS)
@@ -18,7 +20,10 @@ _Z = {symbol: z for z, symbol in enumerate(SYMBOLS, start=1)} | {"D": 1, "T": 1}
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _AMOUNT = r"(?:\d+\.?\d*|\.\d+)"
 _TOKEN = re.compile(rf"(?P<symbol>[A-Z][a-z]?)|(?P<bracket>[()\[\]{{}}])|(?P<amount>{_AMOUNT})")
-_HYDRATE = re.compile(rf"(?P<times>{_AMOUNT})?(?P<part>.*)", re.DOTALL)
+_NAME = re.compile(r"(?<![A-Za-z\d])[A-Za-z]?[a-z]{3,}(?![A-Za-z\d])")  # a word, as no formula has one
+_LONGEST_SHOWN = 200  # characters of a formula in an error message
+_ABBREVIATIONS = ("BFO", "BSCCO", "BST", "BTO", "ITO", "KNN", "KTN", "KTP", "SBN", "STO", "YBCO")
+_NO_AMOUNTS = "it lists elements without amounts, which only ElementPresence can use; expected amounts"
 
 
 @cache
@@ -42,6 +47,21 @@ def check_symbol(symbol):
             f"unknown element {symbol!r}, expected a symbol from H to Cf (Z = 1 to {N_ELEMENTS})"
         )
     return _Z[symbol]
+
+
+def _hint(formula, error):
+    """Return what to do about a formula that does not parse, for an error message."""
+    if _NAME.search(formula):
+        return "; it may be the name of a mineral or compound, expected a formula such as SiO2"
+    if re.search(r"[-+±]\s*[xyzδ]|(?:^|\W)[nxyz][A-Z\d]", formula):
+        return "; amounts must be numbers"
+    if re.search(r"\d*[+-]+\d*$|\d[+-]", formula):
+        return "; leave out charges such as 3+ of Fe3+"
+    if error.startswith("unknown element"):
+        return "; leave out vacancies and dummy species"
+    if formula[:1].islower():
+        return "; symbols of elements begin with a capital letter"
+    return ""
 
 
 def _tokens(formula):
@@ -105,21 +125,55 @@ def _parse_part(formula):
 def parse_formula(formula):
     """Return the atomic fractions of a formula string as a read-only vector of 98 entries.
 
-    Hydrates such as ``CuSO4·5H2O``, brackets, decimal amounts and spaces are allowed.
+    Hydrates such as ``CuSO4·5H2O``, ``CaSO4.2H2O`` and ``CuSO4 5H2O``, brackets, decimal amounts, amounts in
+    atomic per cent (``Fe 50 Ni 50``), blanks and Unicode subscripts are allowed.
 
     Raises
     ------
     ValueError
-        If the formula does not parse; the message names it.
+        If the formula does not parse, or if it lists elements without amounts; the message names it.
     """
     amounts = {}
     try:
-        for part in re.split("[·•⋅*]", "".join(formula.split())):
-            match = _HYDRATE.match(part)
-            _add(amounts, _parse_part(match["part"]), float(match["times"] or 1))
+        if listed_symbols(formula):
+            raise ValueError(_NO_AMOUNTS)
+        if formula.strip() in _ABBREVIATIONS:
+            raise ValueError("it is an abbreviation; expected a formula such as SiO2")
+        for times, part in split_parts(formula):
+            _add(amounts, _parse_part(part), times)
         return _normalize(amounts)
     except ValueError as error:
-        raise ValueError(f"the formula {formula!r} does not parse: {error}") from None
+        text = formula if len(formula) <= _LONGEST_SHOWN else formula[:_LONGEST_SHOWN] + "..."
+        raise ValueError(
+            f"the formula {text!r} does not parse: {error}{_hint(formula, str(error))}"
+        ) from None
+
+
+def check_listed_elements(cell):
+    """Return a list of elements without amounts as a vector of 98 entries, 1 for an element of the list.
+
+    Parameters
+    ----------
+    cell : object
+        A list is text such as "Ba, Ti, O" or "Ba-Ti-O", or a list, tuple or set of symbols.
+
+    Returns
+    -------
+    ndarray of shape (98,), or None if the cell is no such list
+
+    Raises
+    ------
+    ValueError
+        If one of the symbols is not an element.
+    """
+    symbols = listed_symbols(cell) if isinstance(cell, str) else None
+    if isinstance(cell, list | tuple | set | frozenset) and all(isinstance(symbol, str) for symbol in cell):
+        symbols = list(cell)
+    if not symbols:
+        return None
+    present = np.zeros(N_ELEMENTS)
+    present[[check_symbol(str(symbol).strip()) - 1 for symbol in symbols]] = 1
+    return present
 
 
 def _check_amount(z, amount):
@@ -134,7 +188,12 @@ def _normalize(amounts):
     for z, amount in amounts.items():
         _check_amount(z, amount)
         fractions[z - 1] = amount
-    fractions /= fractions.sum()
+    with np.errstate(over="ignore"):
+        total = fractions.sum()
+    if not np.isfinite(total):
+        fractions /= fractions.max()
+        total = fractions.sum()
+    fractions /= total
     fractions.setflags(write=False)
     return fractions
 
@@ -145,6 +204,8 @@ def _from_mapping(amounts):
     for symbol, amount in amounts.items():
         try:
             amount = float(amount)
+        except OverflowError:
+            amount = np.inf
         except (TypeError, ValueError):
             raise ValueError(f"the amount of {symbol} is {amount!r}, not a number") from None
         z = check_symbol(str(symbol))
@@ -200,6 +261,8 @@ def check_composition(cell):
         return _from_mapping(cell)
     if isinstance(cell, np.ndarray) and cell.dtype.kind in "fiu":
         return _from_array(cell)
+    if check_listed_elements(cell) is not None:
+        raise ValueError(_NO_AMOUNTS)
     raise ValueError(
         "expected a formula string, a pymatgen Composition or a mapping of element symbols to amounts, "
         f"got {type(cell).__name__}"

@@ -52,14 +52,36 @@ def check_number(value, name, **limits):
     return value
 
 
+def from_polars(X):
+    """Return a Series or DataFrame of polars as one of pandas, anything else as it is.
+
+    Numbers stay numbers; columns of other values hold objects. Neither polars nor pyarrow is imported.
+    """
+    if type(X).__module__.partition(".")[0] != "polars":
+        return X
+    if hasattr(X, "collect"):
+        raise ValueError(f"expected a column of specimens, got a polars {type(X).__name__}; collect it first")
+    if hasattr(X, "get_columns"):
+        return pd.DataFrame({column.name: from_polars(column) for column in X.get_columns()})
+    if hasattr(X, "to_list"):
+        is_number = X.dtype.is_numeric()
+        return pd.Series(
+            X.to_numpy() if is_number else X.to_list(),
+            dtype=None if is_number else object,
+            name=X.name or None,
+        )
+    return X
+
+
 def check_column(X):
     """Return the cells of one column of specimens as a list, and the name of the column.
 
     Parameters
     ----------
     X : Series, DataFrame of one column, list, or array with one specimen per entry of its first axis
-        A 2-D object array with one column is a column. In any other array of two or more dimensions, each
-        entry of the first axis is the array of one specimen.
+        Series and DataFrames are those of pandas or polars. A 2-D object array with one column is a column.
+        In any other array of two or more dimensions, each entry of the first axis is the array of one
+        specimen.
 
     Returns
     -------
@@ -73,7 +95,7 @@ def check_column(X):
     ValueError
         If ``X`` has more or less than one column, or no specimen.
     """
-    name = None
+    name, X = None, from_polars(X)
     if isinstance(X, pd.DataFrame):
         if X.shape[1] != 1:
             raise ValueError(f"expected one column of specimens, got {X.shape[1]}: {list(X.columns)[:5]}")

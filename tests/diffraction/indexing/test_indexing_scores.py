@@ -218,6 +218,25 @@ def test_unknown_range_is_an_error(profile):
         IndexingScores().fit(np.zeros((2, 700)))
 
 
+@pytest.mark.parametrize("wrong", [(0.05, 0.75), (0.05, 1.25), (0.5, 11.5), (0.0, 1.1)])
+def test_a_range_that_does_not_fit_the_names_is_an_error(wrong):
+    names = PowderProfile().fit([None]).get_feature_names_out()
+    X = pd.DataFrame(np.zeros((2, len(names))), columns=names).add_prefix("lattice__")
+    if wrong == (0.5, 11.5):  # in 1/nm: the same numbers, so that only the lines show it
+        assert IndexingScores(wrong).fit(X).q_range_ == wrong
+        return
+    with pytest.raises(ValueError, match=r"q_range=.*does not fit the names.*is lattice__q_0047"):
+        IndexingScores(wrong).fit(X)
+
+
+@pytest.mark.parametrize("factor", [2 * np.pi, 10])
+def test_ranges_of_other_units_are_told(factor):
+    profile = draw(lattice_lines("cubic_f")[0])[np.newaxis]
+    scores = IndexingScores((factor * Q_RANGE[0], factor * Q_RANGE[1])).fit(profile)
+    with pytest.warns(UserWarning, match=r"q_range=.*is doubtful.*not 2π/d, not 1/nm"):
+        scores.transform(profile)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [

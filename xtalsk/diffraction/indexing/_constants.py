@@ -60,3 +60,8 @@ SCREW_SHARE = 0.5  # probability of a screw axis along each axis
 GLIDE_SHARES = (0.12, 0.12, 0.16, 0.6)  # probabilities of glides along either axis, along both, and of none
 LOST_SHARE = 0.4  # probability that one of the lowest lines is lost
 FOREIGN_SHARE = 0.2  # probability that one of the lowest lines is foreign
+
+# Plausible ranges of q (`_scores`); set by eye, not with the others.
+MAX_Q = 5.0  # ends of ranges beyond this, in 1/Å, are not 1/d
+MAX_FIRST_LINE = 0.7  # first lines beyond this, in 1/Å: diamond has 0.485, beryllium 0.505
+MIN_LAST_LINE = 0.05  # last of 20 lines below this, in 1/Å

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from xtalsk.diffraction._checks import check_q_range
 from xtalsk.diffraction._powder import PowderProfile
 from xtalsk.diffraction._radial import RadialProfile
+from xtalsk.diffraction.indexing._constants import MAX_FIRST_LINE, MAX_Q, MIN_LAST_LINE
 from xtalsk.diffraction.indexing._functional import figure_names, lattice_figures
 from xtalsk.utils import check_number
 
@@ -41,14 +42,56 @@ def _infer_range(n_bins, names):
                 stacklevel=4,
             )
     else:
-        numbers = [re.fullmatch(r"(?:.*__)?q_(\d+)", str(name)) for name in names]
-        q_range = defaults.get((n_bins, int(numbers[0][1]))) if all(numbers) else None
+        q_range = defaults.get((n_bins, _first_number(names)))
     if q_range is None:
         raise ValueError(
             f"the q of the {n_bins} columns is unknown, because they are not the default columns of "
             "PowderProfile or RadialProfile: give q_range, the ends of the bins in 1/Å"
         )
     return q_range
+
+
+def _first_number(names):
+    """Return the number of the first bin from names of consecutive bins ``q_0000``, or None."""
+    numbers = [re.fullmatch(r"(?:.*__)?q_(\d+)", str(name)) for name in names]
+    if not all(numbers):
+        return None
+    numbers = [int(number[1]) for number in numbers]
+    return numbers[0] if numbers == list(range(numbers[0], numbers[0] + len(numbers))) else None
+
+
+def _check_names(q_range, names):
+    """Raise ValueError if a range of q contradicts the names of its bins, which count bins from q = 0."""
+    first = _first_number(names)
+    step = (q_range[1] - q_range[0]) / len(names)
+    expected = round(q_range[0] / step)
+    if first is not None and first != expected:
+        raise ValueError(
+            f"q_range={q_range} does not fit the names of the {len(names)} columns: bins are numbered from "
+            f"q = 0, so that the first one would be q_{expected:04d}, but it is {names[0]}. Give the q_range "
+            "of the transformer that made the columns"
+        )
+
+
+def _check_lines(q_first, q_last, q_range):
+    """Warn if the first lines of profiles are where no crystal has them: the range of q is wrong then.
+
+    ``q_first``, ``q_last`` (n,) in 1/Å are the first line and the last indexed one; 0 without lines.
+    """
+    q_first, q_last = np.median(q_first), np.median(q_last)
+    if q_range[1] > MAX_Q:
+        problem = f"the range ends at q = {q_range[1]:g} 1/Å, d = {1 / q_range[1]:.2f} Å"
+    elif q_range[0] < MAX_FIRST_LINE / 2 and q_first > MAX_FIRST_LINE:
+        problem = f"the first lines lie at d = {1 / q_first:.2f} Å, but crystals have lines of larger d"
+    elif 0 < q_last < MIN_LAST_LINE:
+        problem = f"all lines lie above d = {1 / q_last:.0f} Å"
+    else:
+        return
+    warnings.warn(
+        f"IndexingScores: q_range={q_range} is doubtful: {problem}. q is 1/d in 1/Å, not 2π/d, not 1/nm",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 class IndexingScores(TransformerMixin, BaseEstimator):
@@ -64,7 +107,8 @@ class IndexingScores(TransformerMixin, BaseEstimator):
     q_range : (float, float) or None, default=None
         Ends of the bins in 1/Å. None takes the default range of `PowderProfile` or `RadialProfile`, according
         to the number and the names of the columns. Columns without names give a warning, other columns an
-        error.
+        error. Names of columns such as ``q_0047`` number the bins from q = 0: a range that does not fit them
+        is an error.
     tolerance : float or None, default=None
         Largest distance in 1/Å between an observed and a calculated line in the search; None for one bin.
         After the refinement the largest distance is three fifths of it.
@@ -98,6 +142,10 @@ class IndexingScores(TransformerMixin, BaseEstimator):
     systems. Further columns give the observed share of the lines that a screw axis or a glide plane forbids,
     for the best primitive cell, and the numbers and positions of the lines. A row of NaN (not measured) gives
     a row of NaN.
+
+    Between the steps of a pipeline, columns lose their names unless `set_output(transform="pandas")` is used.
+    ``q_range`` is then taken as it is given: a range that is not that of the transformer before scales all
+    cells by a factor, and only ranges that no crystal fits give a warning.
 
     The search is dense for cells of one and two parameters. For ideal patterns of minerals, the candidates
     include about 90% of the orthorhombic and half of the monoclinic cells. Triclinic lattices are not
@@ -145,7 +193,8 @@ class IndexingScores(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If ``q_range`` is None and the columns are not default columns, or if a parameter is out of range.
+            If ``q_range`` is None and the columns are not default columns, if it does not fit the names of
+            the columns, or if a parameter is out of range.
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
         if self.tolerance is not None:
@@ -154,6 +203,8 @@ class IndexingScores(TransformerMixin, BaseEstimator):
             self.q_range_ = _infer_range(X.shape[1], getattr(self, "feature_names_in_", None))
             return self
         self.q_range_ = check_q_range(self.q_range)
+        if hasattr(self, "feature_names_in_"):
+            _check_names(self.q_range_, self.feature_names_in_)
         return self
 
     def _axis(self):
@@ -185,6 +236,11 @@ class IndexingScores(TransformerMixin, BaseEstimator):
         )
         for rows, figures in zip(chunks, results, strict=True):
             features[rows] = figures
+        if len(measured):
+            names = figure_names()
+            first, last = (features[measured, names.index(name)] for name in ("q_first", "q_last"))
+            has_lines = np.isfinite(first) & (first > 0)
+            _check_lines(np.where(has_lines, first, 0), np.where(has_lines, last, 0), self.q_range_)
         return features
 
     def _batched(self, _):

@@ -3,12 +3,7 @@
 import numpy as np
 import torch
 
-from xtalsk.simulation.images._constants import (
-    ARM_HALF_WIDTH,
-    PIXELS_PER_PART,
-    STOP_OFFSET,
-    STOP_RADIUS,
-)
+from xtalsk.simulation.images._constants import ARM_HALF_WIDTH, STOP_OFFSET, STOP_RADIUS
 from xtalsk.simulation.images._stamps import stamp
 
 _PIXEL_WIDTH2 = 8 * np.log(2) / 12  # squared FWHM in pixels of a Gaussian with the variance of a square pixel
@@ -37,32 +32,6 @@ def draw_geometry(values, size, off_center, rng):
     values["stop_azimuth"] = rng.uniform(-np.pi, np.pi, n)
     for name in ("stop_row", "stop_column"):
         values[name] = values[name.replace("stop", "center")] + rng.uniform(*STOP_OFFSET, n) * size
-
-
-def group_images(values, size, device):
-    """Group the images of a chunk by beam stop and texture.
-
-    On a CPU the groups are so small that their pixels fit into the cache.
-
-    Parameters
-    ----------
-    values : dict of str to ndarray of shape (n,)
-        Values of the conditions of each image.
-    size : int
-        Rows of an image.
-    device : torch.device
-
-    Returns
-    -------
-    order : int64 tensor of shape (n,)
-        Numbers of the images, one group after the other.
-    parts : tuple of int64 tensor
-        Numbers of the images of each group.
-    """
-    order = np.lexsort([values["beam_stop"], values.get("march_parameter", values["beam_stop"])])
-    step = max(1, PIXELS_PER_PART // size**2) if device.type == "cpu" else len(order)
-    order = torch.from_numpy(order).to(device)
-    return order, order.split(step)
 
 
 def spread(width, column, pixel):

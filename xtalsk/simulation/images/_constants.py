@@ -25,11 +25,10 @@ N_FRINGES = 3  # spots are included up to this zero of their rocking curve
 PRECESSION_STEPS = 16  # azimuths of the mean over the precession circle
 
 # accuracy of pixels
-POINTS_PER_PIXEL = 16  # points of a radial profile for each pixel; a pixel takes the nearest point
+POINTS_PER_PIXEL = 8  # points of a radial profile for each pixel; pixels are interpolated between points
 RADIUS_MARGIN = 1.1  # radial profiles reach this many image sizes, which includes all corners
 STAMP_WIDTHS = 1.3  # a spot is drawn to this many full widths from its centre
 
 # speed and memory; chunks of 1 to 32 images were compared (benchmarks/README.md, "Speed of the simulation")
 PIXELS_PER_CHUNK = 64 * 128 * 128  # pixels of the images that are in memory at once
-PIXELS_PER_PART = 16 * 128 * 128  # pixels of the images that are rendered at once on a CPU, to fit its cache
 IMAGES_OF_LINES = 300_000  # symmetry-equivalent reflections of spot patterns that are in memory at once

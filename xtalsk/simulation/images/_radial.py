@@ -2,7 +2,8 @@
 
 import torch
 
-from xtalsk.simulation._line_profiles import gaussian
+from xtalsk.simulation._constants import ROWS_IN_CACHE
+from xtalsk.simulation._line_profiles import broaden, gaussian
 from xtalsk.simulation.images._constants import CARBON_HALOES, POINTS_PER_PIXEL, RADIUS_MARGIN
 
 
@@ -40,6 +41,23 @@ def diffuse_profile(q, column):
     return (1 - share) * decay / (decay @ q)[:, None] + share * haloes / (haloes @ q)
 
 
+def broaden_rings(profiles, fwhm, eta, positive=True):
+    """Convolve each row with its own pseudo-Voigt function of unit area.
+
+    The parameters are those of `broaden`. The result of a row does not depend on the other rows: rows with
+    widths of the same power of 2 are broadened together with an empty row of the largest such width, which
+    sets the padding.
+    """
+    power = torch.ceil(torch.log2(fwhm))
+    broadened = torch.empty_like(profiles)
+    for one in power.unique():
+        for part in torch.nonzero(power == one)[:, 0].split(ROWS_IN_CACHE - 1):
+            rows = torch.nn.functional.pad(profiles[part], (0, 0, 0, 1))
+            widths = torch.cat([fwhm[part], 2 ** one[None]])
+            broadened[part] = broaden(rows, widths, torch.nn.functional.pad(eta[part], (0, 1)), positive)[:-1]
+    return broadened
+
+
 def offsets(column, size):
     """Distances of the pixel rows and columns from the beam in pixels, each of shape (n, size)."""
     center = column["center_row"]
@@ -47,8 +65,30 @@ def offsets(column, size):
     return grid - center[:, None], grid - column["center_column"][:, None]
 
 
+def ellipse(column):
+    """Coefficients of x², x y and y² in the squared radius in points, without the elliptical distortion.
+
+    The distortion leaves the area unchanged.
+
+    Parameters
+    ----------
+    column : dict of str to tensor of shape (n,)
+        ``ellipticity`` and ``ellipse_azimuth``.
+
+    Returns
+    -------
+    xx, xy, yy : tensor of shape (n,)
+    """
+    cosine, sine = torch.cos(column["ellipse_azimuth"]), torch.sin(column["ellipse_azimuth"])
+    stretch = 1 + column["ellipticity"]
+    unit = POINTS_PER_PIXEL**2
+    xx = unit * (cosine**2 / stretch + sine**2 * stretch)
+    yy = unit * (sine**2 / stretch + cosine**2 * stretch)
+    return xx, unit * (2 * sine * cosine * (1 / stretch - stretch)), yy
+
+
 def on_pixels(profiles, column, size):
-    """Evaluate radial profiles at every pixel of elliptically distorted images.
+    """Evaluate radial profiles at every pixel of elliptically distorted images, between points linearly.
 
     Parameters
     ----------
@@ -64,17 +104,16 @@ def on_pixels(profiles, column, size):
     list of tensor of shape (n, size, size)
     """
     y, x = offsets(column, size)
-    # squared radius without the elliptical distortion, which leaves the area unchanged
-    cosine, sine = torch.cos(column["ellipse_azimuth"]), torch.sin(column["ellipse_azimuth"])
-    stretch = 1 + column["ellipticity"]
-    unit = POINTS_PER_PIXEL**2
-    xx = unit * (cosine**2 / stretch + sine**2 * stretch)[:, None]
-    yy = unit * (sine**2 / stretch + cosine**2 * stretch)[:, None]
-    xy = unit * (2 * sine * cosine * (1 / stretch - stretch))[:, None]
+    xx, xy, yy = (coefficient[:, None] for coefficient in ellipse(column))
     # 1e-2 keeps squares positive in spite of rounding errors
-    index = torch.addcmul((yy * y * y + 1e-2)[:, :, None], (xy * y)[:, :, None], x[:, None, :])
+    position = torch.addcmul((yy * y * y + 1e-2)[:, :, None], (xy * y)[:, :, None], x[:, None, :])
     n, n_points = profiles[0].shape
-    index = index.add_((xx * x * x)[:, None, :]).sqrt_().clamp_max_(n_points - 1)
-    first = torch.arange(n, device=index.device) * n_points
-    index = index.add_(first[:, None, None]).to(torch.int32).view(-1)
-    return [p.reshape(-1).index_select(0, index).view(n, size, size) for p in profiles]
+    # the first point is half an interval from the centre
+    position = position.add_((xx * x * x)[:, None, :]).sqrt_().sub_(0.5).clamp_(0, n_points - 1.001)
+    index = position.to(torch.int32)
+    share = position.sub_(index).view(-1)
+    first = torch.arange(n, device=index.device, dtype=torch.int32) * n_points
+    index = index.add_(first[:, None, None]).view(-1)
+    flat = [p.reshape(-1) for p in profiles]
+    pairs = [(p.index_select(0, index), p[1:].index_select(0, index)) for p in flat]
+    return [torch.lerp(low, high, share).view(n, size, size) for low, high in pairs]

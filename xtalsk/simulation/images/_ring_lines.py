@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from xtalsk.physics._electrons import electron_wavelength, on_screen
 from xtalsk.simulation._chunks import stacked
 from xtalsk.simulation._line_profiles import gather_lines
-from xtalsk.simulation.images._beam import spread
 from xtalsk.simulation.images._constants import MOST_GRAINS, WEAKEST_RING
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, strained_q
 from xtalsk.simulation.reflections._texture import (
@@ -84,16 +84,25 @@ def pole_orders(reflections, rows, values, column, lines):
 
     The pole density of a family at the angle χ from the fibre axis is the March function averaged about the
     pole. By the addition theorem it is Σ c_l P_l(cos α) P_l(cos χ), where α is the angle between the family
-    and the texture plane (H.-J. Bunge, Texture Analysis in Materials Science (1982), chapter 5).
+    and the texture plane (H.-J. Bunge, Texture Analysis in Materials Science (1982), chapter 5). Without
+    texture it is 1.
     """
-    planes = stacked(values, PLANE_COLUMNS)
-    cosine, share = plane_cosines(reflections, rows, planes, lines.pattern, lines.row)
+    textured = np.flatnonzero(values["march_parameter"] != 1)
+    place = torch.full((len(rows),), -1, device=lines.q.device)
+    place[torch.from_numpy(textured)] = torch.arange(len(textured), device=lines.q.device)
+    member = torch.nonzero(place[lines.pattern] >= 0)[:, 0]
+    pattern = place[lines.pattern[member]]
+    planes = stacked(values, PLANE_COLUMNS)[textured]
+    cosine, share = plane_cosines(reflections, rows[textured], planes, pattern, lines.row[member])
     means = (legendre(cosine) * share[:, None, :]).sum(2)
-    return means * legendre_coefficients(column["march_parameter"])[lines.pattern]
+    coefficients = legendre_coefficients(column["march_parameter"][torch.from_numpy(textured)])
+    poles = torch.zeros(len(lines.q), means.shape[1], dtype=means.dtype, device=means.device)
+    poles[:, 0] = 1
+    return poles.index_copy_(0, member, means * coefficients[pattern])
 
 
-def draw_grains(column, lines, poles, pixel, generator):
-    """Draw the single grains of rings that have few of them, and remove these rings from the smooth ones.
+def split_rings(column, lines):
+    """Split rings into smooth ones and those that consist of few grains.
 
     A reflection of a grain of thickness t is excited within 1/t of the Ewald sphere. This is the case for a
     share 1 / (t q) of random orientations.
@@ -103,52 +112,22 @@ def draw_grains(column, lines, poles, pixel, generator):
     column : dict of str to tensor of shape (n,)
         Values of the conditions of each image.
     lines : RingLines
-    poles : tensor of shape (m, 5) or None
-        See `pole_orders`; None without texture.
-    pixel : float
-        Width of a pixel in 1/Å.
-    generator : torch.Generator
 
     Returns
     -------
-    grains : tuple of tensors
-        Image, row, column, weight and width of the spot of each grain.
-    lines : RingLines
-        The smooth rings.
+    expected : tensor of shape (m,)
+        Expected number of grains of each ring, 0 for smooth rings.
+    mean_strength : tensor of shape (m,)
+        Mean strength of a grain.
+    smooth : RingLines
+        The smooth rings; the others have weight 0.
     """
     pattern, q, weight = lines.pattern, lines.q, lines.weight
     share = (1 / (column["thickness_angstrom"][pattern] * q)).clamp_max(1)
     expected = column["n_grains"][pattern] * lines.multiplicity * share
     spotty = (expected < MOST_GRAINS) & (weight * lines.radius > WEAKEST_RING)
-    number = torch.zeros_like(expected)
-    number[spotty] = torch.poisson(expected[spotty], generator=generator)
-    line = torch.repeat_interleave(torch.arange(len(q), device=q.device), number.long())
-    azimuth, uniform = torch.rand(2, len(line), generator=generator, device=q.device, dtype=q.dtype)
-    azimuth = 2 * torch.pi * azimuth
-    image, radius = pattern[line], lines.radius[line]
-    # grains differ in size and excitation: exponential variates of mean one
     # a profile that is 1 along the radius adds up to 2 pi radius over the pixels of its ring
-    strength = -torch.log1p(-uniform) * (weight / expected.clamp_min(1e-30))[line] * 2 * torch.pi * radius
-    if poles is not None:
-        strength = strength * _pole_density(poles[line], azimuth, image, column)
-    x, y = _on_ellipse(radius, azimuth, image, column)
-    width = spread(column["ring_width"], column, pixel)[image]
-    smooth = replace(lines, weight=torch.where(spotty, torch.zeros_like(weight), weight))
-    return (image, y, x, strength, width), smooth
-
-
-def _pole_density(poles, azimuth, image, column):
-    """Pole density of a textured sample at the azimuth of each grain, shape (n_grains,)."""
-    tilt = torch.sin(torch.deg2rad(column["texture_tilt"]))[image]
-    cosine = tilt * torch.cos(azimuth - column["texture_azimuth"][image])
-    return (poles * legendre(cosine[:, None])[..., 0]).sum(1).clamp_min(0)
-
-
-def _on_ellipse(radius, azimuth, image, column):
-    """Columns and rows in pixels of points on elliptically distorted rings, each of shape (n_grains,)."""
-    turn = column["ellipse_azimuth"][image]
-    stretch = torch.sqrt(1 + column["ellipticity"])[image]
-    along, across = radius * torch.cos(azimuth - turn) * stretch, radius * torch.sin(azimuth - turn) / stretch
-    x = along * torch.cos(turn) - across * torch.sin(turn) + column["center_column"][image]
-    y = along * torch.sin(turn) + across * torch.cos(turn) + column["center_row"][image]
-    return x, y
+    mean_strength = weight / expected.clamp_min(1e-30) * (2 * torch.pi * lines.radius)
+    nothing = torch.zeros_like(weight)
+    smooth = replace(lines, weight=torch.where(spotty, nothing, weight))
+    return torch.where(spotty, expected, nothing), mean_strength, smooth

@@ -7,26 +7,18 @@ import pandas as pd
 import torch
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on, select_patterns
+from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
-from xtalsk.simulation._counting import make_generator
-from xtalsk.simulation._line_profiles import broaden, deposit
-from xtalsk.simulation.images._beam import (
-    add_direct_beam,
-    check_reach,
-    draw_geometry,
-    group_images,
-    hide_behind_stop,
-    spread,
-)
+from xtalsk.simulation._counting import draw_seeds
+from xtalsk.simulation._line_profiles import deposit
+from xtalsk.simulation.images._beam import check_reach, draw_geometry, spread
 from xtalsk.simulation.images._constants import PIXELS_PER_CHUNK, POINTS_PER_PIXEL
-from xtalsk.simulation.images._detector import record
-from xtalsk.simulation.images._radial import diffuse_profile, offsets, on_pixels, radii
+from xtalsk.simulation.images._radial import broaden_rings, diffuse_profile, radii
 from xtalsk.simulation.images._ring_conditions import RingConditions
-from xtalsk.simulation.images._ring_lines import draw_grains, pole_orders, ring_lines
-from xtalsk.simulation.images._stamps import stamp_part
+from xtalsk.simulation.images._ring_lines import pole_orders, ring_lines, split_rings
+from xtalsk.simulation.images._tensor_images import engine
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains
-from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, draw_planes, legendre
+from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, draw_planes
 
 
 def simulate_rings(
@@ -130,9 +122,11 @@ def render_in_chunks(reflections, rows, values, conditions, rng, size, verbose=0
     tensor of shape (size or fewer, image_size, image_size)
         Counts.
     """
-    generator = make_generator(rng, reflections.q.device)
+    seeds = draw_seeds(rng, len(rows))
+    first = 0
     for part_rows, part in chunks(rows, values, size, "ring images", verbose):
-        yield render_rings(reflections, part_rows, part, conditions, generator)
+        yield render_rings(reflections, part_rows, part, conditions, seeds[first : first + len(part_rows)])
+        first += len(part_rows)
 
 
 def draw_rings(conditions, reflections, rows, rng):
@@ -147,7 +141,7 @@ def draw_rings(conditions, reflections, rows, rng):
     return pd.concat([values, planes, strains], axis=1)
 
 
-def render_rings(reflections, rows, values, conditions, generator):
+def render_rings(reflections, rows, values, conditions, seeds):
     """Render the counts of one chunk of images.
 
     Parameters
@@ -159,7 +153,9 @@ def render_rings(reflections, rows, values, conditions, generator):
         See `draw_rings`.
     conditions : RingConditions
         For the size of the image and the beam energy.
-    generator : torch.Generator
+    seeds : ndarray of uint64, shape (n,)
+        Seed of the random numbers of each image. On a GPU, and in double precision, the first one is the
+        seed of the whole chunk.
 
     Returns
     -------
@@ -172,47 +168,52 @@ def render_rings(reflections, rows, values, conditions, generator):
     if (values["march_parameter"] != 1).any():
         poles = pole_orders(reflections, rows, values, column, lines)
     if np.isfinite(values["n_grains"]).any():
-        grains, lines = draw_grains(column, lines, poles, pixel, generator)
-    profiles = _radial_profiles(lines, poles, column, pixel, size)
-    order, parts = group_images(values, size, profiles.device)
-    images = []
-    for part in parts:
-        part_column = select_patterns(column, part)
-        rates = _on_pixels(profiles.index_select(1, part), part_column, size)
-        if grains is not None:
-            stamp_part(rates, part, grains)
-        rates *= (part_column["electrons"] / rates.sum((1, 2)).clamp_min(1e-30))[:, None, None]
-        add_direct_beam(rates, part_column, pixel)
-        hide_behind_stop(rates, part_column)
-        images.append(record(rates, part_column, generator))
-    return torch.cat(images).index_select(0, torch.argsort(order))
+        expected, mean_strength, smooth = split_rings(column, lines)
+        grains = engine(lines.q).draw_grains(lines, mean_strength, expected, poles, column, seeds)
+        grains = *grains, spread(column["ring_width"], column, pixel)[grains[0]]
+        lines = smooth
+    radial = _radial_profiles(lines, poles, column, pixel, size)
+    return engine(lines.q).render_images(
+        radial,
+        grains,
+        column,
+        pixel,
+        size,
+        smooth_electrons=column["electrons"],
+        spots_in_total=True,
+        seeds=seeds,
+    )
 
 
 def _radial_profiles(lines, poles, column, pixel, size):
-    """Rings and diffuse scattering as a function of the radius in pixels, shape (n_orders, n, n_points)."""
+    """Rings and diffuse scattering as a function of the radius in pixels.
+
+    Returns
+    -------
+    tuple
+        The argument ``radial`` of `_tensor_images.render_images`.
+    """
     points = radii(size, lines.radius)
-    shape = len(column["electrons"]), len(points)
+    n = len(column["electrons"])
     width = spread(column["ring_width"], column, pixel) * POINTS_PER_PIXEL
     weight = lines.weight * POINTS_PER_PIXEL
-    weights = [weight] if poles is None else [weight * pole for pole in poles.unbind(1)]
-    position = lines.radius * POINTS_PER_PIXEL - 0.5  # a point is the start of its interval
-    profiles = [deposit(lines.pattern, position, weight, shape) for weight in weights]
-    profiles = [broaden(p, width, column["eta"], positive=k == 0) for k, p in enumerate(profiles)]
+    position = lines.radius * POINTS_PER_PIXEL - 0.5  # a point is the middle of its interval
+    profiles = deposit(lines.pattern, position, weight, (n, len(points)))
+    profiles = broaden_rings(profiles, width, column["eta"])
     diffuse = diffuse_profile(points * pixel, column)
     visible = points * (points < size / 2)  # weights of an integral over the disc within q_max
-    profiles[0] += diffuse * (column["background"] * POINTS_PER_PIXEL / (diffuse @ visible))[:, None]
-    return torch.stack(profiles)
-
-
-def _on_pixels(profiles, column, size):
-    """Rates of the pixels, shape (n, size, size); with texture they change with the azimuth."""
-    if len(profiles) == 1 or (column["march_parameter"] == 1).all():
-        return on_pixels(profiles[:1], column, size)[0]
-    y, x = offsets(column, size)
-    along = torch.cos(column["texture_azimuth"])[:, None, None] * x[:, None, :]
-    along = along + torch.sin(column["texture_azimuth"])[:, None, None] * y[:, :, None]
-    tilt = torch.sin(torch.deg2rad(column["texture_tilt"]))[:, None, None]
-    length = torch.sqrt(x[:, None, :] ** 2 + y[:, :, None] ** 2).clamp_min(1e-6)
-    polynomials = legendre(tilt * along / length).movedim(-2, 0)
-    terms = on_pixels(profiles, column, size)
-    return sum(term * p for term, p in zip(terms, polynomials, strict=True)).clamp_min_(0)
+    profiles += diffuse * (column["background"] * POINTS_PER_PIXEL / (diffuse @ visible))[:, None]
+    if poles is None:
+        return profiles, None, None
+    textured = torch.nonzero(column["march_parameter"] != 1)[:, 0]
+    member = torch.nonzero((column["march_parameter"] != 1)[lines.pattern])[:, 0]
+    pattern = torch.searchsorted(textured, lines.pattern[member])
+    harmonics = [
+        deposit(pattern, position[member], weight[member] * pole, (len(textured), len(points)))
+        for pole in poles[member, 1:].unbind(1)
+    ]
+    harmonics = torch.stack(harmonics, dim=1)
+    shape = harmonics.shape
+    width, eta = (v[textured].repeat_interleave(shape[1]) for v in (width, column["eta"]))
+    harmonics = broaden_rings(harmonics.view(-1, shape[2]), width, eta, positive=False)
+    return profiles, harmonics.view(shape), textured

@@ -8,23 +8,16 @@ import torch
 from scipy.spatial.transform import Rotation
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on, select_patterns
+from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
-from xtalsk.simulation._counting import make_generator
-from xtalsk.simulation.images._beam import (
-    add_direct_beam,
-    check_reach,
-    draw_geometry,
-    group_images,
-    hide_behind_stop,
-    spread,
-)
+from xtalsk.simulation._counting import draw_seeds
+from xtalsk.simulation.images._beam import check_reach, draw_geometry, spread
 from xtalsk.simulation.images._constants import PIXELS_PER_CHUNK
-from xtalsk.simulation.images._detector import Detector, record
-from xtalsk.simulation.images._radial import diffuse_profile, on_pixels, radii
+from xtalsk.simulation.images._detector import Detector
+from xtalsk.simulation.images._radial import diffuse_profile, radii
 from xtalsk.simulation.images._spot_conditions import SpotConditions
 from xtalsk.simulation.images._spot_positions import TURN_COLUMNS, spot_positions
-from xtalsk.simulation.images._stamps import stamp_part
+from xtalsk.simulation.images._tensor_images import engine
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains
 
 _OF_SPECIMEN = [  # conditions that all patterns of a specimen share
@@ -113,11 +106,13 @@ def simulate_spots(
     values = draw_spots(conditions, reflections, rows, rng)
     first = np.repeat(np.arange(0, len(rows), n_zones), n_zones)
     values[_OF_SPECIMEN] = values.loc[first, _OF_SPECIMEN].to_numpy()
-    generator = make_generator(rng, reflections.q.device)
+    seeds = draw_seeds(rng, len(rows))
     chunk = max(1, PIXELS_PER_CHUNK // conditions.image_size**2)
-    images, n_spots = Counts(len(rows)), []
+    images, n_spots, first = Counts(len(rows)), [], 0
     for part_rows, part in chunks(rows, values, chunk, "spot patterns", verbose):
-        counts, number = render_spots(reflections, part_rows, part, conditions, generator)
+        part_seeds = seeds[first : first + len(part_rows)]
+        counts, number = render_spots(reflections, part_rows, part, conditions, part_seeds)
+        first += len(part_rows)
         images.add(counts)
         n_spots.append(number)
     images = images.values
@@ -162,7 +157,7 @@ def _orientations(zone_axis, mistilt, lattices, rng):
     return Rotation.from_rotvec(tilt) * Rotation.from_euler("z", azimuth[:, None]) * upright
 
 
-def render_spots(reflections, rows, values, conditions, generator):
+def render_spots(reflections, rows, values, conditions, seeds):
     """Render the counts of one chunk of patterns.
 
     Parameters
@@ -174,7 +169,8 @@ def render_spots(reflections, rows, values, conditions, generator):
         See `draw_spots`.
     conditions : SpotConditions
         For the size of the image and the beam energy.
-    generator : torch.Generator
+    seeds : ndarray of uint64, shape (n,)
+        See `_rings.render_rings`.
 
     Returns
     -------
@@ -188,19 +184,11 @@ def render_spots(reflections, rows, values, conditions, generator):
     pattern, x, y, weight, on_image = _spots_on_images(reflections, rows, values, column, conditions)
     width = spread(column["spot_width"], column, pixel)[pattern]
     diffuse = diffuse_profile(radii(size, x) * pixel, column)
-    order, parts = group_images(values, size, x.device)
-    images = []
-    for part in parts:
-        part_column = select_patterns(column, part)
-        rates = on_pixels([diffuse[part]], part_column, size)[0]
-        diffuse_electrons = part_column["background"] * part_column["electrons"]
-        rates *= (diffuse_electrons / rates.sum((1, 2)))[:, None, None]
-        stamp_part(rates, part, (pattern, y, x, weight, width))
-        add_direct_beam(rates, part_column, pixel)
-        hide_behind_stop(rates, part_column)
-        images.append(record(rates, part_column, generator))
-    n_spots = torch.bincount(pattern[on_image], minlength=len(rows))
-    return torch.cat(images).index_select(0, torch.argsort(order)), n_spots
+    counts = engine(x).render_images(
+        (diffuse, None, None), (pattern, y, x, weight, width), column, pixel, size,
+        smooth_electrons=column["background"] * column["electrons"], spots_in_total=False, seeds=seeds,
+    )  # fmt: skip
+    return counts, torch.bincount(pattern[on_image], minlength=len(rows))
 
 
 def _spots_on_images(reflections, rows, values, column, conditions):

@@ -7,25 +7,6 @@ import torch
 from xtalsk.simulation.images._constants import STAMP_WIDTHS
 
 
-def stamp_part(images, part, spots):
-    """Add spots to a part of the images of a chunk, in place.
-
-    Parameters
-    ----------
-    images : tensor of shape (n, height, width)
-    part : int64 tensor of shape (n,)
-        Numbers of these images in the chunk.
-    spots : tuple of tensors
-        The arguments of `stamp` for the whole chunk; those on other images are left out.
-    """
-    position = torch.full((int(spots[0].max()) + 1 if len(spots[0]) else 1,), -1, device=part.device)
-    has_spots = part < len(position)
-    position[part[has_spots]] = torch.arange(len(part), device=part.device)[has_spots]
-    image = position[spots[0]]
-    in_part = image >= 0
-    stamp(images, image[in_part], *(values[in_part] for values in spots[1:]))
-
-
 def stamp(images, image, row, column, weight, fwhm):
     """Add Gaussian spots to images, in place.
 
@@ -54,12 +35,13 @@ def stamp(images, image, row, column, weight, fwhm):
         return images
     reach = int(STAMP_WIDTHS * float(fwhm.max())) + 1
     steps = torch.arange(-reach, reach + 1, device=images.device)
+    inside = steps.abs() <= (STAMP_WIDTHS * fwhm).int()[:, None] + 1  # the same pixels in any company
     sharpness = (4 * math.log(2) / fwhm.clamp_min(0.3) ** 2)[:, None]
 
     def share(position, size):
         """Pixels along one side of the image, and the share of each spot on them."""
         pixel = position.round().long()[:, None] + steps
-        shape = torch.exp(-sharpness * (pixel - position[:, None]) ** 2)
+        shape = torch.exp(-sharpness * (pixel - position[:, None]) ** 2) * inside
         shape = shape / shape.sum(1, keepdim=True) * ((pixel >= 0) & (pixel < size))
         return pixel.clamp(0, size - 1), shape
 

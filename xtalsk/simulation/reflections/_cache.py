@@ -37,7 +37,7 @@ def crystal_content(crystals):
     return fingerprint(columns | {"rotations": [groups[k] for k in crystals.rotation_index]})
 
 
-def cached(compute, memory, crystals, arguments, module):
+def cached(compute, memory, crystals, arguments, modules):
     """Return the columns that ``compute`` returns, from the cache if they are there.
 
     Parameters
@@ -49,8 +49,8 @@ def cached(compute, memory, crystals, arguments, module):
     crystals : CrystalSet
     arguments : dict
         All other values that the columns depend on.
-    module : str
-        Name of the module that computes the columns.
+    modules : tuple of str
+        Names of the modules that compute the columns.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def cached(compute, memory, crystals, arguments, module):
     if folder is None:
         return compute()
     plan = {"crystals": crystal_content(crystals), "arguments": fingerprint(arguments)}
-    plan |= {"code": code_fingerprint(module), "versions": library_versions()}
+    plan |= {"code": code_fingerprint(*modules), "versions": library_versions()}
     file = folder / f"{fingerprint(plan)}.reflections"
     columns = _read(file, plan)
     if columns is None:

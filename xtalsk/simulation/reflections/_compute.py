@@ -2,20 +2,22 @@
 
 import warnings
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
 from xtalsk.physics._form_factors import RADIATIONS, anomalous_factors, form_factors
 from xtalsk.simulation.reflections._cache import cached
 from xtalsk.simulation.reflections._constants import ROUNDING_LIMIT, WEAKEST_FAMILY
-from xtalsk.simulation.reflections._families import Families
+from xtalsk.simulation.reflections._families import find_families
 from xtalsk.simulation.reflections._structure_factors import squared_structure_factors
 from xtalsk.utils import check_device, check_option
+
+# modules of compiled loops are imported at their first use; the cache must know them too
+_MODULES = (__name__, f"{__package__}._family_kernels", f"{__package__}._structure_factor_kernels")
 
 DEFAULT_U_ISO = 0.0063
 """Mean-square displacement in Å² of sites without one: B = 8π²U = 0.5 Å², a usual value at 300 K."""
@@ -161,7 +163,7 @@ def compute_reflections(
         "dtype": dtype,
     }
     compute = partial(_columns, crystals, **arguments, device=device, verbose=verbose)
-    columns = compute() if memory is None else cached(compute, memory, crystals, arguments, __name__)
+    columns = compute() if memory is None else cached(compute, memory, crystals, arguments, _MODULES)
     offsets, *columns = columns
     return Reflections(
         offsets,
@@ -203,12 +205,7 @@ def _usable(crystals, on_error):
 
 def _columns(crystals, usable, radiation, d_min, wavelength, default_u_iso, dtype, device, verbose):
     """Offsets, q, hkl, multiplicity and intensity of all crystals."""
-    families = Families(crystals, d_min)
-    empty = np.empty((0, 3), np.int16), np.empty(0), np.empty(0, np.int16)
-    progress = tqdm(range(len(crystals)), desc="reflection families", disable=not verbose)
-    of_crystals = [families[i] if usable[i] else empty for i in progress]
-    counts = np.array([len(q) for _, q, _ in of_crystals], dtype=np.int64)
-    hkl, q, multiplicity = (np.concatenate(column) for column in zip(*of_crystals, strict=True))
+    counts, hkl, q, multiplicity = find_families(crystals, d_min, usable)
     intensity = squared_structure_factors(
         crystals,
         np.where(np.isnan(crystals.u_iso), default_u_iso, crystals.u_iso),
@@ -221,27 +218,28 @@ def _columns(crystals, usable, radiation, d_min, wavelength, default_u_iso, dtyp
         device=device,
         verbose=verbose,
     )
-    intensity, multiplicity = intensity.cpu(), torch.from_numpy(multiplicity)
-    crystal = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
-    strong = _is_strong(crystal, len(counts), intensity * multiplicity)
-    strong &= intensity > _rounding_error(crystals, radiation).to(dtype)[crystal]
-    n_strong = torch.bincount(crystal[strong], minlength=len(counts))
-    offsets = np.concatenate([[0], np.cumsum(n_strong.numpy())])
-    columns = torch.from_numpy(q).to(dtype), torch.from_numpy(hkl), multiplicity, intensity
-    return offsets, *(column[strong] for column in columns)
+    intensity, starts = intensity.cpu().numpy(), np.concatenate([[0], np.cumsum(counts)])
+    limit = np.repeat(_rounding_errors(crystals, radiation), counts).astype(intensity.dtype)
+    strong = (intensity > limit) & _are_strong(intensity * multiplicity, counts, starts)
+    offsets = np.concatenate([[0], np.cumsum(strong)])[starts]
+    q, *columns = (torch.from_numpy(column[strong]) for column in (q, hkl, multiplicity, intensity))
+    return offsets, q.to(dtype), *columns
 
 
-def _rounding_error(crystals, radiation):
+def _rounding_errors(crystals, radiation):
     """Largest |F|² that may be a rounding error, for each crystal; relative to all atoms in phase."""
-    forward = form_factors(torch.arange(1, 99), torch.zeros(1, dtype=torch.float64), radiation)[0].numpy()
-    total = np.bincount(
-        crystals.crystal_of_site, crystals.occupancies * forward[crystals.atomic_numbers - 1], len(crystals)
-    )
-    return torch.from_numpy(ROUNDING_LIMIT * total**2)
+    amplitudes = crystals.occupancies * _forward_factors(radiation)[crystals.atomic_numbers - 1]
+    return ROUNDING_LIMIT * np.add.reduceat(amplitudes, crystals.offsets[:-1]) ** 2
 
 
-def _is_strong(crystal, n, strength):
-    """Whether each reflection is strong enough relative to the strongest of its crystal, one of ``n``."""
-    strongest = torch.zeros(n, dtype=strength.dtype)
-    strongest = strongest.scatter_reduce(0, crystal, strength, "amax")
-    return strength > WEAKEST_FAMILY * strongest[crystal]
+@cache
+def _forward_factors(radiation):
+    """Form factors of the elements 1 to 98 in the forward direction, ndarray of shape (98,)."""
+    return form_factors(torch.arange(1, 99), torch.zeros(1, dtype=torch.float64), radiation)[0].numpy()
+
+
+def _are_strong(strength, counts, starts):
+    """Whether each reflection is strong enough relative to the strongest of its crystal."""
+    filled = np.flatnonzero(counts)
+    strongest = np.maximum.reduceat(strength, starts[filled]) if len(filled) else strength
+    return strength > WEAKEST_FAMILY * np.repeat(strongest, counts[filled])

@@ -9,9 +9,8 @@ WEAKEST_FAMILY = 1e-8  # |F|² times multiplicity, relative to the strongest fam
 ROUNDING_LIMIT = 1e-11  # |F|² relative to that of all atoms in phase; rounding errors are smaller
 
 # speed and memory
-PAIRS_PER_CHUNK = 200_000  # pairs of an atom and a reflection that are computed at once
-BOX_STEP = 3  # largest indices are rounded up to multiples of this, so that crystals share tables
-N_SIEVES = 3  # symmetry operations that are tested on the whole box; the others are tested on what remains
+PAIRS_PER_CHUNK = 200_000  # pairs of an atom and a reflection that are computed at once on a GPU
+CRYSTALS_PER_CHUNK = 256  # crystals between two steps of the progress bar on a CPU
 
 # preferred orientation
 LEGENDRE_ORDERS = (0, 2, 4, 6, 8)  # orders of the expansion of the March function; must be even

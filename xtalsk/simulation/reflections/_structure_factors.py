@@ -5,8 +5,9 @@ import torch
 from tqdm import tqdm
 
 from xtalsk.crystals._ragged import ragged_arange
+from xtalsk.physics._form_factors import _coefficients as form_factor_coefficients
 from xtalsk.physics._form_factors import form_factors
-from xtalsk.simulation.reflections._constants import PAIRS_PER_CHUNK
+from xtalsk.simulation.reflections._constants import CRYSTALS_PER_CHUNK, PAIRS_PER_CHUNK
 
 
 def squared_structure_factors(
@@ -14,8 +15,8 @@ def squared_structure_factors(
 ):
     """Compute |F|² of reflections, the mean of Friedel mates.
 
-    Crystals of similar size are padded to the same size and computed together, a few hundred thousand pairs
-    of an atom and a reflection at a time.
+    On a CPU a compiled loop computes in double precision. On a GPU the crystals are computed in batches in
+    the precision of the result.
 
     Parameters
     ----------
@@ -24,7 +25,7 @@ def squared_structure_factors(
         Mean-square displacements in Å².
     counts : ndarray of int, shape (n,)
         Number of reflections of each crystal.
-    hkl : ndarray of int, shape (m, 3)
+    hkl : ndarray of int16, shape (m, 3)
     q : ndarray of shape (m,)
         In 1/Å.
     radiation : {"electron", "xray"}
@@ -38,8 +39,50 @@ def squared_structure_factors(
     -------
     tensor of ``dtype``, shape (m,), on ``device``
     """
-    kind_of_atom, kinds = site_kinds(crystals, u_iso)
     starts = np.concatenate([[0], np.cumsum(counts)])
+    if torch.device(device).type == "cpu":
+        values = _compiled_intensities(crystals, u_iso, starts, hkl, q, radiation, anomalous, verbose)
+        return torch.from_numpy(values).to(dtype)
+    return padded_intensities(
+        crystals, u_iso, starts, hkl, q, radiation, anomalous, dtype, device, verbose
+    )
+
+
+def _compiled_intensities(crystals, u_iso, starts, hkl, q, radiation, anomalous, verbose):
+    """Compute |F|² on a CPU, ndarray of shape (m,); see `squared_structure_factors`."""
+    from xtalsk.simulation._compiled import in_threads  # numba is imported at the first use
+    from xtalsk.simulation.reflections._structure_factor_kernels import add_intensities
+
+    kind, (crystal, z, u) = site_kinds(crystals, u_iso)
+    kind_starts = np.searchsorted(crystal, np.arange(len(crystals) + 1))
+    kind = kind + kind_starts[crystals.crystal_of_site]
+    order = np.argsort(kind, kind="stable")
+    site_starts = np.concatenate([[0], np.cumsum(np.bincount(kind, minlength=len(z)))])
+    factors = [table.numpy() for table in form_factor_coefficients(radiation)]
+    anomalous = torch.zeros(99, 2, dtype=torch.float64) if anomalous is None else anomalous.double()
+    intensity = np.zeros(len(q))
+    arguments = (
+        (starts, hkl, q, kind_starts, (z, u), site_starts)
+        + ((np.ascontiguousarray(crystals.frac_coords[order]), crystals.occupancies[order]),)
+        + ((*map(np.ascontiguousarray, factors), anomalous.numpy()), intensity)
+    )
+    n = len(crystals)
+    for first in tqdm(range(0, n, CRYSTALS_PER_CHUNK), desc="structure factors", disable=not verbose):
+        in_threads(
+            lambda start, stop, first=first: add_intensities(first + start, first + stop, *arguments),
+            min(CRYSTALS_PER_CHUNK, n - first),
+        )
+    return intensity
+
+
+def padded_intensities(crystals, u_iso, starts, hkl, q, radiation, anomalous, dtype, device, verbose=0):
+    """Compute |F|² with torch, tensor of shape (m,) on ``device``; see `squared_structure_factors`.
+
+    Crystals of similar size are padded to the same size and computed together, a few hundred thousand pairs
+    of an atom and a reflection at a time.
+    """
+    counts = np.diff(starts)
+    kind_of_atom, kinds = site_kinds(crystals, u_iso)
     out = torch.zeros(len(q), dtype=dtype, device=device)
     chunks = _chunks(counts, np.diff(crystals.offsets))
     for chunk in tqdm(chunks, desc="structure factors", disable=not verbose):

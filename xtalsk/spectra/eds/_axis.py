@@ -12,6 +12,7 @@ from xtalsk.spectra.eds._constants import (
     DEAD_CHANNEL,
     DEAD_COUNTS,
     LARGEST_NOISE_STEP,
+    LARGEST_SHIFT,
     LEAST_MEASURED_BIN,
     LOWER_STEP,
     OVERFLOW_COUNTS,
@@ -19,7 +20,6 @@ from xtalsk.spectra.eds._constants import (
     OVERFLOW_SIGMAS,
     PILE_UP_COUNTS,
     RESOLUTION_RANGE,
-    SAME_SUM,
     SMOOTHING_BINS,
     SNIP_BINS,
     UPPER_LIMIT,
@@ -62,7 +62,7 @@ class BinnedSpectrum:
         self._valid = ~np.isnan(counts) & ~faulty_channels(counts)
         self._channels = _interpolated(counts, energy, self._valid)
         self._window, self._lowest, self.resolution = setting.window, setting.lowest, resolution
-        self.edges = _edges(self._channels, energy, setting)
+        self.edges = _edges(self._channels, energy - offset, setting, offset)
         self._axis_errors = axis_errors(energy)
         self._shift = np.zeros(len(self._axis_errors))
         has_pile_up = self._channels.sum() > PILE_UP_COUNTS
@@ -86,9 +86,35 @@ class BinnedSpectrum:
             missing = self._rebin((~self._valid).astype(float), energy)
             self.measured = missing < LEAST_MEASURED_BIN * self._rebin(np.ones(len(energy)), energy)
 
+    @property
+    def zero(self):
+        """Correction of the zero of the energy axis in eV."""
+        return self._offset + self._shift[0]
+
     def smooth(self):
         """Return the moving average of the counts, ndarray of shape (n_bins,)."""
-        return uniform_filter1d(self.counts, SMOOTHING_BINS).clip(0)
+        return smoothed(self.counts).clip(0)
+
+    def cut_off(self, error, shifts=0.0):
+        """Return chi² of the net counts that lie below the lowest energy, but not below that of any shift.
+
+        Fits of a spectrum at different shifts use different channels. This makes them comparable.
+
+        Parameters
+        ----------
+        error : float
+            Relative error of the counts.
+        shifts : float or ndarray of shape (n_shifts,)
+            Energies in eV that are added to the axis.
+
+        Returns
+        -------
+        float or ndarray of shape (n_shifts,)
+        """
+        beyond = LARGEST_SHIFT - self.zero
+        net, weights = self.shifted(np.array([beyond]), error)
+        lowest = self.edges[0] - np.asarray(shifts)[..., None]
+        return (self.library.middles - beyond < lowest) @ (net[0] ** 2 * weights[0])
 
     def background(self):
         """Return the background under peaks narrower than 28 bins (seven widths of a line), ndarray.
@@ -115,7 +141,7 @@ class BinnedSpectrum:
         """
         energy = self._energy + self._shift @ self._axis_errors
         counts = np.array([self._rebin(self._channels, energy + shift) for shift in shifts])
-        smooth = uniform_filter1d(counts, SMOOTHING_BINS, axis=1).clip(0)
+        smooth = smoothed(counts).clip(0)
         is_inside = self.library.middles >= self.edges[0] + shifts[:, None]
         if self.edges[0] <= self._lowest:
             is_inside = np.ones_like(is_inside)
@@ -123,18 +149,11 @@ class BinnedSpectrum:
         return counts - _snip(smooth), weights
 
     def pile_up(self):
-        """Return the columns of the sum peaks, ndarray of shape (0 to 2, n_bins).
-
-        Detectors differ in whether the pulses or their energies on the uncorrected axis are summed. The two
-        columns are the same unless the zero of the axis is wrong.
-        """
+        """Return the column of the sum peaks, ndarray of shape (0, n_bins) or (1, n_bins)."""
         if self._sum_peaks is None:
             return np.empty((0, len(self.counts)))
         counts, energy = self._sum_peaks
-        energy = energy + 2 * (self._shift @ axis_errors(energy / 2))
-        zero = self._offset + self._shift[0]
-        zeros = [0.0, zero] if abs(zero) > SAME_SUM else [0.0]
-        return np.array([self._rebin(counts, energy - shift) for shift in zeros])
+        return self._rebin(counts, energy + 2 * (self._shift @ axis_errors(energy / 2)))[None]
 
     def instrument(self, lines):
         """Return columns, precision and mean of the amplitudes for errors of the instrument.
@@ -167,6 +186,11 @@ class BinnedSpectrum:
         self._update()
 
 
+def smoothed(values):
+    """Return the moving average of values in bins, ndarray of the shape of ``values`` (..., n_bins)."""
+    return uniform_filter1d(values, SMOOTHING_BINS, axis=-1)
+
+
 def _snip(smooth):
     """Return the background of smoothed counts, ndarray of the shape of ``smooth`` (..., n_bins)."""
     level = np.log(np.log(np.sqrt(smooth + 1) + 1) + 1)
@@ -182,11 +206,15 @@ def _interpolated(counts, energy, valid):
     return np.where(valid, counts, np.interp(energy, energy[valid], counts[valid]))
 
 
-def _edges(counts, energy, setting):
-    """Return the edges in eV of the bins of a spectrum, tuple of float."""
+def _edges(counts, energy, setting, offset):
+    """Return the edges in eV of the bins of a spectrum, tuple of float.
+
+    The upper end is the same for all shifted axes, so that libraries are reused.
+    """
     step = (energy[-1] - energy[0]) / (len(energy) - 1)
     beam_limit = np.ceil(min(setting.beam_energy, UPPER_LIMIT) / UPPER_STEP) * UPPER_STEP
-    high = min(beam_limit, energy[-1] - 2 * step)
+    high = min(beam_limit, energy[-1] - 2 * step - (LARGEST_SHIFT if offset else 0.0))
+    energy = energy + offset
     low = max(setting.lowest, energy[0], first_counted(counts, energy, setting.lowest))
     return bin_edges(round(step, 2), high, LOWER_STEP * np.ceil(low / LOWER_STEP))
 

@@ -10,6 +10,8 @@ from xtalsk.physics._depth import mass_fractions
 from xtalsk.physics._xray_lines import FAMILIES, xray_lines
 from xtalsk.physics._xray_yields import line_tables, line_yields, photons_per_electron
 from xtalsk.spectra.eds._constants import (
+    CUT_LINE,
+    FIRST_WHOLE,
     GROUPS,
     LARGEST_EDGE,
     LEAST_EFFICIENCY,
@@ -81,6 +83,20 @@ def usable_lines(library, setting):
 
 
 @lru_cache(maxsize=64)
+def edge_columns(library, setting):
+    """Return the K lines of light elements that are cut by the lowest energy, ndarray of shape (99, n_bins).
+
+    They cannot be measured, but they are not part of the background.
+    """
+    lines = xray_lines()
+    is_cut = (np.abs(lines.energy - library.edges[0]) < CUT_LINE) & (lines.family == 0) & (lines.z < FIRST_WHOLE)
+    index = np.flatnonzero(is_cut & ~usable_lines(library, setting))
+    intensity = _detected(typical_mass(), index, library, setting)
+    shape = (N_ELEMENTS + 1, len(lines.z))
+    return (csr_matrix((intensity, (lines.z[index], index)), shape) @ library.profiles).toarray()
+
+
+@lru_cache(maxsize=64)
 def typical_columns(edges, resolution, setting):
     """Return the counts in each bin per unit of mass fraction of each element, in a typical solid.
 
@@ -141,6 +157,34 @@ def element_columns(library, setting, elements, mass):
     shape = (len(elements) * N_GROUPS, len(lines.z))
     groups = csr_matrix((intensity, (row, index)), shape) @ library.profiles
     return sum_groups(groups), groups
+
+
+def strongest_lines(library, setting, elements, mass):
+    """Return the strongest line of each family of each element.
+
+    Parameters
+    ----------
+    library, setting, elements, mass
+        See `element_columns`.
+
+    Returns
+    -------
+    list of (int, str, float, float)
+        Atomic number, family such as ``"K"``, energy of the line in eV, and counts of the family as a share of
+        those of the element. By energy.
+    """
+    lines = xray_lines()
+    index = np.flatnonzero(usable_lines(library, setting) & np.isin(lines.z, elements))
+    intensity = _detected(mass, index, library, setting)
+    strongest = []
+    for z in elements:
+        total = intensity[lines.z[index] == z].sum()
+        for family, name in enumerate(FAMILIES):
+            own = np.flatnonzero((lines.z[index] == z) & (lines.family[index] == family))
+            if len(own):
+                energy = lines.energy[index[own[intensity[own].argmax()]]]
+                strongest.append((int(z), name, float(energy), float(intensity[own].sum() / total)))
+    return sorted(strongest, key=lambda line: line[2])
 
 
 def sum_groups(groups):

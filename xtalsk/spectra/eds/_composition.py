@@ -6,6 +6,8 @@ from sklearn.utils import check_scalar
 from xtalsk.io._spectra import check_spectrum
 from xtalsk.physics._depth import film_or_bulk
 from xtalsk.spectra._composition import SpectrumComposition, check_elements
+from xtalsk.spectra._signal_kind import check_is_xray_spectrum
+from xtalsk.spectra._signal_kind import check_is_xray_spectrum
 from xtalsk.spectra.eds._constants import (
     DENSITY,
     FEWEST_CHANNELS,
@@ -15,10 +17,12 @@ from xtalsk.spectra.eds._constants import (
     TYPICAL_RESOLUTION,
     WINDOWS,
 )
+from xtalsk.spectra.eds._counts import check_counts, unscaled_counts
 from xtalsk.spectra.eds._fit import identify
 from xtalsk.spectra.eds._quantify import quantify
 from xtalsk.spectra.eds._setting import Setting
 from xtalsk.utils import check_option
+from xtalsk.utils._formula import N_ELEMENTS
 
 _EV_PER_KEV, _NM_PER_CM = 1e3, 1e7
 
@@ -170,12 +174,14 @@ class EDSComposition(SpectrumComposition):
         self._allowed()
 
     def _check_cell(self, cell):
-        spectrum = check_spectrum(cell, beam_energy=self.beam_energy, takeoff_angle=self.takeoff_angle)
-        if spectrum.beam_energy is None:
+        spectrum = check_spectrum(cell)
+        check_is_xray_spectrum(cell, spectrum)
+        if spectrum.beam_energy is None and self.beam_energy is None:
             raise ValueError(
                 "the spectrum has no beam energy: set Spectrum(..., beam_energy=...) "
                 "or the parameter beam_energy, in keV"
             )
+        check_counts(spectrum.counts)
         usable = spectrum.energy[spectrum.energy > self.lowest_energy]
         if len(usable) < FEWEST_CHANNELS or usable[-1] < LEAST_UPPER_END:
             raise ValueError(
@@ -187,19 +193,27 @@ class EDSComposition(SpectrumComposition):
 
     def _setting(self, spectrum):
         """Return the conditions of a spectrum, "auto" replaced, `Setting`."""
-        is_film = spectrum.beam_energy >= THIN_BEAM_ENERGY
+        beam_energy = self.beam_energy if spectrum.beam_energy is None else spectrum.beam_energy
+        angle = self.takeoff_angle if spectrum.takeoff_angle is None else spectrum.takeoff_angle
+        is_film = beam_energy >= THIN_BEAM_ENERGY
         thickness, window = self.thickness_nm, self.window
         if thickness == "auto":
             thickness = FILM_THICKNESS if is_film else np.inf
         if window == "auto":
             window = "none" if is_film else "polymer"
         return Setting(
-            beam_energy=_EV_PER_KEV * spectrum.beam_energy,
-            takeoff_angle=float(spectrum.takeoff_angle),
-            thickness=film_or_bulk(thickness * DENSITY / _NM_PER_CM, spectrum.beam_energy),
+            beam_energy=_EV_PER_KEV * beam_energy,
+            takeoff_angle=float(angle),
+            thickness=film_or_bulk(thickness * DENSITY / _NM_PER_CM, beam_energy),
             window=window,
             lowest=float(self.lowest_energy),
         )
+
+    def _rare(self):
+        """Return the elements to try where those to look for explain nothing, ndarray of bool of shape (99,)."""
+        rare = np.zeros(N_ELEMENTS + 1, dtype=bool)
+        rare[3:] = self.elements is None
+        return rare
 
     def _analysis(self, spectrum):
         excluded = check_elements("exclude", self.exclude)
@@ -208,13 +222,15 @@ class EDSComposition(SpectrumComposition):
         unknown[excluded - 1] = True
         allowed[excluded] = True
         fit = identify(
-            np.asarray(spectrum.counts, dtype=float),
+            unscaled_counts(spectrum.counts),
             np.asarray(spectrum.energy, dtype=float),
             self._setting(spectrum),
             resolution=spectrum.energy_resolution or TYPICAL_RESOLUTION,
             n_sigma=self.n_sigma,
             allowed=allowed,
+            rare=self._rare(),
         )
+        unknown[np.setdiff1d(fit.atomic_numbers, excluded) - 1] = False  # also elements that were not looked for
         return quantify(fit, unknown, self.min_fraction, self.n_sigma)
 
     def analyse(self, cell):

@@ -72,11 +72,11 @@ CUTOFF_CHANNELS, CUTOFF_MARGIN = 20, 20.0
 """Channels above a cut-off without counts below it that must hold `CUTOFF_COUNTS`; distance of the first bin
 from the cut-off."""
 
-SAME_SUM = 4.0
-"""Offset of the axis above which sum peaks are tried at two positions."""
-
 PILE_UP_COUNTS, PILE_UP_LOWEST = 3e3, 150.0
 """Counts of a spectrum above which sum peaks are fitted, and lowest energy of X-rays that can be summed."""
+
+UNIT_ERROR, FEWEST_SCALED_COUNTS = 1e-3, 1000
+"""Error of counts as multiples of one number; sum below which counts that are no such multiples are refused."""
 
 # --- Lines
 
@@ -85,6 +85,10 @@ LINE_REACH, LEAST_TAIL_REACH = 4.5, 1.5
 
 LINE_MARGIN = 40.0
 """Smallest distance between a line and the ends of the bins."""
+
+CUT_LINE, FIRST_WHOLE = 60.0, 10
+"""Largest distance of a K line, of elements below this atomic number, from the lowest energy if the line is
+cut off."""
 
 LARGEST_EDGE = 0.98
 """Highest binding energy of a usable line, as a share of the beam energy."""
@@ -152,17 +156,22 @@ LARGEST_NOISE_STEP, RESOLUTION_RANGE = 0.3, (100, 250)
 LARGEST_SHIFT, SHIFT_STEP, TYPICAL_SHIFT = 80.0, 8.0, 25.0
 """Largest shift in eV that is tried, distance of two trials, and standard deviation of shifts."""
 
-N_MATCHED, ELEMENT_COST = 10, 15.0
-"""Steps of matching pursuit, and chi² that an element must explain there."""
+SOUND_SHIFT = 12.0
+"""Shifts that the calibration alone corrects."""
 
-SEARCH_ERROR = 0.1
-"""Relative error of the counts in the search for the shift."""
+N_MATCHED, SEARCH_ERROR, SOFT_FACTOR = 10, 0.07, 4.0
+"""Steps of matching pursuit, relative error of the counts there, and largest factor between the amounts that
+the hard and the soft lines of an element give."""
 
-SOUND_SHIFT, SOUND_MARGIN = 12.0, 5.0
-"""Shifts that the calibration itself corrects, and score by which another shift must exceed them."""
+ELEMENT_COST, RARE_COST, RARE_SHARE = 15.0, 30.0, 0.1
+"""Decrease of chi² that an element needs; what an element that is not looked for needs in addition, and as a
+share of chi² without lines."""
 
-SOFT_FACTOR = 4.0
-"""Largest factor between the amounts that the hard and the soft lines of an element give in this search."""
+N_HYPOTHESES, RIVAL_SHARE, RIVAL_SCORE = 3, 0.10, 20.0
+"""Shifts that are fitted at most; share of the highest score, and score, by which they may be worse."""
+
+RIVAL_ERROR = 0.03
+"""Relative error of the counts while fits at different shifts are compared."""
 
 # --- Errors of the model that remain after the fit
 
@@ -182,7 +191,7 @@ below the last share are 0."""
 BACKGROUND_ERRORS = (450.0, 1500.0), (0.12, 0.02)
 """Energies, and relative errors of the background there."""
 
-SUM_ERROR, SUM_POSITION_ERROR = 0.05, 6.0
+SUM_ERROR, SUM_POSITION_ERROR = 0.05, 10.0
 """Relative error of sum peaks, and error of their positions."""
 
 LEAST_VARIANCE = 0.7
@@ -224,11 +233,25 @@ CANDIDATE_LINE_ERROR, CANDIDATE_BACKGROUND_ERROR = 0.04, 0.05
 MAIN_ERROR = 0.1
 """Relative error of the counts in the first fit of strong elements."""
 
+UNEXPLAINED_CHI2, UNEXPLAINED_SHARE = 2.5, 0.2
+"""Reduced chi², and unexplained share of the net counts, above which a fit does not explain a spectrum."""
+
 # --- Amounts
 
 SENSITIVITY_ERROR, SOFT_SENSITIVITY_ERROR, LAST_SOFT_K = 0.06, 0.12, 10
 """Relative errors of sensitivities from first principles, above and below 1 keV; last element whose K line is
 below 1 keV."""
+
+LARGEST_HIDDEN, LIMIT_SIGMAS = 0.25, 2.0
+"""Atomic fraction of an element, LIMIT_SIGMAS standard deviations above its amplitude, from which it is not
+measurable under the lines of others."""
+
+HIDING_OVERLAP, HIDING_SIGMAS = 2.5, 2.0
+"""An element could hide if overlaps multiply its standard deviation by the first number, or if it reaches the
+second significance."""
+
+LEAST_PEAK = 0.02
+"""Least share of a family in the counts of an element for it to be named."""
 
 LARGEST_NOT_REPORTED = 0.49
 """Highest presence score of an element below ``min_fraction``: less than one half."""

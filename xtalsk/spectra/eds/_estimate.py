@@ -11,7 +11,6 @@ from xtalsk.spectra.eds._constants import (
     NEAR_ERROR,
     POSITION_ERROR,
     SUM_ERROR,
-    SUM_POSITION_ERROR,
     WIDTH_ERROR,
 )
 from xtalsk.spectra.eds._instrument import near_matrix, slope_columns
@@ -61,5 +60,5 @@ class Estimate:
             background_error * (self.curve - self.lines),
         )
         if np.any(self.sums):
-            errors = (*errors, SUM_ERROR * self.sums, SUM_POSITION_ERROR * slope_columns(self.sums, spectrum.library)[0])
+            errors = (*errors, SUM_ERROR * self.sums)
         return sum(error**2 for error in errors)

@@ -1,18 +1,74 @@
 """Identification of the elements of an X-ray spectrum."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from xtalsk.spectra.eds._axis import BinnedSpectrum
 from xtalsk.spectra.eds._calibration import calibrate
 from xtalsk.spectra.eds._candidates import largest_significance
-from xtalsk.spectra.eds._constants import SPARE_SIGMAS, TYPICAL_RESOLUTION
+from xtalsk.spectra.eds._constants import (
+    ELEMENT_COST,
+    RARE_COST,
+    RIVAL_ERROR,
+    SPARE_SIGMAS,
+    TYPICAL_RESOLUTION,
+    TYPICAL_SHIFT,
+)
+from xtalsk.spectra.eds._estimate import Estimate
 from xtalsk.spectra.eds._result import make_result
-from xtalsk.spectra.eds._rounds import fit_rounds
-from xtalsk.spectra.eds._shift import find_shift
+from xtalsk.spectra.eds._rounds import FitRound, fit_rounds
+from xtalsk.spectra.eds._shift import Hypothesis, find_hypotheses
 from xtalsk.utils._formula import N_ELEMENTS
 
 
-def identify(counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=4.0, allowed=None):
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Fit of a spectrum under one hypothesis.
+
+    Parameters
+    ----------
+    hypothesis : Hypothesis
+    spectrum : BinnedSpectrum
+        Corrected by the fit.
+    candidates : ndarray of int
+        Atomic numbers of the elements that could be present.
+    fit : FitRound or None
+    estimate : Estimate
+    """
+
+    hypothesis: Hypothesis
+    spectrum: BinnedSpectrum
+    candidates: np.ndarray
+    fit: FitRound | None
+    estimate: Estimate
+
+    @property
+    def cost(self):
+        """chi² of the fit, and the cost of the shift of the axis and of the elements."""
+        spectrum, smooth = self.spectrum, self.spectrum.smooth()
+        weights = spectrum.measured / (smooth.clip(1) + (RIVAL_ERROR * smooth) ** 2)
+        elements = np.empty(0) if self.fit is None else self.fit.elements[self.fit.kept]
+        n_rare = np.isin(elements, self.hypothesis.rare).sum()
+        cost = (spectrum.zero / TYPICAL_SHIFT) ** 2 + ELEMENT_COST * len(elements) + RARE_COST * n_rare
+        return weights @ (spectrum.counts - self.estimate.curve) ** 2 + cost
+
+
+def _try(hypothesis, counts, energy, setting, resolution, allowed, n_sigma):
+    """Fit a spectrum under one hypothesis."""
+    allowed = allowed.copy()
+    allowed[list(hypothesis.rare)] = True
+    spectrum = BinnedSpectrum(counts, energy, setting, resolution, hypothesis.shift)
+    masses, estimate = calibrate(spectrum, setting, allowed)
+    possible = largest_significance(spectrum, setting, estimate.background) > n_sigma + SPARE_SIGMAS
+    candidates = np.flatnonzero(allowed & possible)
+    fit, estimate = fit_rounds(spectrum, setting, candidates, masses[candidates], estimate, n_sigma)
+    return Trial(hypothesis, spectrum, candidates, fit, estimate)
+
+
+def identify(
+    counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=4.0, allowed=None, rare=None
+):
     """Find the elements of a spectrum.
 
     Parameters
@@ -26,6 +82,8 @@ def identify(counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=
         Standard deviations that an element needs, errors of the model included.
     allowed : ndarray of bool, shape (99,) or None
         Elements to look for, by atomic number; all by default.
+    rare : ndarray of bool, shape (99,) or None
+        Elements to try only where the others do not explain the lines; none by default.
 
     Returns
     -------
@@ -33,12 +91,10 @@ def identify(counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=
         Without fractions, presence and uncertainty.
     """
     allowed = np.ones(N_ELEMENTS + 1, bool) if allowed is None else allowed
+    rare = np.zeros(N_ELEMENTS + 1, bool) if rare is None else rare
     spectrum = BinnedSpectrum(counts, energy, setting, resolution)
-    shift = find_shift(spectrum, setting, allowed)
-    if shift:
-        spectrum = BinnedSpectrum(counts, energy, setting, resolution, shift)
-    masses, estimate = calibrate(spectrum, setting, allowed)
-    possible = largest_significance(spectrum, setting, estimate.background) > n_sigma + SPARE_SIGMAS
-    candidates = np.flatnonzero(allowed & possible)
-    fit, estimate = fit_rounds(spectrum, setting, candidates, masses[candidates], estimate, n_sigma)
-    return make_result(spectrum, setting, fit, estimate)
+    hypotheses = find_hypotheses(spectrum, setting, allowed, rare)
+    hypotheses += [Hypothesis(h.shift, ()) for h in hypotheses if h.rare]
+    trials = [_try(h, counts, energy, setting, resolution, allowed, n_sigma) for h in hypotheses]
+    best = min(trials, key=lambda trial: trial.cost) if len(trials) > 1 else trials[0]
+    return make_result(best.spectrum, setting, best.fit, best.estimate, best.candidates)

@@ -54,6 +54,7 @@ class NonnegativeSystem:
         p = len(positive)
         gram[:p, :p] += penalty
         self._columns, self._n_positive = columns, p
+        self._weighted, self._counts, self._weights, self._all = weighted, counts, weights, gram
         self._gram, self._target = gram[:p, :p], target[:p]
         self._coupling, self._offset = np.zeros((0, p)), np.zeros(0)
         if len(free):
@@ -101,6 +102,35 @@ class NonnegativeSystem:
         inverse = np.linalg.inv(self._scaled[np.ix_(active, active)])
         spreads[active] = np.sqrt(np.diag(inverse).clip(0)) * self._scale[active]
         return spreads
+
+    def add(self, amplitudes, extra):
+        """Return what the amplitude of each of some further columns would be, if it alone were added.
+
+        Parameters
+        ----------
+        amplitudes : ndarray of shape (n_positive + n_free,)
+            Solution without them.
+        extra : ndarray of shape (n_extra, n_bins)
+
+        Returns
+        -------
+        added, spreads : ndarray of shape (n_extra,)
+            Amplitudes, which may be negative, and their standard deviations.
+        alone : ndarray of shape (n_extra,)
+            Standard deviations if no other column overlapped.
+        """
+        p = self._n_positive
+        active = np.concatenate([np.flatnonzero(amplitudes[:p] > 0), np.arange(p, len(self._columns))])
+        scale = 1 / np.sqrt(np.diag(self._all)[active].clip(1e-30))
+        gram = self._all[np.ix_(active, active)] * np.outer(scale, scale)
+        gram[np.diag_indices(len(active))] = 1 + RIDGE
+        overlap = scale[:, None] * (self._weighted[active] @ extra.T)
+        alone = (extra**2) @ self._weights
+        information = alone - (overlap * cho_solve(cho_factor(gram), overlap)).sum(0)
+        information = information.clip(RIDGE * alone)
+        residual = self._weights * (self._counts - self.curve(amplitudes))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return extra @ residual / information, information**-0.5, alone**-0.5
 
     def curve(self, amplitudes):
         """Return the sum of the columns, ndarray of shape (n_bins,)."""

@@ -6,8 +6,10 @@ import numpy as np
 
 from xtalsk.physics._depth import atomic_weights
 from xtalsk.spectra.eds._constants import (
+    LARGEST_HIDDEN,
     LARGEST_NOT_REPORTED,
     LAST_SOFT_K,
+    LIMIT_SIGMAS,
     SENSITIVITY_ERROR,
     SOFT_SENSITIVITY_ERROR,
 )
@@ -37,6 +39,13 @@ def _presence(significance, fractions, n_sigma):
     return np.where(fractions == 0, presence.clip(max=LARGEST_NOT_REPORTED), presence)
 
 
+def _hidden(fit, masses):
+    """Return the largest fraction of each element that could hide under lines of others, shape (98,)."""
+    weights = atomic_weights().numpy()
+    limits, atoms = fit.limits / weights, (masses / weights).sum()
+    return np.where(limits > 0, limits / np.where(limits > 0, limits + atoms, 1), 0)
+
+
 def quantify(fit, unknown, min_fraction, n_sigma):
     """Return a fit with fractions, presence and uncertainty.
 
@@ -53,12 +62,19 @@ def quantify(fit, unknown, min_fraction, n_sigma):
     Returns
     -------
     EDSFit
+        Elements that could hide in large amounts under the lines of others are NaN, and have a large
+        uncertainty.
     """
     unknown = unknown | ~fit.measurable
-    fractions = _fractions(np.where(unknown, 0, fit.masses), min_fraction)
-    tables = {
-        "fractions": fractions,
-        "presence": _presence(fit.significance, fractions, n_sigma),
-        "uncertainty": _uncertainty(fit, fractions),
-    }
-    return replace(fit, **{name: np.where(unknown, np.nan, values) for name, values in tables.items()})
+    masses = np.where(unknown, 0, fit.masses)
+    fractions = _fractions(masses, min_fraction)
+    hidden = _hidden(fit, masses)
+    is_hidden = ~unknown & (hidden > LARGEST_HIDDEN)
+    uncertainty = np.where(is_hidden, hidden / LIMIT_SIGMAS, _uncertainty(fit, fractions))
+    presence = _presence(fit.significance, fractions, n_sigma)
+    return replace(
+        fit,
+        fractions=np.where(unknown | is_hidden, np.nan, fractions),
+        presence=np.where(unknown | is_hidden, np.nan, presence),
+        uncertainty=np.where(unknown, np.nan, uncertainty),
+    )

@@ -4,8 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xtalsk.spectra.eds._columns import usable_lines
-from xtalsk.spectra.eds._constants import LEAST_MEASURED_LINE
+from xtalsk.spectra._report import composition_table, plot_fit
+from xtalsk.spectra.eds._axis import smoothed
+from xtalsk.spectra.eds._columns import strongest_lines, usable_lines
+from xtalsk.spectra.eds._constants import (
+    HIDING_OVERLAP,
+    HIDING_SIGMAS,
+    LEAST_MEASURED_LINE,
+    LEAST_PEAK,
+    LIMIT_SIGMAS,
+    UNEXPLAINED_CHI2,
+    UNEXPLAINED_SHARE,
+)
 from xtalsk.spectra.eds._library import elements_of_lines
 from xtalsk.utils._formula import N_ELEMENTS, SYMBOLS
 
@@ -34,6 +44,19 @@ class EDSFit:
         Whether the spectrum could show the element.
     resolution : float
         Fitted full width at half maximum of Mn Kα in eV.
+    shift : float
+        Fitted correction of the zero of the energy axis in eV.
+    chi2 : float
+        Mean squared deviation of the counts from the fit, in units of the variance by counting and by the
+        errors of the model. It is about 1.
+    unexplained : float
+        Deviations of the smoothed counts from the fit, as a share of the counts above the background.
+    peaks : tuple of (str, float)
+        Families of lines of the elements found, and energy of the strongest line of each in eV, such as
+        ``("Ti K", 4511.0)``.
+    limits : ndarray of shape (98,)
+        Largest mass, in the unit of ``masses``, of each element that could hide under the lines of others; 0
+        for all other elements.
     fractions, presence, uncertainty : ndarray of shape (98,) or None
         Atomic fraction, presence score, and standard deviation of the fraction of each element. Elements that
         cannot be measured are NaN.
@@ -51,6 +74,11 @@ class EDSFit:
     spreads: np.ndarray
     measurable: np.ndarray
     resolution: float
+    shift: float
+    chi2: float
+    unexplained: float
+    peaks: tuple
+    limits: np.ndarray
     fractions: np.ndarray | None = None
     presence: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
@@ -59,6 +87,54 @@ class EDSFit:
     def elements(self):
         """Symbols of the elements found, list of str in the order of ``atomic_numbers``."""
         return [SYMBOLS[z - 1] for z in self.atomic_numbers]
+
+    @property
+    def explained(self):
+        """Whether lines of elements, background and instrument explain the spectrum."""
+        return not (self.chi2 > UNEXPLAINED_CHI2 and self.unexplained > UNEXPLAINED_SHARE)
+
+    def to_frame(self):
+        """Return the elements found as a table, the most abundant element first.
+
+        Elements of ``exclude`` have no amounts.
+
+        Returns
+        -------
+        DataFrame
+            The columns are ``element`` (symbol), ``atomic_percent``, ``weight_percent``, ``uncertainty``
+            (standard deviation of ``atomic_percent``) and ``lines`` (families of lines that were used).
+
+        Examples
+        --------
+        >>> from xtalsk.io import Spectrum
+        >>> from xtalsk.simulation import EDSConditions, simulate_eds
+        >>> from xtalsk.spectra import EDSComposition
+        >>> counts = simulate_eds(["FeS2"], conditions="ideal", random_state=0)[0]
+        >>> fit = EDSComposition().analyse(Spectrum(counts, EDSConditions.ideal().axis(), beam_energy=200))
+        >>> fit.to_frame()[["element", "lines"]]
+          element lines
+        0       S     K
+        1      Fe  K, L
+        """
+        families = {symbol: [] for symbol in self.elements}
+        for name, _ in self.peaks:
+            symbol, family = name.split()
+            families[symbol].append(family)
+        return composition_table(self, {symbol: ", ".join(names) for symbol, names in families.items()})
+
+    def plot(self, ax=None):
+        """Draw the measured spectrum, the fit, the background and the lines of the elements found.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Axes to draw into. None makes a new figure.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        return plot_fit(self, self.peaks, "energy (eV)", ax)
 
     def __repr__(self):
         parts = self.elements
@@ -78,7 +154,37 @@ def _measurable(spectrum, setting):
     return measurable
 
 
-def make_result(spectrum, setting, fit, estimate):
+def _limits(fit, candidates, elements):
+    """Return the largest mass of each element that could hide under the lines of others, shape (98,)."""
+    limits = np.zeros(N_ELEMENTS)
+    hidden = np.setdiff1d(candidates, elements)
+    if not len(hidden) or not len(elements):
+        return limits
+    amplitudes, spreads, alone = fit.hidden(hidden)
+    could_hide = (spreads > HIDING_OVERLAP * alone) | (amplitudes > HIDING_SIGMAS * spreads)
+    largest = amplitudes.clip(0) + LIMIT_SIGMAS * spreads
+    limits[hidden - 1] = np.where(could_hide & np.isfinite(largest), largest, 0)
+    return limits
+
+
+def _misfit(spectrum, estimate):
+    """Return reduced chi² and the unexplained share of the net counts; see `EDSFit`."""
+    residual = np.where(spectrum.measured, spectrum.counts - estimate.curve, 0)
+    chi2 = residual**2 @ estimate.weights(spectrum) / max(spectrum.measured.sum(), 1)
+    net = np.where(spectrum.measured, spectrum.counts - spectrum.background(), 0).clip(0).sum()
+    return float(chi2), float(np.abs(smoothed(residual)).sum() / max(net, 1))
+
+
+def _peaks(fit, elements):
+    """Return the families of lines of the elements found, and the energy of their strongest lines."""
+    peaks = []
+    for z, family, energy, share in strongest_lines(fit.library, fit.setting, elements, fit.mass):
+        if share > LEAST_PEAK:
+            peaks.append((f"{SYMBOLS[z - 1]} {family}", energy))
+    return tuple(peaks)
+
+
+def make_result(spectrum, setting, fit, estimate, candidates):
     """Make the result, without amounts.
 
     Parameters
@@ -89,21 +195,25 @@ def make_result(spectrum, setting, fit, estimate):
         Last round, None if there was no candidate.
     estimate : Estimate
         Curves of the last fit.
+    candidates : ndarray of int
+        Atomic numbers of the elements whose lines could be under others.
 
     Returns
     -------
     EDSFit
     """
     library = spectrum.library
-    significance, masses, spreads = np.zeros((3, N_ELEMENTS))
-    elements, lines = np.empty(0, int), np.empty((0, len(estimate.curve)))
+    significance, masses, spreads, limits = np.zeros((4, N_ELEMENTS))
+    elements, lines, peaks = np.empty(0, int), np.empty((0, len(estimate.curve))), ()
     if fit is not None:
         kept = fit.kept
         elements = fit.elements[kept]
         significance[fit.elements - 1] = fit.significance
         masses[elements - 1], spreads[elements - 1] = fit.amplitudes[kept], fit.spreads[kept]
         lines = fit.amplitudes[kept, None] * fit.columns[kept]
+        limits, peaks = _limits(fit, candidates, elements), _peaks(fit, elements)
     measurable = _measurable(spectrum, setting)
+    chi2, unexplained = _misfit(spectrum, estimate)
     return EDSFit(
         atomic_numbers=elements,
         lines=lines,
@@ -117,4 +227,9 @@ def make_result(spectrum, setting, fit, estimate):
         spreads=spreads,
         measurable=measurable,
         resolution=spectrum.resolution,
+        shift=float(spectrum.zero),
+        chi2=chi2,
+        unexplained=unexplained,
+        peaks=peaks,
+        limits=limits,
     )

@@ -3,9 +3,10 @@
 import numpy as np
 
 from xtalsk.spectra.eds._background import background_columns, background_penalty, typical_background
-from xtalsk.spectra.eds._columns import element_columns, group_columns, mass_of, typical_mass
-from xtalsk.spectra.eds._constants import CLEARLY_WEAK, DOUBTFUL, FIRST_ELEMENT, N_ROUNDS
+from xtalsk.spectra.eds._columns import edge_columns, element_columns, group_columns, mass_of, typical_mass
+from xtalsk.spectra.eds._constants import CLEARLY_WEAK, DOUBTFUL, FIRST_ELEMENT, N_ROUNDS, SUM_POSITION_ERROR
 from xtalsk.spectra.eds._estimate import Estimate
+from xtalsk.spectra.eds._instrument import slope_columns
 from xtalsk.spectra.eds._nonnegative import NonnegativeSystem
 
 
@@ -27,6 +28,10 @@ class FitRound:
 
     Attributes
     ----------
+    library : Library
+    setting : Setting
+    mass : tensor of shape (1, 98)
+        Mass fractions of the specimen that absorbs.
     columns : ndarray of shape (n_elements, n_bins)
         Counts of each element per unit of mass fraction.
     significance, spreads : ndarray of shape (n_elements,)
@@ -36,6 +41,7 @@ class FitRound:
 
     def __init__(self, spectrum, setting, elements, previous, estimate):
         mass = typical_mass() if previous is None else mass_of(elements, previous)
+        self.library, self.setting, self.mass = spectrum.library, setting, mass
         self.elements = elements
         self.columns, groups = element_columns(spectrum.library, setting, elements, mass)
         if previous is None:
@@ -43,7 +49,8 @@ class FitRound:
         else:
             self._hats = background_columns(spectrum.library, setting, mass)
         self._sums = spectrum.pile_up()
-        positive = np.vstack([self.columns, self._hats, self._sums])
+        cut = edge_columns(spectrum.library, setting)
+        positive = np.vstack([self.columns, self._hats, self._sums, cut[cut.any(1)]])
         weights = estimate.weights(spectrum)
         free, precision, mean = spectrum.instrument(estimate.lines)
         self._n_positive, self._n_instrument = len(positive), len(free)
@@ -52,6 +59,10 @@ class FitRound:
             free, precision = np.vstack([free, deviations]), np.concatenate([precision, deviation_precision])
             mean = np.concatenate([mean, np.zeros(len(deviations))])
         self._deviations = free[self._n_instrument :]
+        if np.any(estimate.sums):
+            slope = slope_columns(estimate.sums, spectrum.library)[0]
+            free, precision = np.vstack([free, slope]), np.append(precision, 1 / SUM_POSITION_ERROR**2)
+            mean = np.append(mean, 0.0)
         penalty = background_penalty(len(positive), len(elements), self._hats, estimate.background)
         self._system = NonnegativeSystem(positive, free, precision, mean, spectrum.counts, weights, penalty)
         self._keep = np.ones(len(positive), bool)
@@ -109,13 +120,29 @@ class FitRound:
         if not (self.amplitudes / self.spreads >= n_sigma + FIRST_ELEMENT).any():
             self.prune(np.inf, one_by_one=False)
 
+    def hidden(self, elements):
+        """Return how much of elements that were not found could hide under the lines of the others.
+
+        Parameters
+        ----------
+        elements : ndarray of int
+            Atomic numbers, increasing.
+
+        Returns
+        -------
+        amplitudes, spreads, alone : ndarray of shape (n_elements,)
+            See `NonnegativeSystem.add`.
+        """
+        columns = element_columns(self.library, self.setting, elements, self.mass)[0]
+        return self._system.add(self._solution, columns)
+
     def estimate(self):
         """Return the fitted curves; lines include the deviations of groups, `Estimate`."""
         n = len(self.elements)
         background = self._solution[n : n + len(self._hats)] @ self._hats
-        deviations = self._solution[self._n_positive + self._n_instrument :]
+        deviations = self._solution[self._n_positive + self._n_instrument :][: len(self._deviations)]
         lines = self.amplitudes @ self.columns + deviations @ self._deviations
-        sums = self._solution[n + len(self._hats) : self._n_positive] @ self._sums
+        sums = self._solution[n + len(self._hats) :][: len(self._sums)] @ self._sums
         return Estimate(self._system.curve(self._solution), background, lines.clip(0), sums)
 
 

@@ -1,0 +1,162 @@
+"""Whether a cell holds a pattern: blank and saturated cells, spots or pictures in place of rings."""
+
+import numpy as np
+import torch
+from scipy.signal import savgol_filter
+
+from xtalsk.diffraction._constants import (
+    LINE_SHARE,
+    OFFSET_SHARE,
+    ROUND_SHARE,
+    SATURATED_SHARE,
+    SMOOTH_SHARE,
+    SMOOTH_WIDTH,
+    SPOT_ANGLES,
+    SPOT_BACKGROUND,
+    SPOT_EXCESS,
+    SPOT_SHARE,
+    SPOT_SIGMA,
+    SPOT_SIZE,
+)
+from xtalsk.diffraction._functional import snip
+from xtalsk.diffraction._polar import sample_rings
+from xtalsk.diffraction._streaks import reduce_image
+
+SPOTS, NO_RINGS, NOT_ROUND, FAR_CENTER, OUTER_CENTER = 1, 2, 4, 8, 16
+_CENTER = "DiffractionImage(..., center=(row, column)), or set a larger max_offset"
+REMARKS = {
+    SPOTS: "the image holds spots rather than rings: put spot patterns into a column `spots`. If it holds rings, "
+    f"their centre was not found: give it as {_CENTER}",
+    NO_RINGS: "no rings stand out from the background: is it a diffraction pattern, exposed long enough?",
+    NOT_ROUND: "the intensity does not follow rings around a centre: is it a diffraction pattern of a "
+    f"polycrystal? If so, give its centre as {_CENTER}",
+    FAR_CENTER: "the centre found lies at the edge of the region that is searched, or outside: give it as "
+    f"{_CENTER}",
+    OUTER_CENTER: "the centre lies outside the image",
+}
+
+
+def blank_reason(values):
+    """Return why an image or a scan holds nothing, or None.
+
+    Parameters
+    ----------
+    values : ndarray
+        Intensities; NaN where they were not measured.
+
+    Returns
+    -------
+    str or None
+    """
+    measured = values[~np.isnan(values)] if values.dtype.kind == "f" else values.ravel()
+    if not measured.size:
+        return "it holds no measured value"
+    lowest, highest = measured.min(), measured.max()
+    spread = float(highest) - float(lowest)
+    if spread <= 1e-6 * max(abs(float(lowest)), abs(float(highest))) and measured.dtype.kind == "f":
+        return f"it is blank: it holds one value, {float(highest):g}"
+    if spread == 0:
+        return f"it is blank: it holds one value, {float(highest):g}"
+    saturated = np.mean(measured == highest)
+    if saturated > SATURATED_SHARE:
+        return f"it is saturated: {saturated:.0%} of its values are the highest one, {float(highest):g}"
+    return None
+
+
+def smooth_reason(q, intensity):
+    """Return why a scan holds no lines, or None: it is a smooth curve without noise, such as a ramp.
+
+    Parameters
+    ----------
+    q : ndarray of shape (n_points,)
+        In 1/Å.
+    intensity : ndarray of shape (n_points,)
+        NaN where it was not measured.
+
+    Returns
+    -------
+    str or None
+    """
+    measured = ~np.isnan(intensity)
+    values = intensity[measured].astype(float)
+    n_points = int(SMOOTH_WIDTH / np.median(np.diff(q))) // 2 * 2 + 1
+    if not 7 <= n_points <= len(values):
+        return None
+    steps = np.diff(np.unique(values))
+    rounding = 0.5 * steps.min() if steps.size else 0.0
+    deviation = np.abs(values - savgol_filter(values, n_points, 3)).max()
+    if deviation <= max(SMOOTH_SHARE * np.ptp(values), 1.1 * rounding):
+        return "it holds no lines: it is a smooth curve without noise"
+    return None
+
+
+def image_remarks(image, sound, geometry, row, max_offset):
+    """Return what is unusual about an image with a known geometry, a sum of keys of `REMARKS`.
+
+    Parameters
+    ----------
+    image : ndarray of shape (n_rows, n_columns)
+        Intensities, finite.
+    sound : bool ndarray of shape (n_rows, n_columns)
+        Pixels that were measured, without artefacts. Those in shadow are among them, because the dark parts
+        of a spot pattern look like shadow.
+    geometry : Geometry
+        Of a batch of images.
+    row : int
+        Row of the image in the batch.
+    max_offset : float or None
+        Largest distance of the centre from the middle, as a share of the sides; None if the centre is known.
+    """
+    center = geometry.center[row].numpy()
+    size = np.array(image.shape)
+    remarks = 0
+    if (center < -0.5).any() or (center > size - 0.5).any():
+        remarks |= OUTER_CENTER
+    if max_offset is not None and (abs(center - (size - 1) / 2) > OFFSET_SHARE * max_offset * size).any():
+        remarks |= FAR_CENTER
+    polar = None if remarks else _polar_image(image, sound, geometry, row)
+    if polar is None or _ring_remarks(*polar):
+        return remarks if polar is None else _ring_remarks(*polar)
+    lit = _polar_image(image, geometry.valid[row].numpy(), geometry, row)
+    return NOT_ROUND if lit is not None and _round_share(*lit) < ROUND_SHARE else 0
+
+
+def _polar_image(image, sound, geometry, row):
+    """Intensity on rings, (n_radii, n_angles), NaN where it was not measured, and the radii, or None."""
+    factor = -(-max(image.shape) // SPOT_SIZE)
+    small, valid = reduce_image(image, sound, factor)
+    if not valid.any():
+        return None
+    small = np.maximum(small - np.percentile(small[valid], 1), 0) * valid
+    channels = torch.from_numpy(np.stack([small, valid]).astype(np.float32))[None]
+    center = (geometry.center[row : row + 1] + 0.5) / factor - 0.5
+    radii = torch.arange(4.0, 0.7 * max(small.shape))
+    sampled = sample_rings(channels, center, geometry.ellipticity[row : row + 1], radii, 4 * SPOT_ANGLES)[0]
+    total, share = sampled.unflatten(2, (SPOT_ANGLES, 4)).mean(3).numpy()
+    polar = np.where(share > 0.6, total / np.maximum(share, 1e-6), np.nan)
+    rows = np.isfinite(polar).sum(1) >= SPOT_ANGLES / 4
+    return (polar[rows], radii.numpy()[rows]) if rows.sum() >= 2 * SPOT_BACKGROUND else None
+
+
+def _ring_remarks(polar, radii):
+    """Return whether intensities on rings (n_radii, n_angles) are `SPOTS` or `NO_RINGS`, else 0."""
+    number = np.isfinite(polar).sum(1)
+    median = np.nanmedian(polar, axis=1)
+    noise = 1.4826 * np.nanmedian(abs(polar - median[:, None]), axis=1)
+    spots = np.nansum(np.maximum(polar - median[:, None] - (SPOT_SIGMA * noise)[:, None], 0), axis=1)
+    background = snip(torch.from_numpy(median)[None], SPOT_BACKGROUND)[0].numpy()
+    rings = number * np.maximum(median - background - 3 * noise / np.sqrt(number), 0)
+    in_spots, in_rings, total = ((radii * x).sum() for x in (spots, rings, number * median))
+    if in_spots > SPOT_SHARE * (in_spots + in_rings) and in_spots > SPOT_EXCESS * total:
+        return SPOTS
+    return NO_RINGS if in_rings <= LINE_SHARE * total else 0
+
+
+def _round_share(polar, radii):
+    """Share of the variance of the roots of intensities on rings that the means of the rings explain."""
+    root = np.sqrt(polar)
+    weight = radii[:, None] * np.isfinite(root)
+    mean = np.nanmean(root, axis=1)
+    whole = np.nansum(weight * root) / weight.sum()
+    inner, total = (np.nansum(weight * (root - m) ** 2) for m in (mean[:, None], whole))
+    return 1 - inner / total if total > 0 else 0.0

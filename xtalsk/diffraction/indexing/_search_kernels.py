@@ -1,0 +1,375 @@
+"""Compiled twin of `_search` for processors: the same candidates, scores and choice, pattern after pattern.
+
+Numbers are single precision and each operation is rounded by itself, as in `_search`. Parameters of cells are
+padded to four. An entry of the table over Q is one int32: 20 bits of observed lines, then two counters of seven
+bits for the calculated lines in the measured range and for those near an observed line.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from xtalsk.diffraction.indexing._compiled import compiled
+from xtalsk.diffraction.indexing._constants import (
+    GRID_SIZE,
+    MAX_CALCULATED,
+    MAX_EXPECTED,
+    MIN_CALCULATED,
+    MIN_EXPECTED,
+    N_KEPT,
+    N_SECOND,
+)
+
+BLOCK = 512  # candidates that are scored together: their numbers stay in the first cache
+COUNTER_BITS = 7
+COUNTER = (1 << COUNTER_BITS) - 1
+N_BITS = 20  # bits of observed lines
+HALF = 1023  # ten of them
+CUBIC, TETRAGONAL, HEXAGONAL, ORTHORHOMBIC, MONOCLINIC = range(5)
+
+_F = np.float32
+_ZERO, _ONE, _TWO, _QUARTER, _HALF_ONE = _F(0), _F(1), _F(2), _F(0.25), _F(0.5)
+_TOP = _F(GRID_SIZE - 1)
+_LEAST_SHARE, _LARGEST_SHARE = _F(1e-4), _F(1 - 1e-4)
+_SPHERE = _F(4 * np.pi / 3)
+_OBLIQUE = _F(1 + 1e-3)
+_MIN_EXPECTED, _MAX_EXPECTED = _F(MIN_EXPECTED), _F(MAX_EXPECTED * MAX_CALCULATED)
+# Polynomial of log(1 + x), Cephes (Moshier), logf.
+_LOG = tuple(
+    _F(c)
+    for c in (
+        7.0376836292e-2,
+        -1.1514610310e-1,
+        1.1676998740e-1,
+        -1.2420140846e-1,
+        1.4249322787e-1,
+        -1.6668057665e-1,
+        2.0000714765e-1,
+        -2.4999993993e-1,
+        3.3333331174e-1,
+    )
+)
+_LOG_ROOT, _LOG_LOW, _LOG_HIGH = _F(0.70710678), _F(-2.12194440e-4), _F(0.693359375)
+
+
+@intrinsic
+def _as_int(typing_context, x):
+    def generate(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
+
+
+@intrinsic
+def _as_float(typing_context, x):
+    def generate(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@compiled
+def _log(x):
+    """Logarithm of a positive float32, within 1e-7."""
+    bits = _as_int(x)
+    power = _F((bits >> np.int32(23)) - np.int32(126))
+    m = _as_float((bits & np.int32(0x007FFFFF)) | np.int32(0x3F000000))
+    is_small = m < _LOG_ROOT
+    power = power - _ONE if is_small else power
+    m = (m + m if is_small else m) - _ONE
+    z = m * m
+    y = _LOG[0]
+    for k in range(1, 9):
+        y = y * m + _LOG[k]
+    return (m + (y * m * z + power * _LOG_LOW - _HALF_ONE * z)) + power * _LOG_HIGH
+
+
+@compiled
+def fill_table(q, count, low, last, tolerance, density, table):
+    """Fill the table over Q of one pattern; return its ``factor`` and ``covered`` (see `_search.Lines`)."""
+    squared = (last + tolerance) * (last + tolerance)
+    factor = _F(GRID_SIZE - 2) / max(squared, _F(1e-12))
+    change = np.zeros(GRID_SIZE + 1, np.int32)
+    for i in range(count):
+        start = max(q[i] - tolerance, _ZERO)
+        stop = q[i] + tolerance
+        first = min(np.int64(start * start * factor), GRID_SIZE)
+        after = min(np.int64(stop * stop * factor + _ONE), GRID_SIZE)
+        change[first] += 1 << i
+        change[after] -= 1 << i
+    begin = low * low * factor
+    bits = np.int32(0)
+    near_sum = inside_sum = 0.0
+    for cell in range(GRID_SIZE):
+        bits += change[cell]
+        entry = np.int32(0)
+        if _F(cell) + _HALF_ONE >= begin and cell < GRID_SIZE - 1 and last > 0:
+            inside_sum += density[cell]
+            entry = bits | np.int32(1 << N_BITS)
+            if bits:
+                near_sum += density[cell]
+                entry |= np.int32(1 << (N_BITS + COUNTER_BITS))
+        table[cell] = entry
+    return factor, _F(near_sum / max(inside_sum, 1.0))
+
+
+@compiled
+def sum_weights(weights, sums):
+    """Sum the weights of all subsets of the first and of the last ten lines, into (2, 1024)."""
+    for half in range(2):
+        sums[half, 0] = _ZERO
+        for k in range(10):
+            for subset in range(1 << k):
+                sums[half, subset + (1 << k)] = sums[half, subset] + weights[10 * half + k]
+
+
+@compiled
+def chance_table(chance, n_rows, logs):
+    """Chance that a line is explained by so many calculated lines, and the logarithms, into (3, n_rows + 1)."""
+    for n in range(n_rows + 1):
+        p = _ONE - np.exp(-_F(n) * chance)
+        p = min(max(p, _LEAST_SHARE), _LARGEST_SHARE)
+        logs[0, n] = p
+        logs[1, n] = _F(np.log(np.float64(p)))
+        logs[2, n] = _F(np.log(np.float64(_ONE - p)))
+
+
+@compiled
+def _make_cells(inverses, lines, q2, kind, factor, first, size, cells):
+    """Write reduced cells of a block of assignments, and whether their volumes can be right, into (5, BLOCK)."""
+    for i in range(size):
+        j = first + i
+        q0, q1, q2_, q3 = q2[lines[0, j]], q2[lines[1, j]], q2[lines[2, j]], q2[lines[3, j]]
+        for k in range(4):
+            cells[k, i] = (
+                inverses[k, 0, j] * q0
+                + inverses[k, 1, j] * q1
+                + inverses[k, 2, j] * q2_
+                + inverses[k, 3, j] * q3
+            )
+    if kind == ORTHORHOMBIC:
+        for i in range(size):
+            a, b, c = cells[0, i], cells[1, i], cells[2, i]
+            a, b = (a if a < b else b), (b if a < b else a)
+            b, c = (b if b < c else c), (c if b < c else b)
+            a, b = (a if a < b else b), (b if a < b else a)
+            cells[0, i], cells[1, i], cells[2, i] = a, b, c
+    elif kind == MONOCLINIC:
+        for i in range(size):
+            a, c, d = cells[0, i], cells[2, i], cells[3, i]
+            for _ in range(2):
+                a, c, d = (a if a < c else c), (c if a < c else a), abs(d)
+                is_long = d > a
+                c, d = (a + c - d if is_long else c), (d - _TWO * a if is_long else d)
+            cells[0, i], cells[2, i], cells[3, i] = (a if a < c else c), (c if a < c else a), abs(d)
+
+
+@compiled
+def _expected_volumes(cells, kind, size, determinant):
+    """Write determinants of cells into (BLOCK,); 0 for parameters that are no cell."""
+    for i in range(size):
+        a, b, c, d = cells[0, i], cells[1, i], cells[2, i], cells[3, i]
+        is_cell = a > 0
+        if kind == CUBIC:
+            value = a * a * a
+        elif kind == TETRAGONAL:
+            value = a * a * b
+            is_cell &= b > 0
+        elif kind == HEXAGONAL:
+            value = _F(0.75) * a * a * b
+            is_cell &= b > 0
+        else:
+            is_cell &= (b > 0) & (c > 0)
+            if kind == ORTHORHOMBIC:
+                value = a * b * c
+            else:
+                value = b * (a * c - d * d * _QUARTER)
+                is_cell &= d <= a * _OBLIQUE
+        determinant[i] = value if is_cell else _ZERO
+
+
+@compiled
+def _look_up(cells, size, rows, first, last, table, bits, sums):
+    """Add the entries of the lines ``rows[first:last]`` of scaled cells (4, size) to ``bits`` and ``sums``."""
+    for r in range(first, last):
+        f0, f1, f2, f3 = rows[r, 0], rows[r, 1], rows[r, 2], rows[r, 3]
+        for i in range(size):
+            x = cells[0, i] * f0 + cells[1, i] * f1 + cells[2, i] * f2 + cells[3, i] * f3
+            x = x if x > _ZERO else _ZERO
+            x = x if x < _TOP else _TOP
+            entry = table[np.uint32(np.int32(x))]
+            bits[i] |= entry
+            sums[i] += entry >> np.int32(N_BITS)
+
+
+@compiled
+def _score(bits, sums, size, weights, chances, covered, entropy, count, scores):
+    """Evidence of candidates from the union of bits and the sum of counters, into (size,)."""
+    log_covered, log_uncovered = _log(covered), _log(_ONE - covered)
+    least, largest = _F(MIN_CALCULATED) * count, _F(MAX_CALCULATED) * count
+    for i in range(size):
+        b, s = bits[i], sums[i]
+        k = (
+            weights[0, np.uint32(b & np.int32(HALF))]
+            + weights[1, np.uint32((b >> np.int32(10)) & np.int32(HALF))]
+        )
+        k = k if k > _LEAST_SHARE else _LEAST_SHARE
+        k = k if k < _LARGEST_SHARE else _LARGEST_SHARE
+        n, n_near = np.uint32(s & np.int32(COUNTER)), np.uint32(s >> np.int32(COUNTER_BITS))
+        ratio = k * (_log(k) - chances[1, n]) + (_ONE - k) * (_log(_ONE - k) - chances[2, n])
+        score = count * (ratio if k > chances[0, n] else -ratio)
+        calculated = _F(n)
+        share = entropy[0, n, n_near]
+        ratio = entropy[1, n, n_near] - share * log_covered - (_ONE - share) * log_uncovered
+        score += calculated * (ratio if share > covered else -ratio)
+        scores[i] = score if (calculated >= least) & (calculated <= largest) else -_F(np.inf)
+
+
+@compiled
+def score_candidates(pattern, family, kind, multiplicity, n_rows, work):
+    """Score the candidates of one pattern by few lines.
+
+    Writes cells, scores and numbers of those with a score into ``work``; returns how many there are.
+    """
+    q2, count, last, factor, covered, table, weights, chances, entropy = pattern
+    rows, inverses, lines = family
+    block, determinant, bits, sums, scores, cells, first_scores = work
+    n_found = 0
+    scale = _SPHERE * (last * last * last)
+    for first in range(0, inverses.shape[2], BLOCK):
+        size = min(BLOCK, inverses.shape[2] - first)
+        _make_cells(inverses, lines, q2, kind, factor, first, size, block)
+        _expected_volumes(block, kind, size, determinant)
+        n_likely = 0
+        for i in range(size):
+            if determinant[i] > 0:
+                expected = scale * (_ONE / np.sqrt(determinant[i])) / multiplicity
+                if expected > _MIN_EXPECTED * count and expected < _MAX_EXPECTED * count:
+                    for k in range(4):
+                        cells[k, n_found + n_likely] = block[k, i]
+                    n_likely += 1
+        for k in range(4):
+            for i in range(n_likely):
+                block[k, i] = cells[k, n_found + i] * factor
+        bits[:n_likely] = 0
+        sums[:n_likely] = 0
+        _look_up(block, n_likely, rows, 0, n_rows, table, bits, sums)
+        _score(bits, sums, n_likely, weights, chances, covered, entropy, count, scores)
+        start = n_found
+        for i in range(n_likely):
+            if scores[i] > -_F(np.inf):
+                for k in range(4):
+                    cells[k, n_found] = cells[k, start + i]
+                first_scores[n_found] = scores[i]
+                n_found += 1
+    return n_found
+
+
+@compiled
+def _key(score):
+    """Integer that grows with a float32."""
+    bits = np.int64(_as_int(score))
+    return (bits ^ 0x7FFFFFFF if bits < 0 else bits) + 0x80000000
+
+
+@compiled
+def _nth_key(scores, n, rank):
+    """Key of the score of a rank, 0 for the highest, and how many scores have higher keys."""
+    prefix, higher = np.int64(0), 0
+    histogram = np.empty(2048, np.int64)
+    for shift, n_bits in ((21, 11), (10, 11), (0, 10)):
+        histogram[:] = 0
+        for i in range(n):
+            key = _key(scores[i])
+            if key >> (shift + n_bits) == prefix:
+                histogram[(key >> shift) & ((1 << n_bits) - 1)] += 1
+        digit = (1 << n_bits) - 1
+        while higher + histogram[digit] <= rank:
+            higher += histogram[digit]
+            digit -= 1
+        prefix = (prefix << n_bits) | digit
+    return prefix, higher
+
+
+@compiled
+def choose_first(cells, scores, n):
+    """Move the candidates of highest scores, the first ones among equal scores, to the front; their number."""
+    if n <= N_SECOND:
+        return n
+    key, higher = _nth_key(scores, n, N_SECOND - 1)
+    n_equal = N_SECOND - higher
+    kept = 0
+    for i in range(n):
+        this = _key(scores[i])
+        if this < key or (this == key and n_equal == 0):
+            continue
+        n_equal -= this == key
+        for k in range(4):
+            cells[k, kept] = cells[k, i]
+        scores[kept] = scores[i]
+        kept += 1
+    return kept
+
+
+@compiled
+def score_variants(pattern, rows, groups, members, cells, n, work, scores):
+    """Score the first ``n`` cells for each variant of their lattice, into (n_variants, N_SECOND).
+
+    ``groups`` are the edges of groups of rows that belong to the same variants, ``members`` (n_groups,
+    n_variants) whether they belong to each.
+    """
+    q2, count, last, factor, covered, table, weights, chances, entropy = pattern
+    block, bits, sums, group_bits, group_sums = work
+    for k in range(4):
+        for i in range(n):
+            block[k, i] = cells[k, i] * factor
+    bits[:] = 0
+    sums[:] = 0
+    for g in range(len(members)):
+        group_bits[:] = 0
+        group_sums[:] = 0
+        _look_up(block, n, rows, groups[g], groups[g + 1], table, group_bits, group_sums)
+        for v in range(members.shape[1]):
+            if members[g, v]:
+                for i in range(n):
+                    bits[v, i] |= group_bits[i]
+                    sums[v, i] += group_sums[i]
+    for v in range(members.shape[1]):
+        _score(bits[v], sums[v], n, weights, chances, covered, entropy, count, scores[v])
+
+
+@compiled
+def choose_of_type(scores, first_scores, n, first, last, chosen):
+    """Choose the best cells of the type with the variants from ``first`` to ``last - 1``.
+
+    Writes the numbers and variants of up to `N_KEPT` cells into ``chosen`` (2, N_KEPT); returns how many have
+    a score. Among equal scores the first scores decide. Without any score, the best by first score is written.
+    """
+    n_chosen, best = 0, 0
+    values = np.empty(N_KEPT, np.float32)
+    for i in range(n):
+        if first_scores[i] > first_scores[best]:
+            best = i
+        variant = first
+        for v in range(first + 1, last):
+            if scores[v, i] > scores[variant, i]:
+                variant = v
+        value = scores[variant, i]
+        if value == -_F(np.inf):
+            continue
+        place = n_chosen
+        while place > 0 and (
+            value > values[place - 1]
+            or (value == values[place - 1] and first_scores[i] > first_scores[chosen[0, place - 1]])
+        ):
+            place -= 1
+        if place == N_KEPT:
+            continue
+        n_chosen = min(n_chosen + 1, N_KEPT)
+        for k in range(n_chosen - 1, place, -1):
+            values[k], chosen[0, k], chosen[1, k] = values[k - 1], chosen[0, k - 1], chosen[1, k - 1]
+        values[place], chosen[0, place], chosen[1, place] = value, i, variant
+    if n_chosen == 0:
+        chosen[0, 0], chosen[1, 0] = best, first
+    return n_chosen

@@ -1,0 +1,85 @@
+"""Probability that an entry of the library is the measured phase."""
+
+import numpy as np
+from scipy.special import expit
+
+from xtalsk.columns import modality_of
+from xtalsk.library._constants import MATCH_LOGITS, MAX_GAP
+
+FITTED_MODALITIES = tuple(MATCH_LOGITS)
+"""Modalities of profiles for which the probability is known."""
+
+
+def modality_of_blocks(blocks, columns):
+    """Return the one modality of blocks of profiles, or None if it is unknown or if there are several.
+
+    Parameters
+    ----------
+    blocks : list of str
+        Names of the blocks of profiles.
+    columns : dict of {block: column}
+        Column of the specimens of each block, as far as known; see `make_library`.
+    """
+    modalities = {modality_of(columns.get(block, block)) for block in blocks}
+    modality = modalities.pop() if len(modalities) == 1 else None
+    return modality if modality in FITTED_MODALITIES else None
+
+
+def gap_to_others(scores, labels):
+    """Return how much the score of each entry exceeds that of the best entry with another label.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n, n_best)
+        Best first; -inf for excluded entries.
+    labels : ndarray of shape (n, n_best)
+
+    Returns
+    -------
+    ndarray of shape (n, n_best)
+        inf where no other label is left.
+    """
+    is_best = labels == labels[:, :1]
+    others = np.where(is_best, -np.inf, scores).max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return scores - np.where(is_best, others, scores[:, :1])
+
+
+def match_features(matches, labels, sharpness):
+    """Return what the probability depends on, shape (n, n_best, 3).
+
+    These are the similarity, the gap to the best entry of another label, and the penalty of the chemistry;
+    the last two in units of similarity.
+    """
+    gap = np.clip(gap_to_others(matches.scores, labels) / sharpness, -MAX_GAP, MAX_GAP)
+    return np.stack([matches.similarity, gap, matches.penalty / sharpness], axis=-1)
+
+
+def phase_probability(matches, labels, sharpness, has_chemistry, modality):
+    """Return the probability that each of the best entries is the measured phase.
+
+    Parameters
+    ----------
+    matches : Matches
+    labels : ndarray of shape (n, n_best)
+        Label of each entry.
+    sharpness : float
+    has_chemistry : bool ndarray of shape (n,)
+        Whether the row has chemistry that was compared.
+    modality : {"powder", "rings"} or None
+
+    Returns
+    -------
+    ndarray of shape (n, n_best)
+        0 for excluded entries. NaN for rows without a profile, or if the modality is None.
+    """
+    probability = np.full(matches.scores.shape, np.nan)
+    if modality is not None:
+        with np.errstate(invalid="ignore"):
+            features = match_features(matches, labels, sharpness)
+            for chemistry in (False, True):
+                intercept, *slopes = MATCH_LOGITS[modality][chemistry]
+                rows = has_chemistry == chemistry
+                probability[rows] = expit(intercept + features[rows] @ np.array(slopes))
+    probability[np.isinf(matches.penalty)] = 0
+    return probability

@@ -1,0 +1,109 @@
+"""The search of `LibraryMatch`: comparison of checked rows with the library."""
+
+import numpy as np
+import torch
+
+from xtalsk.columns import block_presence
+from xtalsk.library._blocks import chemistry_columns
+from xtalsk.library._chemistry import check_excused, element_shares, excluded_entries
+from xtalsk.library._compare import Matches, chemistry_penalty, compare_rigidly, find_matches
+from xtalsk.library._constants import ROWS_PER_CHUNK
+from xtalsk.library._probability import phase_probability
+from xtalsk.library._profiles import ProfileLibrary, emphasise, pack
+
+
+class LibrarySearch:
+    """Private methods of `LibraryMatch`.
+
+    They use its parameters, ``blocks_``, ``classes_`` and ``modality_``; the blocks ``_used``; the position
+    ``_labels`` of the label of each entry among the classes; and the packed blocks ``_library``.
+    """
+
+    def _search(self, X):
+        """Return the probabilities and the similarity of checked rows; NaN for rows without answer."""
+        rows = np.flatnonzero(~self._empty_rows(X))
+        proba = np.full((len(X), len(self.classes_)), np.nan)
+        similarity = np.full(len(X), np.nan, dtype=np.float32)
+        if len(rows):
+            matches = self._match(X[rows])
+            fits = np.isfinite(matches.scores).any(axis=1)
+            proba[rows[fits]] = self._sum_by_label(matches)[fits]
+            similarity[rows] = np.fmax.reduce(matches.similarity, axis=1)
+        return proba, similarity
+
+    def _empty_rows(self, X):
+        """Return for each row whether it has neither profile nor chemistry."""
+        return ~block_presence(X, self._used).any(axis=1)
+
+    def _used_names(self):
+        return [block.name for block in self._used]
+
+    def _emphasise(self, profiles):
+        return emphasise(torch.from_numpy(profiles), self.baseline, self.power, self.smoothing)
+
+    def _pack(self, block, X):
+        """Return one block of the library in compact form: int8 profiles or float16 compositions."""
+        if self.blocks_[block.name] == "profile":
+            return pack(self._emphasise(X[:, block.columns]))
+        return X[:, chemistry_columns(block, self.feature_names_in_)[0]].astype(np.float16)
+
+    def _match(self, X):
+        """Return the `Matches` of checked rows, which are compared in chunks."""
+        profiles = [
+            (block, ProfileLibrary(self._library[block.name], block.first))
+            for block in self._used
+            if self.blocks_[block.name] == "profile"
+        ]
+        starts = range(0, max(1, len(X)), ROWS_PER_CHUNK)
+        chunks = [self._match_chunk(X[start : start + ROWS_PER_CHUNK], profiles) for start in starts]
+        return Matches(*(np.concatenate(tables) for tables in zip(*chunks, strict=True)))
+
+    def _match_chunk(self, X, profiles):
+        """Return the `Matches` of a chunk of rows; ``profiles`` are pairs of a block and its library."""
+        return find_matches(
+            [compare_rigidly(library, self._emphasise(X[:, block.columns])) for block, library in profiles],
+            self._penalty(X),
+            sharpness=self.sharpness,
+            n_best=self.n_best,
+            max_stretch=self.max_stretch,
+            max_shift=self.max_shift,
+        )
+
+    def _compositions(self, X):
+        """Return for each chemistry block the measured amounts, those of the library, columns and kind."""
+        blocks = [block for block in self._used if self.blocks_[block.name] != "profile"]
+        columns = [chemistry_columns(block, self.feature_names_in_) for block in blocks]
+        return [
+            (X[:, position], self._library[block.name].astype(np.float32), numbers, self.blocks_[block.name])
+            for block, (position, numbers) in zip(blocks, columns, strict=True)
+        ]
+
+    def _penalty(self, X):
+        """Return what chemistry subtracts from the score of each entry, (n, n_entries); inf if excluded."""
+        compositions = self._compositions(X)
+        if not compositions or not self.chemistry_weight:
+            return torch.zeros(1, 1).expand(len(X), len(self._labels))
+        amounts = [(measured, library, kind) for measured, library, _, kind in compositions]
+        measured = [(element_shares(m, numbers, kind), kind) for m, _, numbers, kind in compositions]
+        library = [(element_shares(of, numbers, kind), kind) for _, of, numbers, kind in compositions]
+        excluded = excluded_entries(measured, library, check_excused(self.excused))
+        penalty = chemistry_penalty(amounts, self.chemistry_weight)
+        return penalty.masked_fill_(torch.from_numpy(excluded), torch.inf)
+
+    def _probability(self, X, matches):
+        """Return the probability that each of the best entries is the measured phase."""
+        chemistry = [~np.isnan(measured).all(axis=1) for measured, *_ in self._compositions(X)]
+        return phase_probability(
+            matches,
+            self._labels[matches.entries],
+            self.sharpness,
+            np.any([np.zeros(len(X), dtype=bool), *chemistry], axis=0) & (self.chemistry_weight > 0),
+            self.modality_,
+        )
+
+    def _sum_by_label(self, matches):
+        """Return the weights of `Matches`, summed by label: the probability of each class."""
+        n_rows = len(matches.entries)
+        proba = np.zeros((n_rows, len(self.classes_)))
+        np.add.at(proba, (np.arange(n_rows)[:, None], self._labels[matches.entries]), matches.weights)
+        return proba
