@@ -1,9 +1,10 @@
 """Speed of the simulation, compared with pymatgen, gemmi and plain sums in NumPy.
 
-Run ``python benchmarks/bench_simulation.py``. Everything runs on one thread; this package and the other
-programs run alternately. The results are medians. If there is a CUDA device, the rendering is also timed on
-it, and compared with the time to write and read every point once. ``--all`` also computes all of AMCSD to 0.7
-Å.
+Run ``python benchmarks/bench_simulation.py``. Everything runs on one thread, or on as many as ``--threads``
+says; the other programs always run on one. This package and the other programs run alternately. The results
+are medians. If there is a CUDA device, the rendering is also timed on it, and compared with the time to write
+and read every point once. ``--only powder`` and the like choose a part. ``--all`` also computes all of AMCSD
+to 0.7 Å.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import time
 import warnings
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest import mock
 
 import gemmi
@@ -31,6 +33,7 @@ from xtalsk import (
     simulate_rings,
     simulate_spots,
 )
+from xtalsk.simulation.images import _tensor_images
 
 MO_K_ALPHA = 0.7107
 D_MIN = 0.7
@@ -148,12 +151,21 @@ def direct_sum(axis, two_theta, weight, fwhm, eta):
 
 def without_counting(work):
     """Run ``work`` so that it returns expected electrons instead of counts."""
-    with mock.patch("xtalsk.simulation.images._rings.record", lambda rates, *_: rates):
+
+    def engine(tensor):
+        module = _tensor_images.engine(tensor)
+
+        def render_images(*arguments, seeds, **named):
+            return module.render_images(*arguments, **named)
+
+        return SimpleNamespace(draw_grains=module.draw_grains, render_images=render_images)
+
+    with mock.patch("xtalsk.simulation.images._rings.engine", engine):
         return work()
 
 
-def time_rendering(device, n, repeats):
-    """Print the number of patterns per second, including the counting noise."""
+def time_rendering(device, n, repeats, only=""):
+    """Print the number of patterns per second, including the counting noise; ``only`` chooses by name."""
     powder_lines = on_device(five_hundred_lines("xray", 64), device)
     ring_lines = on_device(five_hundred_lines("electron", 64), device)
     rows = np.arange(n) % 64
@@ -187,14 +199,18 @@ def time_rendering(device, n, repeats):
     rng = np.random.default_rng(0)
     points, two_theta = np.arange(4096) * 0.02 + 10, rng.uniform(10, 92, 500)
     peer = f"powder in NumPy: {len(two_theta)} pseudo-Voigt functions at every point, no noise"
+    works = {name: work for name, work in works.items() if name.startswith(only)}
     works[peer] = lambda: direct_sum(points, two_theta, np.ones(500), 0.1, 0.5)
     for work in works.values():
         work()
     times = interleaved(works, repeats)
     rates = {name: (1 if name == peer else n) / value for name, value in times.items()}
-    print(f"\npatterns per second on {device}, with counting noise, {n} per call; ratio to NumPy's sum")
+    where = f"{device} ({torch.get_num_threads()} threads)" if device == "cpu" else device
+    print(f"\npatterns per second on {where}, with counting noise, {n} per call; ratio to NumPy's sum")
     for name, rate in rates.items():
         print(f"  {name:<64} {rate:9.0f} {rate / rates[peer]:7.1f}")
+    if not "spots".startswith(only):
+        return rates
     values = simulate_spots(ring_lines, rows, hundred, random_state=0, return_conditions=True)[1]
     print(f"  spots on the image: median {values['n_spots'].median():.0f}")
     return rates
@@ -270,17 +286,22 @@ def main():
     parser.add_argument("--all", action="store_true", help="also compute all of AMCSD")
     parser.add_argument("--n", type=int, default=512, help="patterns per call")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", choices=("", "structure factors", "powder", "rings", "spots"))
     options = parser.parse_args()
     warnings.simplefilter("ignore", BrokenEntryWarning)
-    torch.set_num_threads(1)
-    time_structure_factors(options.repeats)
-    time_rendering("cpu", options.n, options.repeats)
-    memory_of_rendering()
-    time_random_crystals()
+    torch.set_num_threads(options.threads)
+    if options.only in ("", "structure factors"):
+        time_structure_factors(options.repeats)
+    if options.only != "structure factors":
+        time_rendering("cpu", options.n, options.repeats, options.only)
+    if not options.only:
+        memory_of_rendering()
+        time_random_crystals()
     if options.all:
         time_all()
     if torch.cuda.is_available():
-        time_rendering("cuda", 64 * options.n, options.repeats)
+        time_rendering("cuda", 64 * options.n, options.repeats, options.only)
         time_floor("cuda")
 
 

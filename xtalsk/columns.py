@@ -19,7 +19,8 @@ MODALITIES = {
     "eds": "chemistry",
     "eels": "chemistry",
 }
-"""All modalities and their kinds, diffraction or chemistry. Seeds of simulations depend on the order."""
+"""All modalities and their kinds, diffraction or chemistry. New ones are added at the end, since seeds of
+simulations depend on the order."""
 
 UNNAMED = "features"
 """Name of the block of columns that have no ``block__`` in front."""

@@ -1,16 +1,25 @@
 """Powder patterns."""
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from pymatgen.core import Lattice, Structure
+from scipy.stats import chisquare
+from scipy.stats import poisson as poisson_law
 
 from xtalsk.crystals import CrystalSet
-from xtalsk.simulation import PowderConditions, compute_reflections, simulate_powder
+from xtalsk.simulation import PowderConditions, Sometimes, compute_reflections, simulate_powder
+from xtalsk.simulation._chunks import columns_on
+from xtalsk.simulation._counting import quantile_table
 from xtalsk.simulation._line_profiles import broaden, gather_lines
-from xtalsk.simulation.powder._lines import line_widths, lorentz_polarisation
+from xtalsk.simulation.powder import _background, _compiled_render, _simulate
+from xtalsk.simulation.powder._compiled_render import CompiledRenderer
+from xtalsk.simulation.powder._constants import BLOCK, EDGE, LOWEST_VARIANCE
+from xtalsk.simulation.powder._lines import line_widths, lorentz_polarisation, width_nodes
+from xtalsk.simulation.powder._pattern_kernels import record_counts
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains, strained_q
 from xtalsk.simulation.reflections._texture import march
 
@@ -126,37 +135,126 @@ def test_tails_and_widths_are_right_at_every_angle(dtype):
         np.testing.assert_allclose(row[near], (expected / expected.max())[near], atol=0.03)
 
 
-@pytest.mark.parametrize("preset", ["typical", "harsh"])
-def test_single_precision_agrees_with_double(rutile, preset):
-    """Expected counts under equal conditions differ by less than 1e-3 of the strongest."""
-    from unittest import mock
+def expected_counts(reflections, rows, conditions, compiled, seed=0):
+    """Expected counts under equal conditions, by the compiled loops or by torch."""
+    rows = np.asarray(rows)
+    values = _simulate.draw_powder(conditions, reflections, rows, np.random.RandomState(seed))
+    arrays = {name: values[name].to_numpy(dtype=float) for name in values}
+    column = columns_on(arrays, reflections.q)
+    nodes = width_nodes(torch.from_numpy(conditions.axis()).to(reflections.q), column, conditions)
+    if compiled:
+        renderer = CompiledRenderer(reflections, conditions, nodes)
+        return renderer.expected_counts(rows, arrays, column, _simulate.pattern_seeds(seed, len(rows)))
+    with mock.patch.object(_simulate, "poisson", lambda rates, _: rates):
+        arrays |= {"background_removed": 0 * arrays["zoning"], "full_scale": 0 * arrays["zoning"]}
+        with mock.patch.object(_simulate, "_scaled", lambda counts, _: counts):
+            return _simulate.render_powder(reflections, rows, arrays, conditions, None, nodes).numpy()
 
-    from xtalsk.simulation.powder import _simulate as _powder
 
+@pytest.mark.parametrize("preset", ["ideal", "typical", "harsh"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_patterns_agree_with_torch(amcsd, preset, dtype):
+    """Expected counts differ by less than 2e-3 (single) and 5e-4 (double) of the strongest point."""
+    chosen = amcsd[::400]
     conditions = replace(
-        getattr(PowderConditions, preset)(), line_scatter=0.0, background_removed=0.0, full_scale=0.0
+        getattr(PowderConditions, preset)(), line_scatter=0.0, monochromator=Sometimes(0.5, 26.6)
     )
-    expected = []
-    for dtype in (torch.float32, torch.float64):
-        r = compute_reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH, dtype=dtype)
-        with mock.patch.object(
-            _powder, "poisson", lambda rates, _: 1e6 * rates / rates.amax(1, keepdim=True)
-        ):
-            expected.append(simulate_powder(r, np.zeros(8, int), conditions, random_state=0).astype(float))
-    np.testing.assert_allclose(expected[0], expected[1], atol=1e3)
+    rows = np.arange(len(chosen)).repeat(2)
+    d_min = conditions.d_min()
+    single, other = (compute_reflections(chosen, "xray", d_min, dtype=t) for t in (torch.float32, dtype))
+    own = expected_counts(single, rows, conditions, compiled=True)
+    reference = expected_counts(other, rows, conditions, compiled=False)
+    scale = reference.max(axis=1, keepdims=True)
+    limit = 2e-3 if dtype == torch.float32 else 5e-4
+    np.testing.assert_allclose(own / scale, reference / scale, atol=limit)
+    np.testing.assert_allclose(own.sum(1), reference.sum(1), rtol=1e-3)
 
 
-def test_a_pattern_does_not_depend_on_the_chunk(rutile, monkeypatch):
-    from xtalsk.simulation.powder import _simulate as _powder
+def test_a_pattern_does_not_depend_on_the_chunk_or_on_threads(rutile, gold, monkeypatch):
+    r = compute_reflections(CrystalSet.concatenate([rutile, gold]), "xray", 1.0, wavelength=WAVELENGTH)
+    rows, conditions = np.arange(20) % 2, PowderConditions.harsh()
+    together = simulate_powder(r, rows, conditions, random_state=0)
+    for name, value in (("PATTERNS_PER_CHUNK", 3), ("PATTERNS_PER_CHUNK", 20)):
+        monkeypatch.setattr(_simulate, name, value)
+        np.testing.assert_array_equal(together, simulate_powder(r, rows, conditions, random_state=0))
+    monkeypatch.setattr(_compiled_render, "PATTERNS_PER_BLOCK", 1)
+    n_threads = torch.get_num_threads()
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            np.testing.assert_array_equal(together, simulate_powder(r, rows, conditions, random_state=0))
+    finally:
+        torch.set_num_threads(n_threads)
 
-    r = compute_reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH)
-    monkeypatch.setattr(_powder, "poisson", lambda rates, _: 1e5 * rates / rates.amax(1, keepdim=True))
+
+def test_torch_patterns_do_not_depend_on_the_chunk(rutile):
+    """In double precision, which the compiled loops do not render."""
+    r = compute_reflections(rutile, "xray", 1.0, wavelength=WAVELENGTH, dtype=torch.float64)
     conditions = replace(PowderConditions(), line_scatter=0.0)
-    together = simulate_powder(r, np.zeros(8, int), conditions, random_state=0)
-    monkeypatch.setattr(_powder, "PATTERNS_PER_CHUNK", 3)
-    np.testing.assert_allclose(
-        together, simulate_powder(r, np.zeros(8, int), conditions, random_state=0), atol=2
+    with mock.patch.object(_simulate, "poisson", lambda rates, _: 1e5 * rates / rates.amax(1, keepdim=True)):
+        together = simulate_powder(r, np.zeros(8, int), conditions, random_state=0)
+        with mock.patch.object(_simulate, "PATTERNS_PER_CHUNK", 3):
+            apart = simulate_powder(r, np.zeros(8, int), conditions, random_state=0)
+    np.testing.assert_allclose(together, apart, atol=2)
+
+
+def test_compiled_counts_follow_the_poisson_distribution(gold_xray):
+    """Mean, variance and the distribution of counts from 0.5 to 5000 expected counts."""
+    conditions = replace(IDEAL, two_theta=(30, 90, 0.1), peak_counts=5000.0, background=0.5)
+    rows = np.zeros(4000, int)
+    counts = simulate_powder(gold_xray, rows, conditions, random_state=0).astype(float)
+    rates = expected_counts(gold_xray, rows[:1], conditions, compiled=True)[0].astype(float)
+    deviation = (counts.mean(0) - rates) / np.sqrt(rates / len(counts))
+    assert np.abs(deviation).max() < 5
+    assert abs(np.mean(deviation**2) - 1) < 0.3
+    np.testing.assert_allclose(counts.var(0) / rates, 1, atol=6 * np.sqrt((2 + 1 / rates.min()) / 4000))
+    for point in (0, int(np.abs(rates - 8).argmin()), int(rates.argmax())):
+        law = poisson_law(rates[point])
+        edges = np.unique(law.ppf(np.linspace(0.02, 0.98, 15)))
+        drawn = np.histogram(counts[:, point], [-1, *(edges + 0.5), np.inf])[0]
+        probability = np.diff([0, *law.cdf(edges), 1])
+        assert chisquare(drawn, probability * len(counts)).pvalue > 1e-4
+
+
+def test_compiled_scatter_of_lines_is_log_normal(gold_xray):
+    """The areas of single lines scatter independently by the given standard deviation of their logarithm."""
+    conditions = replace(IDEAL, two_theta=(30, 90, 0.02), line_scatter=0.3)
+    rows = np.zeros(2000, int)
+    patterns = expected_counts(gold_xray, rows, conditions, compiled=True)
+    areas = [patterns[:, np.abs(conditions.axis() - angle) < 1].sum(1) for angle in angles(GOLD_Q[:3])]
+    logarithms = np.log(areas)
+    ratios = logarithms[1:] - logarithms[0]
+    np.testing.assert_allclose(ratios.std(1), 0.3 * np.sqrt(2), rtol=0.06)
+    assert abs(np.corrcoef(ratios)[0, 1] - 0.5) < 0.06
+
+
+@pytest.mark.parametrize("n_points", [10, 100, 4001])
+def test_compiled_background_removal_agrees_with_torch(n_points, monkeypatch):
+    """Without random wander, and without scattering near the direct beam."""
+    rng = np.random.RandomState(0)
+    n, step = 12, 0.02
+    rates = 20 + rng.gamma(0.3, 100, (n, n_points)).astype(np.float32)
+    values = {name: np.zeros(n) for name in _compiled_render.FIELDS}
+    values |= {
+        "background_removed": np.ones(n),
+        "opening_degrees": rng.uniform(0.3, 4, n),
+        "baseline_depth": rng.normal(1.3, 0.1, n),
+        "last_pinned": np.arange(n) % 2.0,
+    }
+    column = {name: torch.from_numpy(values[name]).float() for name in values}
+    constants = BLOCK, EDGE, 2, 0.0, 0.0, 0.4, LOWEST_VARIANCE
+    net = np.empty_like(rates)
+    arguments = (np.arange(n), rates, _compiled_render.as_records(values, n), np.arange(n, dtype=np.uint64))
+    record_counts(*arguments, np.zeros(n_points), step, constants, *quantile_table(), net)
+    raw = _compiled_render.as_records(values | {"background_removed": np.zeros(n)}, n)
+    counts = np.empty_like(rates)
+    arguments = (*arguments[:2], raw, arguments[3])
+    record_counts(*arguments, np.zeros(n_points), step, constants, *quantile_table(), counts)
+    monkeypatch.setattr(_background, "WANDER", 0.0)
+    expected = _background.remove_background(
+        torch.from_numpy(counts), torch.from_numpy(rates), column, step, torch.Generator()
     )
+    np.testing.assert_allclose(net, expected.numpy(), atol=0.51 + 1e-3)  # compiled counts are rounded
 
 
 def test_line_positions(gold_xray):

@@ -12,9 +12,12 @@ from pymatgen.core import Lattice, Structure
 
 from xtalsk.crystals import BrokenEntryWarning, CrystalSet
 from xtalsk.crystals._labels import element_of_label
-from xtalsk.physics._form_factors import form_factors
+from xtalsk.physics._form_factors import anomalous_factors, form_factors
 from xtalsk.simulation import RingConditions, compute_reflections, simulate_rings, simulate_spots, vary_sites
+from xtalsk.simulation.reflections import _fast_kernels
 from xtalsk.simulation.reflections._compute import DEFAULT_U_ISO
+from xtalsk.simulation.reflections._families import find_families, laue_group
+from xtalsk.simulation.reflections._structure_factors import padded_intensities, squared_structure_factors
 
 CU_K_ALPHA = 1.5406
 
@@ -218,6 +221,87 @@ def test_single_precision_agrees_with_a_direct_sum(sixty, radiation):
         )
 
 
+@pytest.mark.parametrize("radiation", ["xray", "electron"])
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_compiled_structure_factors_agree_with_torch(sixty, radiation, dtype, limit):
+    """|F|² agrees relative to the strongest reflection; displacements are NaN in many of these crystals."""
+    assert np.isnan(sixty.u_iso).any()
+    assert np.isfinite(sixty.u_iso).any()
+    u_iso = np.where(np.isnan(sixty.u_iso), DEFAULT_U_ISO, sixty.u_iso)
+    counts, hkl, q, _ = find_families(sixty, 1.0, np.ones(len(sixty), bool))
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    anomalous = anomalous_factors(CU_K_ALPHA) if radiation == "xray" else None
+    options = {"radiation": radiation, "anomalous": anomalous, "dtype": dtype, "device": "cpu"}
+    own = squared_structure_factors(sixty, u_iso, counts, hkl, q, verbose=0, **options)
+    reference = padded_intensities(sixty, u_iso, starts, hkl, q, **options)
+    assert own.dtype == reference.dtype == dtype
+    strongest = np.repeat(np.maximum.reduceat(reference.numpy(), starts[:-1]), counts)
+    np.testing.assert_allclose(own.numpy() / strongest, reference.numpy() / strongest, atol=limit)
+
+
+def test_families_are_those_of_all_reflections_in_the_sphere(sixty):
+    """Each reflection in the sphere is a member of one family; its largest member represents it."""
+    d_min = 1.6
+    counts, hkl, q, multiplicity = find_families(sixty, d_min, np.arange(len(sixty)) != 7)
+    assert counts[7] == 0
+    for i, rows in enumerate(np.split(np.arange(len(q)), np.cumsum(counts)[:-1])):
+        if i == 7:
+            continue
+        lattice = sixty.lattices[i]
+        size = (np.linalg.norm(lattice, axis=1) / d_min).astype(int) + 1
+        box = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in size], indexing="ij"), -1).reshape(-1, 3)
+        lengths = np.linalg.norm(box @ np.linalg.inv(lattice).T, axis=1)
+        inside = box[(lengths > 0) & (lengths <= 1 / d_min)]
+        images = inside @ laue_group(sixty.rotation_sets[sixty.rotation_index[i]])
+        members = {}
+        for image in images.transpose(1, 0, 2).tolist():
+            family = {tuple(h) for h in image}
+            members[max(family)] = len(family)
+        own = dict(zip(map(tuple, hkl[rows].tolist()), multiplicity[rows].tolist(), strict=True))
+        assert own == members
+        assert (np.diff(q[rows]) >= 0).all()
+        np.testing.assert_allclose(q[rows], np.linalg.norm(hkl[rows] @ np.linalg.inv(lattice).T, axis=1))
+
+
+def test_reflections_do_not_depend_on_threads(sixty):
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = compute_reflections(sixty, "electron", 1.2)
+        torch.set_num_threads(3)
+        three = compute_reflections(sixty, "electron", 1.2)
+    finally:
+        torch.set_num_threads(n_threads)
+    np.testing.assert_array_equal(one.intensity, three.intensity)
+
+
+def test_compiled_exponential():
+    @_fast_kernels.fast
+    def exponentials(x, out):
+        for i in range(len(x)):
+            out[i] = _fast_kernels.exponential(x[i])
+
+    x = np.concatenate([np.linspace(-707, 700, 10_001), [0.0, -1e-12, -0.34, 1e-300]])
+    out = np.empty_like(x)
+    exponentials(x, out)
+    np.testing.assert_allclose(out, np.exp(x), rtol=1e-12)
+    low = np.array([-1e4, -np.inf])
+    exponentials(low, low)
+    assert (low < 1e-300).all()
+
+
+def test_a_machine_without_a_folder_for_machine_code_compiles(monkeypatch):
+    original = _fast_kernels.njit
+
+    def njit(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function")
+        return original(**options)
+
+    monkeypatch.setattr(_fast_kernels, "njit", njit)
+    assert _fast_kernels.fast(lambda x: 2 * x)(3) == 6
+
+
 def test_equal_crystals_are_computed_once(sixty, tmp_path, monkeypatch):
     first = compute_reflections(sixty[:4], "xray", 1.0, wavelength=CU_K_ALPHA, memory=tmp_path)
 
@@ -244,15 +328,17 @@ def test_equal_crystals_are_computed_once(sixty, tmp_path, monkeypatch):
         compute_reflections(moved, "xray", 1.0, wavelength=CU_K_ALPHA, memory=tmp_path)
 
 
-def test_memory_does_not_grow_with_one_huge_crystal(sixty, monkeypatch):
+def test_memory_of_torch_does_not_grow_with_one_huge_crystal(sixty, monkeypatch):
     from xtalsk.simulation.reflections import _structure_factors
 
-    whole = compute_reflections(sixty[59], "electron", 1.0)
+    crystal = sixty[59]
+    counts, hkl, q, _ = find_families(crystal, 1.0, np.ones(1, bool))
+    u_iso = np.where(np.isnan(crystal.u_iso), DEFAULT_U_ISO, crystal.u_iso)
+    arguments = crystal, u_iso, np.array([0, counts[0]]), hkl, q, "electron", None, torch.float32, "cpu"
+    whole = padded_intensities(*arguments)
     monkeypatch.setattr(_structure_factors, "PAIRS_PER_CHUNK", 100)
-    sliced = compute_reflections(sixty[59], "electron", 1.0)
-    np.testing.assert_allclose(
-        whole.intensity, sliced.intensity, rtol=1e-4, atol=1e-6 * float(whole.intensity.max())
-    )
+    sliced = padded_intensities(*arguments)
+    np.testing.assert_allclose(whole, sliced, rtol=1e-4, atol=1e-6 * float(whole.max()))
 
 
 def test_faulty_crystals_are_named(sixty):

@@ -13,7 +13,7 @@ from joblib import Memory
 import xtalsk
 from xtalsk.physics import _form_factors
 from xtalsk.simulation import compute_reflections
-from xtalsk.simulation.reflections import _compute, _families, _structure_factors
+from xtalsk.simulation.reflections import _compute, _family_kernels, _structure_factors
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_changed_threshold_does_not_serve_old_numbers(few, tmp_path, monkeypat
     ("owner", "name", "value"),
     [
         (_compute, "ROUNDING_LIMIT", 1e-5),
-        (_families, "N_SIEVES", 2),
+        (_family_kernels, "SHIFT", 2**19),
         (_structure_factors, "PAIRS_PER_CHUNK", 1000),
         (_form_factors, "RADIATIONS", ("electron", "xray", "neutron")),
         (xtalsk, "__version__", "99.0"),

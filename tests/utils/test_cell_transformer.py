@@ -128,3 +128,12 @@ def test_rows_that_kill_their_worker_are_named():
     assert pickle.loads(pickle.dumps(caught.value)).rows == [7]
     with pytest.warns(BrokenCellWarning, match="rows 7, 9 were not computed and count as not measured"):
         squares.set_params(on_error="warn")._report_lost([7, 9], caught.value.features)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1])
+def test_one_job_computes_all_cells_at_once(monkeypatch, n_jobs):
+    squares, sizes = make_squares([]).set_params(n_jobs=n_jobs).fit([1.0]), []
+    work = squares._features
+    monkeypatch.setattr(squares, "_features", lambda cells: sizes.append(len(cells)) or work(cells))
+    np.testing.assert_array_equal(squares.transform(np.arange(20.0))[:, 0], np.arange(20.0) ** 2)
+    assert sizes == [20]

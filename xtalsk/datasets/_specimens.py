@@ -86,8 +86,9 @@ def make_specimens(
     formula_params : dict or None
         Further arguments of `simulate_formulas`.
     on_error : {"warn", "raise"}
-        ``"warn"`` leaves out crystals with more than one atom on one position, with a `BrokenEntryWarning`
-        that lists them; ``"raise"`` raises. A crystal without any reflection in range always raises.
+        Some crystals have more than one atom on one position. ``"warn"`` leaves them out and lists them in a
+        `BrokenEntryWarning`; ``"raise"`` raises ValueError. A crystal without any reflection in range is
+        always an error.
     memory : joblib.Memory, path or None
         Cache on disk for reflections, see `xtalsk.simulation.compute_reflections`.
     random_state : int, RandomState or None
@@ -183,12 +184,13 @@ def _check_modalities(modalities):
 def _make_seeds(rng):
     """Draw one seed for each modality, so that no column depends on another.
 
-    The seeds of spectra derive from the other seeds, which keeps the state of the generator independent of
-    them.
+    Four seeds come from the generator; all others derive from these four. So a new modality at the end of
+    `MODALITIES` changes neither the other columns nor the state of the generator.
     """
-    seeds = {name: int(rng.randint(2**31)) for name in MODALITIES if name not in _SPECTRA}
-    derived = np.random.SeedSequence(list(seeds.values())).generate_state(len(_SPECTRA))
-    return seeds | {name: int(seed) for name, seed in zip(_SPECTRA, derived, strict=True)}
+    seeds = {name: int(rng.randint(2**31)) for name in ("rings", "spots", "powder", "formula")}
+    others = [name for name in MODALITIES if name not in seeds]
+    derived = np.random.SeedSequence(list(seeds.values())).generate_state(len(others))
+    return seeds | {name: int(seed) for name, seed in zip(others, derived, strict=True)}
 
 
 def _check_conditions(conditions, electrons, counts):

@@ -90,7 +90,9 @@ def fill_image(image):
     some = np.unique(filled[::4, ::4])
     low, high = np.percentile(some, (1, 99))
     step = np.percentile(np.diff(some), 25) if len(some) > 1 else 1.0  # a few values may lie between counts
-    return filled - min(low, 0), max(step, min(1.0, (high - low) / 100), 1e-30)
+    if step < 1e-5 * (high - low):  # no steps: the noise may be as large as a hundredth of the range
+        step = max(step, min(1.0, (high - low) / 100))
+    return filled - min(low, 0), max(step, 1e-30)
 
 
 def _hot_pixels(image, one):

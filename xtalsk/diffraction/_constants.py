@@ -71,9 +71,9 @@ STOP_CONTRAST = 3  # rings brighter than this many times the middle are not in s
 SOLID_SMOOTHING, SOLID_LEVEL = 0.8, 0.4  # smoothing (pixels) and threshold that drop single dark pixels
 GROWN_SMOOTHING, GROWN_LEVEL = 0.7, 0.1  # smoothing (pixels) and threshold that grow the shadow by its rim
 
-# Artefacts of an image (`_artefacts`, `_streaks`). Set by eye on 11 measured ring images, in which only real
-# defects may be found, on simulated images, in which nothing may be found, and on the artefacts that
-# tests/diffraction/test_artefacts.py draws, all of which are found.
+# Artefacts of an image (`_artefacts`, `_streaks`). Set by eye on 11 measured ring images, on simulated ones
+# and on the artefacts that tests/diffraction/test_artefacts.py draws. In other simulations, clusters were
+# found in 0 of 462 of ideal and typical conditions and in 8 of 231 of harsh ones.
 CLUSTER_REACH = 7  # pixels to the surroundings with which a cluster of hot pixels is compared
 CLUSTER_SPREADS = 2  # a hot pixel exceeds its surroundings by so many ranges of their values
 CLUSTER_SIDE = 5  # largest side of such a cluster in pixels

@@ -16,7 +16,7 @@ from xtalsk.diffraction._constants import (
     ROUNDING_STEPS,
     SNIP_SMOOTHING,
 )
-from xtalsk.diffraction._polar import ring_radius
+from xtalsk.diffraction._polar import is_plain, ring_radius
 from xtalsk.diffraction._smoothing import gaussian_band
 
 
@@ -57,6 +57,15 @@ def radial_mean(images, geometry, pixel_size, edges):
     Tensor of shape (n, n_bins)
         NaN where less than a twentieth of the ring was recorded.
     """
+    if is_plain(images):
+        from xtalsk.diffraction._compiled_radial import radial_means
+
+        return radial_means(images, geometry, pixel_size, edges)
+    return radial_mean_of_tensors(images, geometry, pixel_size, edges)
+
+
+def radial_mean_of_tensors(images, geometry, pixel_size, edges):
+    """Compute what `radial_mean` returns, for a batch at once, on any device."""
     radius = ring_radius(images.shape[1:], geometry.center, geometry.ellipticity).flatten(1) * RADII_PER_PIXEL
     last = int(radius.max()) + 2
     sums = _sum_on_radii(images, geometry.valid, radius, last + 1)
@@ -195,6 +204,15 @@ def snip(profiles, width):
     Tensor of shape (n, n_bins)
         NaN stays NaN.
     """
+    if profiles.device.type == "cpu" and profiles.dtype in (torch.float32, torch.float64):
+        from xtalsk.diffraction._compiled_radial import snip_profiles
+
+        return snip_profiles(profiles, width)
+    return snip_of_tensors(profiles, width)
+
+
+def snip_of_tensors(profiles, width):
+    """Compute what `snip` returns, for a batch at once, on any device."""
     floor = fill_gaps(profiles).amin(1, keepdim=True)
     measured = ~profiles.isnan()
     within = (measured.cumsum(1) > 0) & (measured.flip(1).cumsum(1).flip(1) > 0)

@@ -39,6 +39,7 @@ from xtalsk.diffraction._constants import (
     RIM_SMOOTHING,
     SPREADS,
 )
+from xtalsk.diffraction._polar import is_plain
 from xtalsk.diffraction._refinement import refine
 from xtalsk.diffraction._smoothing import smooth_images, smooth_valid
 
@@ -76,12 +77,21 @@ def find_geometry(images, valid, center=None, ellipticity=True, max_offset=0.2):
     -------
     Geometry
     """
-    valid = reject_defects(images, valid)
+    if center is None:
+        center = images.new_full((len(images), 2), torch.nan)
+    if is_plain(images):
+        from xtalsk.diffraction._compiled_geometry import find_geometries
+
+        return Geometry(*find_geometries(images, valid, center, ellipticity, max_offset))
+    return find_geometry_of_tensors(images, valid, center, ellipticity, max_offset)
+
+
+def find_geometry_of_tensors(images, valid, center, ellipticity, max_offset):
+    """Find what `find_geometry` finds, for a batch at once, on any device."""
+    valid = _reject_defects(images, valid)
     factor = -(-max(images.shape[1:]) // FINE_SIZE)
     small, small_valid = _reduce(images, valid, factor)
     half, half_valid = _downsample(small, small_valid, 2)
-    if center is None:
-        center = images.new_full((len(images), 2), torch.nan)
     is_known = ~center.isnan().any(1, keepdim=True)
     start = _rescale(torch.nan_to_num(center), 1 / factor)
     if not is_known.all():
@@ -104,6 +114,15 @@ def find_geometry(images, valid, center=None, ellipticity=True, max_offset=0.2):
 
 def reject_defects(images, valid):
     """Return ``valid`` without hot and dead pixels, those far outside the range of their eight neighbours."""
+    if is_plain(images):
+        from xtalsk.diffraction import _compiled_geometry
+
+        return _compiled_geometry.reject_defects(images, valid)
+    return _reject_defects(images, valid)
+
+
+def _reject_defects(images, valid):
+    """Compute what `reject_defects` returns, for a batch at once, on any device."""
     h, w = images.shape[1:]
     highest = images.new_full(images.shape, -torch.inf)
     lowest = -highest

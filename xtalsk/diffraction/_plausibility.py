@@ -25,8 +25,8 @@ from xtalsk.diffraction._streaks import reduce_image
 SPOTS, NO_RINGS, NOT_ROUND, FAR_CENTER, OUTER_CENTER = 1, 2, 4, 8, 16
 _CENTER = "DiffractionImage(..., center=(row, column)), or set a larger max_offset"
 REMARKS = {
-    SPOTS: "the image holds spots rather than rings: put spot patterns into a column `spots`. If it holds rings, "
-    f"their centre was not found: give it as {_CENTER}",
+    SPOTS: "the image holds spots rather than rings: put spot patterns into a column `spots`. If it holds "
+    f"rings, their centre was not found: give it as {_CENTER}",
     NO_RINGS: "no rings stand out from the background: is it a diffraction pattern, exposed long enough?",
     NOT_ROUND: "the intensity does not follow rings around a centre: is it a diffraction pattern of a "
     f"polycrystal? If so, give its centre as {_CENTER}",
@@ -48,7 +48,9 @@ def blank_reason(values):
     -------
     str or None
     """
-    measured = values[~np.isnan(values)] if values.dtype.kind == "f" else values.ravel()
+    measured = values.ravel()
+    if values.dtype.kind == "f" and np.isnan(values.min(initial=np.inf)):
+        measured = values[~np.isnan(values)]
     if not measured.size:
         return "it holds no measured value"
     lowest, highest = measured.min(), measured.max()
@@ -57,7 +59,7 @@ def blank_reason(values):
         return f"it is blank: it holds one value, {float(highest):g}"
     if spread == 0:
         return f"it is blank: it holds one value, {float(highest):g}"
-    saturated = np.mean(measured == highest)
+    saturated = np.count_nonzero(measured == highest) / measured.size
     if saturated > SATURATED_SHARE:
         return f"it is saturated: {saturated:.0%} of its values are the highest one, {float(highest):g}"
     return None
@@ -109,16 +111,22 @@ def image_remarks(image, sound, geometry, row, max_offset):
     """
     center = geometry.center[row].numpy()
     size = np.array(image.shape)
-    remarks = 0
-    if (center < -0.5).any() or (center > size - 0.5).any():
-        remarks |= OUTER_CENTER
+    remarks = center_remark(center, size)
     if max_offset is not None and (abs(center - (size - 1) / 2) > OFFSET_SHARE * max_offset * size).any():
         remarks |= FAR_CENTER
     polar = None if remarks else _polar_image(image, sound, geometry, row)
-    if polar is None or _ring_remarks(*polar):
-        return remarks if polar is None else _ring_remarks(*polar)
+    if polar is None:
+        return remarks
+    remarks = _ring_remarks(*polar)
+    if remarks:
+        return remarks
     lit = _polar_image(image, geometry.valid[row].numpy(), geometry, row)
     return NOT_ROUND if lit is not None and _round_share(*lit) < ROUND_SHARE else 0
+
+
+def center_remark(center, size):
+    """Return `OUTER_CENTER` if a centre (2,) in pixels lies outside an image of a size (2,), else 0."""
+    return OUTER_CENTER if (center < -0.5).any() or (center > size - 0.5).any() else 0
 
 
 def _polar_image(image, sound, geometry, row):

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import torch
 from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
 
 from xtalsk.diffraction._artefacts import remove_artefacts
 from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
@@ -12,10 +13,13 @@ from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_backgro
 from xtalsk.diffraction._constants import MAX_STREAKS
 from xtalsk.diffraction._functional import bin_edges, condition, radial_mean
 from xtalsk.diffraction._geometry import find_geometry, reject_defects
-from xtalsk.diffraction._plausibility import blank_reason, image_remarks
+from xtalsk.diffraction._plausibility import blank_reason, center_remark, image_remarks
+from xtalsk.diffraction._ring_geometry import check_geometry, join_geometries, to_tensors
 from xtalsk.diffraction._streaks import find_streak
 from xtalsk.io import DiffractionImage, image_from_signal, is_signal, read_image
-from xtalsk.utils import check_option
+from xtalsk.utils import check_column, check_option
+
+_PROFILES_AT_ONCE = 256
 
 
 def check_image(cell, pixel_size):
@@ -50,8 +54,8 @@ class RadialProfile(DiffractionTransformer):
     """Azimuthally averaged intensity of polycrystalline diffraction patterns against q = 1/d.
 
     The transformer first finds the direct beam, with or without a beam stop, to a small fraction of a pixel.
-    It also finds the pixels in the shadow of a beam stop, and the ellipticity of the rings that the lenses
-    cause. Defective pixels, cosmic-ray hits, dead lines, gaps, streaks and burnt-in scale bars are left out.
+    It also finds the pixels in the shadow of a beam stop, and how elliptical the lenses make the rings.
+    Defective pixels, cosmic-ray hits, dead lines, gaps, streaks and burnt-in scale bars are left out.
     It then averages the intensity of the valid pixels in each bin of q, subtracts the background (SNIP),
     divides by the mean over the covered bins, and compresses by ``scale``.
 
@@ -73,6 +77,10 @@ class RadialProfile(DiffractionTransformer):
         along circles.
     mask : array-like of bool of shape (n_rows, n_columns) or None, default=None
         True marks pixels that are excluded from every image, e.g. a beam stop or a gap between two chips.
+    geometry : RingGeometry or None, default=None
+        Known geometry of all images, for example of a scan: from `geometry_of`, or from a calibration. Then
+        only the integration is left to do: neither centres nor artefacts are looked for, and ``center``,
+        ``max_offset`` and ``ellipticity`` have no effect. None finds the geometry of each image.
     background : {"snip", None}, default="snip"
         "snip" subtracts the background; None subtracts nothing.
     background_width : float, default=0.06
@@ -80,8 +88,8 @@ class RadialProfile(DiffractionTransformer):
     scale : {"sqrt", "log", "linear"}, default="sqrt"
         Compression of the intensity I in units of its mean: sqrt(I), log(1 + I) or I.
     on_error : {"raise", "warn"}, default="raise"
-        "raise" makes a cell that cannot be used an error. With "warn" it gives a warning and counts as not
-        measured.
+        What to do with a cell that cannot be used. "raise": raise an error. "warn": warn and treat the cell
+        as not measured.
     n_jobs : int or None, default=None
         Number of parallel jobs.
     cache : bool, default=False
@@ -107,7 +115,7 @@ class RadialProfile(DiffractionTransformer):
     --------
     >>> import numpy as np
     >>> from xtalsk.diffraction import RadialProfile
-    from xtalsk.io import DiffractionImage
+    >>> from xtalsk.io import DiffractionImage
     >>> y, x = np.mgrid[:128, :128]
     >>> q = 0.01 * np.hypot(y - 60.2, x - 66.7)
     >>> rings = np.exp(-(((q - 0.305) / 0.01) ** 2)) + np.exp(-q / 0.1)
@@ -127,6 +135,7 @@ class RadialProfile(DiffractionTransformer):
         max_offset=0.2,
         ellipticity="auto",
         mask=None,
+        geometry=None,
         background="snip",
         background_width=0.06,
         scale="sqrt",
@@ -141,6 +150,7 @@ class RadialProfile(DiffractionTransformer):
         self.max_offset = max_offset
         self.ellipticity = ellipticity
         self.mask = mask
+        self.geometry = geometry
         self.background = background
         self.background_width = background_width
         self.scale = scale
@@ -159,11 +169,15 @@ class RadialProfile(DiffractionTransformer):
         check_background(self.background, self.q_range, self.n_bins, self.background_width)
         if self.mask is not None and np.ndim(self.mask) != 2:
             raise ValueError(f"mask must be a 2-D array, got {np.ndim(self.mask)} dimensions")
+        check_geometry(self.geometry)
 
     def _check_cell(self, cell):
         cell = check_image(cell, self.pixel_size)
         if self.mask is not None and np.shape(self.mask) != cell.data.shape:
             raise ValueError(f"mask has shape {np.shape(self.mask)}, the image {cell.data.shape}")
+        excluded = getattr(self.geometry, "mask", None)
+        if excluded is not None and np.shape(excluded) != cell.data.shape:
+            raise ValueError(f"geometry.mask has shape {np.shape(excluded)}, the image {cell.data.shape}")
         q_max = np.hypot(*cell.data.shape) * cell.pixel_size
         if q_max < self.q_range[0]:
             raise ValueError(
@@ -192,6 +206,38 @@ class RadialProfile(DiffractionTransformer):
         """
         return self._locate_cells(cells)[:2]
 
+    def geometry_of(self, X, max_images=64):
+        """Find the one geometry of a scan: of images of one shape from one setting of the microscope.
+
+        Parameters
+        ----------
+        X : Series, DataFrame of one column, or list of n_specimens cells
+        max_images : int, default=64
+            Images, evenly spaced in ``X``, on which the geometry is found.
+
+        Returns
+        -------
+        RingGeometry
+            Medians of the centres and of the ellipticities, and the pixels that are excluded in at least
+            half of these images. It is the parameter ``geometry`` of a transformer.
+
+        Raises
+        ------
+        ValueError
+            If ``X`` holds no image, or images of several shapes.
+        """
+        check_is_fitted(self)
+        cells = self._checked_cells(*check_column(X))[0]
+        shapes = {cell.data.shape for cell in cells}
+        if len(shapes) != 1:
+            raise ValueError(f"a geometry needs images of one shape, got {sorted(shapes) or 'no image'}")
+        if self.geometry is not None:
+            return check_geometry(self.geometry)
+        n_images = min(len(cells), max_images)
+        cells = [cells[i] for i in np.linspace(0, len(cells) - 1, n_images).round().astype(int)]
+        batches = batch_by_shape([cell.data.shape for cell in cells])
+        return join_geometries([self._locate_cells([cells[row] for row in rows])[1] for rows in batches])
+
     def _locate_cells(self, cells):
         """Images, geometry (see `find_geometry`) and pixels without artefacts, bool Tensor (n, h, w)."""
         images = torch.from_numpy(np.stack([remove_artefacts(c.data) for c in cells]))
@@ -204,9 +250,7 @@ class RadialProfile(DiffractionTransformer):
             ]
             if not rows:
                 break
-            located[rows], again = self._locate(
-                images[rows], centers[rows]
-            )  # found better without the streak
+            located[rows], again = self._locate(images[rows], centers[rows])
             for values, values_again in zip(geometry, again, strict=True):
                 values[rows] = values_again
         return located, geometry, reject_defects(located, ~images.isnan())
@@ -226,6 +270,11 @@ class RadialProfile(DiffractionTransformer):
         if self.mask is not None:
             valid &= ~torch.from_numpy(np.asarray(self.mask, dtype=bool)).to(images.device)
         images = images.nan_to_num(0.0)
+        if self.geometry is not None:
+            known = to_tensors(
+                check_geometry(self.geometry), None, len(images), images.shape[1:], images.device
+            )
+            return images, known._replace(valid=known.valid & valid)
         center = torch.full_like(cell_centers, torch.nan) if self.center == "find" else cell_centers
         if self.center == "image":
             h, w = images.shape[1:]
@@ -233,27 +282,48 @@ class RadialProfile(DiffractionTransformer):
         return images, find_geometry(images, valid, center, self.ellipticity == "auto", self.max_offset)
 
     def _features(self, cells):
-        features = np.empty((len(cells), self.n_bins), dtype=np.float32)
+        edges = bin_edges(self.n_bins, self.q_range, "cpu")
+        profiles = torch.empty(len(cells), self.n_bins)
         remarks = np.zeros(len(cells), dtype=int)
+        reduce = self._find_and_reduce if self.geometry is None else self._reduce_known
         for rows in batch_by_shape([cell.data.shape for cell in cells]):
-            batch = [cells[row] for row in rows]
-            images, geometry, sound = self._locate_cells(batch)
-            pixel_size = torch.tensor([c.pixel_size for c in batch])
-            features[rows] = self._from_located(images, geometry, pixel_size).numpy()
-            for place, row in enumerate(rows):
-                is_known = self.center == "image" or (self.center == "auto" and cells[row].center is not None)
-                offset = None if is_known else self.max_offset
-                remarks[row] = image_remarks(
-                    images[place].numpy(), sound[place].numpy(), geometry, place, offset
-                )
-        return add_remarks(features, remarks)
+            profiles[rows], remarks[rows] = reduce([cells[row] for row in rows], edges)
+        features = [self._condition(part).numpy() for part in profiles.split(_PROFILES_AT_ONCE)]
+        return add_remarks(np.concatenate(features), remarks)
+
+    def _find_and_reduce(self, cells, edges):
+        """Find the geometry of images of one shape; return profiles (n, n_bins) and remarks (n,)."""
+        images, geometry, sound = self._locate_cells(cells)
+        profiles = radial_mean(images, geometry, torch.tensor([c.pixel_size for c in cells]), edges)
+        is_given = [
+            self.center == "image" or (self.center == "auto" and c.center is not None) for c in cells
+        ]
+        remarks = [
+            image_remarks(image, lit, geometry, place, None if given else self.max_offset)
+            for place, (image, lit, given) in enumerate(
+                zip(images.numpy(), sound.numpy(), is_given, strict=True)
+            )
+        ]
+        return profiles, remarks
+
+    def _reduce_known(self, cells, edges):
+        """Integrate images of one shape with the known geometry; return profiles (n, n_bins) and remarks."""
+        from xtalsk.diffraction._compiled_radial import known_radial_means
+
+        geometry, shape = check_geometry(self.geometry), cells[0].data.shape
+        known = to_tensors(geometry, self.mask, 1, shape)
+        profiles = known_radial_means([c.data for c in cells], known, [c.pixel_size for c in cells], edges)
+        return profiles, center_remark(np.array(geometry.center), np.array(shape))
+
+    def _condition(self, profiles):
+        """Features (n, n_bins) from profiles (n, n_bins)."""
+        width = check_background(self.background, self.q_range, self.n_bins, self.background_width)
+        return condition(profiles, width, self.scale)
 
     def _from_located(self, images, geometry, pixel_size):
         """Features of images with known geometry, Tensor (n, n_bins); ``pixel_size`` (n,) in 1/Å."""
         edges = bin_edges(self.n_bins, self.q_range, images.device)
-        profiles = radial_mean(images, geometry, pixel_size, edges)
-        width = check_background(self.background, self.q_range, self.n_bins, self.background_width)
-        return condition(profiles, width, self.scale)
+        return self._condition(radial_mean(images, geometry, pixel_size, edges))
 
     def _batched(self, pixel_size):
         """Return the function from images (n, h, w), of one pixel size in 1/Å, to their features."""

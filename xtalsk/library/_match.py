@@ -50,9 +50,9 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
     weights of entries with the same label are summed.
 
     An element that was measured and found absent (at most 0.5 at%) excludes the entries that need it: they
-    have no weight and are no candidates. An entry does not need its light elements (hydrogen to fluorine),
-    those below 5 at%, and those in ``excused``. If every entry is excluded, nothing fits: the row gets no
-    answer.
+    have no weight and are no candidates. Three kinds of elements never exclude an entry: hydrogen to
+    fluorine, elements below 5 at% in the entry, and the elements in ``excused``. If every entry is excluded,
+    nothing fits: the row gets no answer.
 
     The defaults were chosen on the even rows of 301 measured minerals with ``benchmarks/bench_library.py``:
     powder profiles of 1024 bins from 0.1 to 0.9 1/Å, see "Search-match" in ``benchmarks/README.md``. For
@@ -77,9 +77,11 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         assumes errors of 10% and of 0.01 for each atomic fraction; hydrogen is left out. 0 compares no
         chemistry, and excludes no entry.
     excused : sequence of str, default=("H",)
-        Symbols of elements that never exclude an entry, such as elements that the measurement cannot see.
+        Symbols of further elements that never exclude an entry, such as elements that the measurement cannot
+        see. Hydrogen to fluorine never do.
     sharpness : float, default=25.0
-        Factor of the similarity in the score: weights differ by exp(sharpness × difference of similarities).
+        Factor of the similarity in the score: the ratio of two weights is exp(sharpness × difference of their
+        similarities).
     n_best : int, default=100
         Number of entries in the second stage. Only these have a weight.
     modality : {"powder", "rings"} or None, default=None
@@ -88,8 +90,8 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
     all_missing : {"raise", "missing"}, default="raise"
         What `predict_proba` and `predict` do with a row that has neither profile nor chemistry. ``"raise"``:
         they raise ValueError. ``"missing"``: they warn with `xtalsk.utils.NotMeasuredWarning`, and the row
-        gets no answer: NaN as probabilities; 0 as label if labels are integers (the number below the smallest
-        label if 0 is a label), None if not. It can be set after `fit`.
+        gets no answer. Its probabilities are NaN. Its label is None, or 0 if labels are integers. If 0 is
+        itself a label, it is the number below the smallest label. It can be set after `fit`.
 
     Attributes
     ----------
@@ -277,8 +279,8 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         -------
         DataFrame
             The best entries of each row of X. ``row`` counts the rows of X from 0 and ``rank`` the entries
-            from 1. Then follow the columns of ``entries_``, the ``label``, the ``score`` (weight of the
-            entry, of a total of 1), the ``similarity`` of the profiles, NaN for rows without a profile, and
+            from 1. Then follow the columns of ``entries_``, the ``label``, the ``score`` (the weight
+            after the softmax; the weights of the ``n_best`` entries add up to 1), the ``similarity`` of the profiles, NaN for rows without a profile, and
             the ``probability`` that the entry is the measured phase, see `match_probability`. Rows in which
             nothing was measured, and rows that no entry fits, have no candidates.
 

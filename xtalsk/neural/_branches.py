@@ -20,6 +20,7 @@ from xtalsk.neural._constants import (
     WIDEST_IMAGE,
     WIDEST_RESIDUAL,
 )
+from xtalsk.neural._layers import BatchNorm1d, Conv1d
 from xtalsk.neural._random import Dropout
 
 
@@ -90,10 +91,10 @@ class Residual(nn.Module):
     def __init__(self, channels, kernel_size):
         super().__init__()
         convs = [
-            nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, bias=False) for _ in range(2)
+            Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, bias=False) for _ in range(2)
         ]
         self.layers = nn.Sequential(
-            convs[0], nn.BatchNorm1d(channels), nn.ReLU(), convs[1], nn.BatchNorm1d(channels)
+            convs[0], BatchNorm1d(channels), nn.ReLU(), convs[1], BatchNorm1d(channels)
         )
 
     def forward(self, x):
@@ -121,7 +122,7 @@ class Conv1dBranch(nn.Module):
         for stage in range(n_stages):
             n_out = min(widest, n_filters * 2 ** (stage // 2))
             kernel_size = FIRST_KERNEL if stage == 0 else KERNEL
-            layers += _stage(nn.Conv1d, nn.BatchNorm1d, channels, n_out, kernel_size)
+            layers += _stage(Conv1d, BatchNorm1d, channels, n_out, kernel_size)
             channels = n_out
             if stage >= n_stages - n_residual:
                 layers.append(Residual(channels, KERNEL))

@@ -62,4 +62,7 @@ AVERAGE_DELAY = 9  # after n updates, averaged weights keep at most n / (n + 9) 
 
 # Prediction (`_net`)
 SCALE_RANGE = 0.002  # largest change of scale at which profiles are read (n_test_time_scales); not recorded
-PREDICT_ROWS = 1024  # rows of a batch in prediction; speed only; not recorded
+PREDICT_ROWS = {"cpu": 128, "cuda": 1024}
+"""Rows of a batch in prediction; speed only. On a CPU, the tensors of a batch should fit in its caches."""
+
+FEW_ROWS = 16  # rows up to which prediction does not prepare faster layers; speed only

@@ -36,14 +36,14 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     ----------
     hierarchy : {None, "space_group"}, default=None
         With ``"space_group"``, ``y`` holds space-group numbers (1-230) and the network trains on crystal
-        system, point group and space group together. The probabilities of each level are sums of space-group
-        probabilities, and the level that is predicted is that of the predicted space group. Thus the levels
-        never contradict each other.
+        system, point group and space group together. The probability of a crystal system is the sum over its
+        space groups. The predicted crystal system is that of the predicted space group, so the levels never
+        contradict each other.
     space_groups : array-like of int or None, default=None
-        Space-group numbers. If given, ``y`` holds positions in this array, as the codes that
-        ``cross_val_predict``, ``VotingClassifier``, ``StackingClassifier`` and ``CalibratedClassifierCV`` of
-        scikit-learn make from labels: ``space_groups=np.unique(y)``. If labels cannot be positions, they may
-        be numbers of the array. Needs ``hierarchy="space_group"``.
+        For tools of scikit-learn that replace labels by codes 0, 1, 2, ... (``cross_val_predict``,
+        ``VotingClassifier``, ``StackingClassifier``, ``CalibratedClassifierCV``). Give
+        ``space_groups=np.unique(y)`` with the original ``y``. Label k then means ``space_groups[k]``. Labels
+        that cannot be such codes are read as space-group numbers. Needs ``hierarchy="space_group"``.
     hierarchy_weights : dict of {level: float} or None, default=None
         Weights of the levels in the loss; levels are named as in `xtalsk.symmetry.LEVELS`. None gives crystal
         system, point group and space group equal weights.
@@ -67,13 +67,13 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         probability changes linearly during `fit`; `partial_fit` uses the end. Blocks that are absent from a
         dict are kept.
     block_loss : float, default=1.0
-        If there are several blocks, each also has a classifier of its own, and this is the weight of their
-        losses beside the loss of the joint classifier. Without them, the easiest block, mostly chemistry,
-        keeps the others from learning [3]_.
+        With several blocks, each block also has its own classifier. This is the weight of their losses; the
+        joint classifier has weight 1. With 0 the network learns mainly from the easiest block, usually
+        chemistry, and the other blocks learn little [3]_.
     profile_vote : bool, default=True
-        Whether the result is the normalised geometric mean of the joint classifier and the classifiers of the
-        profiles and images, which ``block_loss`` trains. For compounds unlike those of the training set, the
-        mean is better than either.
+        True: the probabilities are the normalised geometric mean of the joint classifier and the classifiers
+        of the diffraction blocks (profiles along q or d, and images). This needs several blocks and
+        ``block_loss`` above 0. It is more accurate for compounds that are not in the training set.
     augment : None, float or dict, default=1.0
         Augmentation of profiles in training: a strength that multiplies the default amounts, or a dict of
         amounts, in which an absent amount is 0. The disturbance of each row is random, up to these amounts:
@@ -86,12 +86,13 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
           labels depend on the size of the cell;
         - ``"jitter"``: standard deviation of the logarithm of a slowly varying factor (default 0.3).
 
-        The following amounts are 0 by default. The first three are for square roots of intensities, which the
-        transformers return:
+        The following amounts are 0 by default. ``"shot_noise"``, ``"impurity"`` and ``"broaden"`` need
+        profiles that are square roots of intensities, the default of the transformers:
 
         - ``"shot_noise"``: relative counting noise of a bin of mean intensity; the variance grows with
           intensity;
-        - ``"impurity"``: share of another, stretched profile, as a foreign phase (not along energies);
+        - ``"impurity"``: share of a second profile, stretched and added as a foreign phase; not used for
+          spectra;
         - ``"broaden"``: standard deviation, in bins, of the Gaussian that broadens the lines;
         - ``"peak_dropout"``: probability that each of three windows as wide as a line is weakened to near
           zero;
@@ -133,12 +134,12 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         Number of epochs without a lower validation loss after which training stops.
     all_missing : {"raise", "missing"}, default="raise"
         What prediction does with a row in which nothing was measured. ``"raise"``: it raises ValueError.
-        ``"missing"``: it warns with `xtalsk.utils.NotMeasuredWarning`, and the row gets no answer: NaN as
-        probabilities; 0 as predicted label if labels are integers (the number below the smallest label if 0
-        is a label), None if not. It can be set after `fit`.
+        ``"missing"``: it warns with `xtalsk.utils.NotMeasuredWarning`, and the row gets no answer. Its
+        probabilities are NaN. Its label is None, or 0 if labels are integers. If 0 is itself a label, it is
+        the number below the smallest label. It can be set after `fit`.
     n_test_time_scales : int, default=0
-        Above 1, prediction reads each profile at this number of scales, evenly from 0.998 to 1.002, and
-        averages the logarithms of the probabilities. It can be set after `fit`.
+        Number of scales, evenly from 0.998 to 1.002, at which prediction reads each profile. The logarithms
+        of the probabilities are averaged. 0 and 1 read it once. It can be set after `fit`.
     precision : {"float32", "bfloat16"}, default="float32"
         Precision of the convolutions of profiles in training. ``"bfloat16"`` is about twice as fast on
         processors that support it.

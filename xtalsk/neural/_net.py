@@ -14,7 +14,8 @@ from xtalsk.neural._augment import check_augment
 from xtalsk.neural._averaging import average_weights
 from xtalsk.neural._batches import Batches
 from xtalsk.neural._callbacks import TrainingDone
-from xtalsk.neural._constants import PREDICT_ROWS, SCALE_RANGE
+from xtalsk.neural._constants import FEW_ROWS, PREDICT_ROWS, SCALE_RANGE
+from xtalsk.neural._layers import fold
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
 from xtalsk.neural._mixing import dropout_range
 from xtalsk.neural._module import FusionModule
@@ -73,13 +74,15 @@ class FusionNet(NeuralNet):
         ndarray of float32, shape (n, n_classes)
             Logarithms of probabilities, up to a constant in each row.
         """
-        if n_scales < 2:
-            return self.forward(rows).numpy()
+        device = torch.device(self.device)
+        scales = 1 + SCALE_RANGE * np.linspace(-1, 1, n_scales) if n_scales > 1 else [1.0]
         self._set_training(False)
-        out = []
+        module, out = self.all_weights()[-1], []
         with torch.no_grad():
-            for X, _ in self.get_iterator(rows):
-                copies = [self.infer(X, scale=1 + SCALE_RANGE * t) for t in np.linspace(-1, 1, n_scales)]
+            if device.type == "cpu" and len(rows) > FEW_ROWS:
+                module = fold(module)
+            for X, _ in Batches(rows, PREDICT_ROWS[device.type]):
+                copies = [module(X.to(device), scale=float(scale)) for scale in scales]
                 out.append(torch.stack(copies).mean(0).cpu())
         return torch.cat(out).numpy()
 
@@ -262,7 +265,7 @@ def make_net(model, blocks):
         iterator_train=Batches,
         iterator_train__shuffle=True,
         iterator_valid=Batches,
-        iterator_valid__batch_size=PREDICT_ROWS,
+        iterator_valid__batch_size=PREDICT_ROWS[check_device(model.device).type],
         train_split=None,
         device=str(check_device(model.device)),
         verbose=int(model.verbose),

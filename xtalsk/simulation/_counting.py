@@ -12,6 +12,7 @@ from xtalsk.simulation._constants import (
     QUANTILE_SLOTS,
     RATES_PER_COUNT,
 )
+from xtalsk.simulation._threads import in_threads, is_plain
 
 
 def make_generator(rng, device):
@@ -44,10 +45,9 @@ def poisson(rates, generator):
     -------
     tensor of the shape and dtype of ``rates``
     """
-    if rates.dtype != torch.float32 or rates.device.type != "cpu":
+    if not is_plain(rates):
         return torch.poisson(rates, generator=generator)
-    from xtalsk.simulation._compiled import in_threads  # numba is imported at the first use
-    from xtalsk.simulation._counting_kernels import draw_counts
+    from xtalsk.simulation._counting_kernels import draw_counts  # numba is imported at the first use
 
     flat = rates.contiguous().view(-1).numpy()
     counts = np.empty_like(flat)

@@ -3,7 +3,7 @@
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
 _ROUNDS = 2  # times that all unfinished parts run in parallel; then each cell runs alone in one process
 _MOST_LOST = 3  # cells that may kill their process before the others are given up; set by eye
@@ -58,8 +58,9 @@ def _run(function, parts, n_jobs, finished):
 def map_cells(function, cells, size, n_jobs):
     """Call a function with parts of a list of cells in parallel, and join the rows that it returns.
 
-    If a worker process is killed, the finished parts are kept, and the others run again. Cells that kill
-    their process again and again are left out.
+    With one job, the function is called once, with the whole list. With more, if a worker process is killed,
+    the finished parts are kept, and the others run again. Cells that kill their process again and again are
+    left out.
 
     Parameters
     ----------
@@ -82,6 +83,8 @@ def map_cells(function, cells, size, n_jobs):
     LostWorkerError
         If no cell could be computed.
     """
+    if effective_n_jobs(n_jobs) == 1:
+        return np.asarray(function(cells)), []
     places = [range(i, min(i + size, len(cells))) for i in range(0, len(cells), size)]
     parts = [[cells[i] for i in place] for place in places]
     finished = {}

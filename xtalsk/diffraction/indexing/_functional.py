@@ -18,9 +18,11 @@ candidates include about 90% of the orthorhombic and about half of the monoclini
 are searched for by their hexagonal cell. Triclinic lattices are not searched for.
 """
 
+import numpy as np
 import torch
 
 from xtalsk.diffraction._peak_search import find_lines
+from xtalsk.diffraction.indexing import _twin
 from xtalsk.diffraction.indexing._constants import N_LINES, N_RATIOS
 from xtalsk.diffraction.indexing._lattices import FAMILIES, lattice_types
 from xtalsk.diffraction.indexing._refine import FIGURES, fit_cells
@@ -83,6 +85,23 @@ def _line_features(lines, total):
     return torch.cat([lines.count[:, None], total[:, None], first, lines.last, ratios], 1)
 
 
+def _batched_figures(lines, tolerance, step):
+    """Figures (n, n_types, n_figures) and shares of absence classes, a list, by batched tensors."""
+    figures, absences = [], []
+    for family in families(lines.q.device, lines.q.dtype):
+        fitted = fit_cells(search_cells(lines, family), family, lines, tolerance, step)
+        figures.append(fitted.figures)
+        absences.append(_absences(fitted, family))
+    return torch.cat(figures, 1).to(lines.q.dtype), [x.to(lines.q.dtype) for x in absences]
+
+
+def _compiled_figures(lines, tolerance, step):
+    """Compute what `_batched_figures` computes, by compiled loops on a processor."""
+    found = _twin.index_patterns(lines, tolerance, step)
+    figures = torch.from_numpy(np.concatenate([fits.figures for fits in found], axis=1))
+    return figures.to(lines.q.dtype), [torch.from_numpy(fits.absences).to(lines.q.dtype) for fits in found]
+
+
 def lattice_figures(profiles, q0, step, *, tolerance=None):
     """Figures of merit of the lattices that fit profiles best.
 
@@ -103,15 +122,13 @@ def lattice_figures(profiles, q0, step, *, tolerance=None):
         few lines. Rows of profiles without any measured bin are NaN.
     """
     tolerance = step if tolerance is None else tolerance
-    q, prominence, total = find_lines(profiles, q0, step, N_LINES)
+    is_compiled = profiles.device.type == "cpu" and profiles.dtype == torch.float32
+    find = _twin.find_lines if is_compiled else find_lines
+    q, prominence, total = find(profiles, q0, step, N_LINES)
     measured = ~profiles.isnan()
     low = q0 + step * measured.to(torch.int8).argmax(1, keepdim=True).to(profiles.dtype)
-    lines = make_lines(q, prominence, low, tolerance)
-    figures, absences = [], []
-    for family in families(profiles.device, profiles.dtype):
-        fitted = fit_cells(search_cells(lines, family), family, lines, tolerance, step)
-        figures.append(fitted.figures)
-        absences.append(_absences(fitted, family))
-    figures = torch.cat(figures, 1)
+    lines = make_lines(q, prominence, low, tolerance, with_table=not is_compiled)
+    index = _compiled_figures if is_compiled else _batched_figures
+    figures, absences = index(lines, tolerance, step)
     columns = [figures.flatten(1), _margins(figures[:, :, 0]), *absences, _line_features(lines, total)]
     return torch.where(measured.any(1, keepdim=True), torch.cat(columns, 1), torch.nan)

@@ -1,4 +1,4 @@
-"""Refinement of the cells of a search, and their figures of merit."""
+"""Refinement of the cells of a search, and their figures of merit, in double precision."""
 
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from xtalsk.diffraction.indexing._constants import (
 
 FIGURES = ("evidence", "log_m20", "explained", "explained_intensity", "observed", "log_volume")
 _FAR = 1e3  # q, in 1/Å, of lines that do not exist
+_REAL = ("q", "weights", "low", "last", "count", "chance", "covered")  # fields of `Lines`, here in double
 
 
 class Fit(NamedTuple):
@@ -62,6 +63,7 @@ def fit_cells(candidates, family, lines, tolerance, step):
     Fit
     """
     cells, variants, score = candidates
+    cells, lines = cells.double(), lines._replace(**{name: getattr(lines, name).double() for name in _REAL})
     cells, shift = _refine_cells(cells, variants, family, lines, tolerance, step)
     q, order = _calculate_lines(cells, variants, family)
     matches = _match_lines(q, shift, lines, TIGHT_SHARE * tolerance)
@@ -84,8 +86,8 @@ def _take_best(x, best):
 
 def _calculate_lines(cells, variants, family):
     """Lines of cells in 1/Å, increasing, and their rows, both (n, k, n_rows); forbidden lines are last."""
-    q = (cells @ family.rows.T).clamp_min(0).sqrt()
-    return torch.where(family.members[variants], q, _FAR).sort(2)
+    q = (cells @ family.rows.T.to(cells.dtype)).clamp_min(0).sqrt()
+    return torch.where(family.members[variants], q, _FAR).sort(dim=2, stable=True)
 
 
 def _nearest(ordered, q):
@@ -99,7 +101,7 @@ def _refine_cells(cells, variants, family, lines, tolerance, step):
     observed = torch.where(lines.valid, lines.q, -1.0)
     q, order = _calculate_lines(cells, variants, family)
     nearest = _nearest(q, observed[:, None].repeat(1, q.shape[1], 1))
-    rows = family.rows[order.gather(2, nearest)]
+    rows = family.rows[order.gather(2, nearest)].to(cells.dtype)
     shift = cells.new_zeros(cells.shape[:2])
     for part in REFINE_PARTS:
         cells, shift = _least_squares_step(cells, shift, rows, observed, part * tolerance, step)
@@ -118,12 +120,12 @@ def _least_squares_step(cells, shift, rows, q, tolerance, step):
     scale = cells.abs().mean(-1, keepdim=True).clamp_min(1e-9)
     slope = scale[..., None] / (2 * moved.clamp_min(1e-3)[..., None])  # dq = dQ / 2q
     design = torch.cat([rows * slope, torch.ones_like(slope)], 3) * is_used
-    normal = (design.mT @ design).double()
-    right = (design.mT @ deviation[..., None])[..., 0].double()
+    normal = (design.mT @ design)
+    right = (design.mT @ deviation[..., None])[..., 0]
     prior = torch.full_like(right, PARAMETER_WEIGHT)
     prior[..., -1] = SHIFT_WEIGHT
     right[..., -1] -= SHIFT_WEIGHT * shift
-    change = torch.linalg.solve(normal + torch.diag_embed(prior), right).to(cells.dtype)
+    change = torch.linalg.solve(normal + torch.diag_embed(prior), right)
     cells = cells + change[..., :-1].clamp(-MAX_CHANGE, MAX_CHANGE) * scale
     return cells, (shift + change[..., -1]).clamp(-step, step)
 

@@ -22,14 +22,16 @@ PREDICTED, OBSERVED = 1, 2  # flags of calculated lines
 
 
 @compiled
-def _position(cell, row):
-    """Position q of one row in 1/Å."""
-    q2 = cell[0] * row[0] + cell[1] * row[1] + cell[2] * row[2] + cell[3] * row[3]
-    return np.sqrt(max(q2, 0.0))
+def _all_positions(cell, rows, q):
+    """Write the positions in 1/Å of all rows (4, n_rows) into ``q``."""
+    a, b, c, d = cell[0], cell[1], cell[2], cell[3]
+    for r in range(len(q)):
+        q2 = a * rows[0, r] + b * rows[1, r] + c * rows[2, r] + d * rows[3, r]
+        q[r] = np.sqrt(q2 if q2 > 0.0 else 0.0)
 
 
 @compiled
-def _nearest_rows(cell, rows, members, q, nearest, below, above):
+def _nearest_rows(calculated, members, q, nearest, below, above):
     """Write the row of the calculated line nearest to each of the observed lines ``q`` into ``nearest``.
 
     ``below`` and ``above`` (2, n_lines + 1) hold, for each gap between observed lines, the highest and the
@@ -37,13 +39,16 @@ def _nearest_rows(cell, rows, members, q, nearest, below, above):
     """
     n_lines = len(q)
     below[0, : n_lines + 1], above[0, : n_lines + 1] = -np.inf, np.inf
-    for r in range(len(rows)):
+    last = q[n_lines - 1] if n_lines else -np.inf
+    for r in range(len(calculated)):
         if not members[r]:
             continue
-        x = _position(cell, rows[r])
-        gap = 0
-        for i in range(n_lines):
-            gap += q[i] <= x
+        x = calculated[r]
+        gap = n_lines
+        if x < last:
+            gap = 0
+            for i in range(n_lines):
+                gap += q[i] <= x
         if x < above[0, gap]:
             above[0, gap], above[1, gap] = x, r
         if x >= below[0, gap]:
@@ -88,13 +93,14 @@ def _least_squares_step(cell, n_parameters, shift, rows, nearest, q, tolerance, 
         scale += abs(cell[k])
     scale = max(scale / n_parameters, 1e-9)
     for i in range(len(q)):
-        row = rows[nearest[i]]
+        r = nearest[i]
         moved = q[i] - shift
-        deviation = moved - _position(cell, row)
+        q2 = cell[0] * rows[0, r] + cell[1] * rows[1, r] + cell[2] * rows[2, r] + cell[3] * rows[3, r]
+        deviation = moved - np.sqrt(max(q2, 0.0))
         if not abs(deviation) < tolerance:
             continue
         for k in range(n_parameters):
-            slopes[k] = row[k] * (scale / (2 * max(moved, 1e-3)))
+            slopes[k] = rows[k, r] * (scale / (2 * max(moved, 1e-3)))
         slopes[n_parameters] = 1.0
         for k in range(n):
             right[k] += slopes[k] * deviation
@@ -113,8 +119,9 @@ def _least_squares_step(cell, n_parameters, shift, rows, nearest, q, tolerance, 
 @compiled
 def refine_cell(cell, n_parameters, rows, members, q, tolerance, step, work):
     """Refine one cell in place; return the shift of the zero in 1/Å."""
-    nearest, below, above, matrix, right, slopes = work
-    _nearest_rows(cell, rows, members, q, nearest, below, above)
+    calculated, nearest, below, above, matrix, right, slopes = work
+    _all_positions(cell, rows, calculated)
+    _nearest_rows(calculated, members, q, nearest, below, above)
     shift = 0.0
     for part in REFINE_PARTS:
         shift = _least_squares_step(
@@ -124,14 +131,15 @@ def refine_cell(cell, n_parameters, rows, members, q, tolerance, step, work):
 
 
 @compiled
-def calculate_lines(cell, rows, members, limit, positions, order, buckets, unsorted, unsorted_order):
+def calculate_lines(cell, rows, members, limit, positions, order, calculated, buckets, unsorted, unsorted_order):
     """Write the calculated lines up to ``limit`` and their rows in increasing order; return their number."""
     n = 0
     buckets[:] = 0
     scale = (N_BUCKETS - 1) / limit
-    for r in range(len(rows)):
+    _all_positions(cell, rows, calculated)
+    for r in range(len(calculated)):
         if members[r]:
-            x = _position(cell, rows[r])
+            x = calculated[r]
             if x <= limit:
                 unsorted[n], unsorted_order[n] = x, r
                 buckets[np.int64(x * scale) + 1] += 1

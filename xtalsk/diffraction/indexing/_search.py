@@ -46,7 +46,7 @@ class Lines(NamedTuple):
     factor: torch.Tensor  # (n, 1) cells of the table per unit of Q
 
 
-def make_lines(q, prominence, low, tolerance):
+def make_lines(q, prominence, low, tolerance, with_table=True):
     """Prepare lines for the search.
 
     Parameters
@@ -58,6 +58,8 @@ def make_lines(q, prominence, low, tolerance):
         Start of the measured range in 1/Å.
     tolerance : float
         In 1/Å.
+    with_table : bool
+        Whether to fill the table over Q. Compiled loops fill their own.
 
     Returns
     -------
@@ -71,7 +73,9 @@ def make_lines(q, prominence, low, tolerance):
     last = q.amax(1, keepdim=True)
     # the density of the lines of a lattice is proportional to q² dq
     chance = (weights * 6 * q**2 * tolerance / last.clamp_min(1e-6) ** 3).sum(1)
-    table, factor, covered = _line_table(q, valid, low, last, tolerance)
+    table, factor, covered = (
+        _line_table(q, valid, low, last, tolerance) if with_table else (None, None, None)
+    )
     count = count.to(q.dtype)
     return Lines(q, valid, prominence, weights, low, last, count, chance, covered, table, factor)
 
@@ -90,7 +94,8 @@ def _line_table(q, valid, low, last, tolerance):
     inside = (cells + 0.5 >= low**2 * factor) & (cells < GRID_SIZE - 1) & (last > 0)
     near = inside & (bits > 0)
     density = (cells + 0.5).sqrt()  # of lines over Q
-    covered = (near * density).sum(1) / (inside * density).sum(1).clamp_min(1)
+    covered = (near * density).sum(1, dtype=torch.float64)
+    covered = (covered / (inside * density).sum(1, dtype=torch.float64).clamp_min(1)).to(q.dtype)
     counters = (1 << _CALCULATED_BIT) + (near.long() << _OBSERVED_BIT)
     return torch.where(inside, bits + counters, 0).flatten(), factor, covered
 
@@ -123,11 +128,25 @@ def search_cells(lines, family):
     return tuple(torch.cat(part, 1) for part in zip(*parts, strict=True))
 
 
+def low_squares(lines, family):
+    """Q of the lowest lines, from which a family makes candidates, (n, n_low); NaN for missing lines."""
+    low = _low_lines(lines, int(family.lines.max()) + 1)
+    return torch.where(lines.valid, lines.q, torch.nan).square().gather(1, low)
+
+
 def _candidates(lines, family):
     """Cells that put chosen low lines on the assigned indices, (n, n_assignments, p)."""
-    low = _low_lines(lines, int(family.lines.max()) + 1)
-    q2 = torch.where(lines.valid, lines.q, torch.nan).square().gather(1, low)
-    return reduce_cells(torch.einsum("cij,ncj->nci", family.inverses, q2[:, family.lines]), family)
+    chosen = low_squares(lines, family)[:, family.lines]
+    cells = chosen[..., :1] * family.inverses[:, :, 0]
+    for j in range(1, chosen.shape[2]):  # each operation is rounded by itself, as in the compiled loops
+        cells = cells + chosen[..., j : j + 1] * family.inverses[:, :, j]
+    return reduce_cells(cells, family)
+
+
+def _best(score, n):
+    """Highest scores (rows, n) and their places; among equal scores the first ones."""
+    ordered = score.sort(dim=1, descending=True, stable=True)
+    return ordered.values[:, :n], ordered.indices[:, :n]
 
 
 def _low_lines(lines, n_low):
@@ -148,7 +167,7 @@ def _first_choice(cells, lines, family):
     pattern, which = is_likely.nonzero(as_tuple=True)
     score = torch.full(cells.shape[:2], -torch.inf, dtype=cells.dtype, device=cells.device)
     score[pattern, which] = _coarse_scores(cells[pattern, which], pattern, family, lines, N_FIRST_ROWS, 1)[0]
-    score, best = score.topk(min(N_SECOND, score.shape[1]), dim=1)
+    score, best = _best(score, N_SECOND)
     return cells.gather(1, best[:, :, None].expand(-1, -1, cells.shape[2])), score
 
 
@@ -156,7 +175,7 @@ def _best_of_type(cells, scores, family, name):
     """Best cells of one lattice type, their variants and scores; ``scores`` is (n_variants, n, n_second)."""
     variants = torch.tensor([v for v, t in enumerate(family.variants) if t == name], device=cells.device)
     score, variant = scores[variants].max(0)
-    score, best = score.topk(min(N_KEPT, score.shape[1]), dim=1)
+    score, best = _best(score, N_KEPT)
     cells = cells.gather(1, best[:, :, None].expand(-1, -1, cells.shape[2]))
     return cells, variants[variant].gather(1, best), score
 
@@ -203,8 +222,8 @@ def _scaled_q2(row, scaled):
     """Q of one row for parameters ``scaled`` (p, m), in cells of the table, (m,)."""
     q2 = None
     for factor, column in zip(row, scaled, strict=True):
-        if factor:
-            q2 = column * factor if q2 is None else q2.add_(column, alpha=factor)
+        if factor:  # product and sum are rounded by themselves, as in the compiled loops
+            q2 = column * factor if q2 is None else q2.add_(column * factor)
     return q2
 
 

@@ -21,13 +21,16 @@ from xtalsk.diffraction.indexing._constants import (
     N_SECOND,
 )
 
+PACK = 4  # lines that are looked up together
+LOOK_UP = 64  # candidates whose lines are looked up together
 BLOCK = 512  # candidates that are scored together: their numbers stay in the first cache
-COUNTER_BITS = 7
-COUNTER = (1 << COUNTER_BITS) - 1
-N_BITS = 20  # bits of observed lines
-HALF = 1023  # ten of them
+COUNTER_BITS = np.int32(7)
+COUNTER = np.int32(127)
+N_BITS = np.int32(20)  # bits of observed lines
+HALF = np.int32(1023)  # ten of them
 CUBIC, TETRAGONAL, HEXAGONAL, ORTHORHOMBIC, MONOCLINIC = range(5)
 
+_INSIDE, _NEAR = np.int32(1 << 20), np.int32(1 << 27)
 _F = np.float32
 _ZERO, _ONE, _TWO, _QUARTER, _HALF_ONE = _F(0), _F(1), _F(2), _F(0.25), _F(0.5)
 _TOP = _F(GRID_SIZE - 1)
@@ -89,7 +92,7 @@ def _log(x):
 def fill_table(q, count, low, last, tolerance, density, table):
     """Fill the table over Q of one pattern; return its ``factor`` and ``covered`` (see `_search.Lines`)."""
     squared = (last + tolerance) * (last + tolerance)
-    factor = _F(GRID_SIZE - 2) / max(squared, _F(1e-12))
+    factor = (_ONE / max(squared, _F(1e-12))) * _F(GRID_SIZE - 2)  # torch divides a number in this way
     change = np.zeros(GRID_SIZE + 1, np.int32)
     for i in range(count):
         start = max(q[i] - tolerance, _ZERO)
@@ -106,10 +109,10 @@ def fill_table(q, count, low, last, tolerance, density, table):
         entry = np.int32(0)
         if _F(cell) + _HALF_ONE >= begin and cell < GRID_SIZE - 1 and last > 0:
             inside_sum += density[cell]
-            entry = bits | np.int32(1 << N_BITS)
+            entry = bits | _INSIDE
             if bits:
                 near_sum += density[cell]
-                entry |= np.int32(1 << (N_BITS + COUNTER_BITS))
+                entry |= _NEAR
         table[cell] = entry
     return factor, _F(near_sum / max(inside_sum, 1.0))
 
@@ -136,18 +139,22 @@ def chance_table(chance, n_rows, logs):
 
 
 @compiled
-def _make_cells(inverses, lines, q2, kind, factor, first, size, cells):
-    """Write reduced cells of a block of assignments, and whether their volumes can be right, into (5, BLOCK)."""
-    for i in range(size):
-        j = first + i
-        q0, q1, q2_, q3 = q2[lines[0, j]], q2[lines[1, j]], q2[lines[2, j]], q2[lines[3, j]]
-        for k in range(4):
-            cells[k, i] = (
-                inverses[k, 0, j] * q0
-                + inverses[k, 1, j] * q1
-                + inverses[k, 2, j] * q2_
-                + inverses[k, 3, j] * q3
-            )
+def _make_cells(inverses, lines, q2, kind, first, size, low, cells):
+    """Write the reduced cells of a block of assignments into (4, BLOCK); ``low`` (4, BLOCK) is work space."""
+    for k in range(4):
+        numbers = lines[k, first : first + size]
+        for i in range(size):
+            low[k, i] = q2[numbers[i]]
+    last = first + size
+    for k in range(4):  # subscripts start from 0, so that the loop becomes vector instructions
+        f0, f1, f2, f3 = (
+            inverses[k, 0, first:last],
+            inverses[k, 1, first:last],
+            inverses[k, 2, first:last],
+            inverses[k, 3, first:last],
+        )
+        for i in range(size):
+            cells[k, i] = f0[i] * low[0, i] + f1[i] * low[1, i] + f2[i] * low[2, i] + f3[i] * low[3, i]
     if kind == ORTHORHOMBIC:
         for i in range(size):
             a, b, c = cells[0, i], cells[1, i], cells[2, i]
@@ -166,8 +173,8 @@ def _make_cells(inverses, lines, q2, kind, factor, first, size, cells):
 
 
 @compiled
-def _expected_volumes(cells, kind, size, determinant):
-    """Write determinants of cells into (BLOCK,); 0 for parameters that are no cell."""
+def _expected_lines(cells, kind, size, scale, multiplicity, expected):
+    """Write the number of lines expected from the volume into (BLOCK,); 0 for parameters that are no cell."""
     for i in range(size):
         a, b, c, d = cells[0, i], cells[1, i], cells[2, i], cells[3, i]
         is_cell = a > 0
@@ -186,83 +193,104 @@ def _expected_volumes(cells, kind, size, determinant):
             else:
                 value = b * (a * c - d * d * _QUARTER)
                 is_cell &= d <= a * _OBLIQUE
-        determinant[i] = value if is_cell else _ZERO
+        number = scale * (_ONE / np.sqrt(value if value > _ZERO else _ONE)) / multiplicity
+        expected[i] = number if is_cell & (value > _ZERO) else _ZERO
 
 
 @compiled
-def _look_up(cells, size, rows, first, last, table, bits, sums):
-    """Add the entries of the lines ``rows[first:last]`` of scaled cells (4, size) to ``bits`` and ``sums``."""
-    for r in range(first, last):
-        f0, f1, f2, f3 = rows[r, 0], rows[r, 1], rows[r, 2], rows[r, 3]
-        for i in range(size):
-            x = cells[0, i] * f0 + cells[1, i] * f1 + cells[2, i] * f2 + cells[3, i] * f3
-            x = x if x > _ZERO else _ZERO
-            x = x if x < _TOP else _TOP
-            entry = table[np.uint32(np.int32(x))]
-            bits[i] |= entry
-            sums[i] += entry >> np.int32(N_BITS)
+def _look_up(cells, size, rows, first, last, table, index, bits, sums):
+    """Add the entries of the lines ``rows[first:last]`` of scaled cells (4, size) to ``bits`` and ``sums``.
+
+    The number of rows is a multiple of four (`PACK`). ``index`` (PACK, LOOK_UP) is work space. Its loop has no
+    look-up, and its subscripts start from 0, so that it becomes vector instructions.
+    """
+    i0, i1, i2, i3 = index[0], index[1], index[2], index[3]
+    for start in range(0, size, LOOK_UP):
+        part = min(LOOK_UP, size - start)
+        a, b = cells[0, start : start + part], cells[1, start : start + part]
+        c, d = cells[2, start : start + part], cells[3, start : start + part]
+        part_bits, part_sums = bits[start : start + part], sums[start : start + part]
+        for first_of_pack in range(first, last, PACK):
+            for r in range(PACK):
+                row, places = rows[first_of_pack + r], index[r]
+                f0, f1, f2, f3 = row[0], row[1], row[2], row[3]
+                for i in range(part):
+                    x = a[i] * f0 + b[i] * f1 + c[i] * f2 + d[i] * f3
+                    x = x if x > _ZERO else _ZERO
+                    places[i] = np.uint32(x if x < _TOP else _TOP)
+            for i in range(part):
+                e0, e1, e2, e3 = table[i0[i]], table[i1[i]], table[i2[i]], table[i3[i]]
+                part_bits[i] |= (e0 | e1) | (e2 | e3)
+                part_sums[i] += ((e0 >> N_BITS) + (e1 >> N_BITS)) + ((e2 >> N_BITS) + (e3 >> N_BITS))
 
 
 @compiled
-def _score(bits, sums, size, weights, chances, covered, entropy, count, scores):
-    """Evidence of candidates from the union of bits and the sum of counters, into (size,)."""
+def _score(bits, sums, size, weights, chances, covered, entropy, count, terms, scores):
+    """Evidence of candidates from the union of bits and the sum of counters, into (size,).
+
+    ``terms`` (7, size) is work space. Look-ups and logarithms have loops of their own, so that the logarithms
+    become vector instructions.
+    """
+    for i in range(size):
+        b, s = bits[i], sums[i]
+        n, n_near = np.uint32(s & COUNTER), np.uint32(s >> COUNTER_BITS)
+        low_half, high_half = np.uint32(b & HALF), np.uint32((b >> np.int32(10)) & HALF)
+        terms[0, i] = weights[0, low_half] + weights[1, high_half]
+        terms[1, i] = chances[0, n]
+        terms[2, i] = chances[1, n]
+        terms[3, i] = chances[2, n]
+        terms[4, i] = entropy[0, n, n_near]
+        terms[5, i] = entropy[1, n, n_near]
+        terms[6, i] = _F(n)
     log_covered, log_uncovered = _log(covered), _log(_ONE - covered)
     least, largest = _F(MIN_CALCULATED) * count, _F(MAX_CALCULATED) * count
     for i in range(size):
-        b, s = bits[i], sums[i]
-        k = (
-            weights[0, np.uint32(b & np.int32(HALF))]
-            + weights[1, np.uint32((b >> np.int32(10)) & np.int32(HALF))]
-        )
+        k = terms[0, i]
         k = k if k > _LEAST_SHARE else _LEAST_SHARE
         k = k if k < _LARGEST_SHARE else _LARGEST_SHARE
-        n, n_near = np.uint32(s & np.int32(COUNTER)), np.uint32(s >> np.int32(COUNTER_BITS))
-        ratio = k * (_log(k) - chances[1, n]) + (_ONE - k) * (_log(_ONE - k) - chances[2, n])
-        score = count * (ratio if k > chances[0, n] else -ratio)
-        calculated = _F(n)
-        share = entropy[0, n, n_near]
-        ratio = entropy[1, n, n_near] - share * log_covered - (_ONE - share) * log_uncovered
+        ratio = k * (_log(k) - terms[2, i]) + (_ONE - k) * (_log(_ONE - k) - terms[3, i])
+        score = count * (ratio if k > terms[1, i] else -ratio)
+        share, calculated = terms[4, i], terms[6, i]
+        ratio = terms[5, i] - share * log_covered - (_ONE - share) * log_uncovered
         score += calculated * (ratio if share > covered else -ratio)
         scores[i] = score if (calculated >= least) & (calculated <= largest) else -_F(np.inf)
 
 
 @compiled
-def score_candidates(pattern, family, kind, multiplicity, n_rows, work):
+def score_candidates(pattern, family, kind, multiplicity, work):
     """Score the candidates of one pattern by few lines.
 
     Writes cells, scores and numbers of those with a score into ``work``; returns how many there are.
     """
     q2, count, last, factor, covered, table, weights, chances, entropy = pattern
     rows, inverses, lines = family
-    block, determinant, bits, sums, scores, cells, first_scores = work
+    block, expected, bits, sums, scores, cells, first_scores, index, terms = work
     n_found = 0
     scale = _SPHERE * (last * last * last)
+    least, largest = _MIN_EXPECTED * count, _MAX_EXPECTED * count
     for first in range(0, inverses.shape[2], BLOCK):
         size = min(BLOCK, inverses.shape[2] - first)
-        _make_cells(inverses, lines, q2, kind, factor, first, size, block)
-        _expected_volumes(block, kind, size, determinant)
-        n_likely = 0
+        _make_cells(inverses, lines, q2, kind, first, size, terms, block)
+        _expected_lines(block, kind, size, scale, multiplicity, expected)
+        n_likely = n_found  # without branches, which the processor would mispredict
         for i in range(size):
-            if determinant[i] > 0:
-                expected = scale * (_ONE / np.sqrt(determinant[i])) / multiplicity
-                if expected > _MIN_EXPECTED * count and expected < _MAX_EXPECTED * count:
-                    for k in range(4):
-                        cells[k, n_found + n_likely] = block[k, i]
-                    n_likely += 1
+            for k in range(4):
+                cells[k, n_likely] = block[k, i]
+            n_likely += (expected[i] > least) & (expected[i] < largest)
+        n_likely -= n_found
         for k in range(4):
             for i in range(n_likely):
                 block[k, i] = cells[k, n_found + i] * factor
         bits[:n_likely] = 0
         sums[:n_likely] = 0
-        _look_up(block, n_likely, rows, 0, n_rows, table, bits, sums)
-        _score(bits, sums, n_likely, weights, chances, covered, entropy, count, scores)
+        _look_up(block, n_likely, rows, 0, len(rows), table, index, bits, sums)
+        _score(bits, sums, n_likely, weights, chances, covered, entropy, count, terms, scores)
         start = n_found
         for i in range(n_likely):
-            if scores[i] > -_F(np.inf):
-                for k in range(4):
-                    cells[k, n_found] = cells[k, start + i]
-                first_scores[n_found] = scores[i]
-                n_found += 1
+            for k in range(4):
+                cells[k, n_found] = cells[k, start + i]
+            first_scores[n_found] = scores[i]
+            n_found += scores[i] > -_F(np.inf)
     return n_found
 
 
@@ -320,7 +348,7 @@ def score_variants(pattern, rows, groups, members, cells, n, work, scores):
     n_variants) whether they belong to each.
     """
     q2, count, last, factor, covered, table, weights, chances, entropy = pattern
-    block, bits, sums, group_bits, group_sums = work
+    block, bits, sums, group_bits, group_sums, index, terms = work
     for k in range(4):
         for i in range(n):
             block[k, i] = cells[k, i] * factor
@@ -329,14 +357,14 @@ def score_variants(pattern, rows, groups, members, cells, n, work, scores):
     for g in range(len(members)):
         group_bits[:] = 0
         group_sums[:] = 0
-        _look_up(block, n, rows, groups[g], groups[g + 1], table, group_bits, group_sums)
+        _look_up(block, n, rows, groups[g], groups[g + 1], table, index, group_bits, group_sums)
         for v in range(members.shape[1]):
             if members[g, v]:
                 for i in range(n):
                     bits[v, i] |= group_bits[i]
                     sums[v, i] += group_sums[i]
     for v in range(members.shape[1]):
-        _score(bits[v], sums[v], n, weights, chances, covered, entropy, count, scores[v])
+        _score(bits[v], sums[v], n, weights, chances, covered, entropy, count, terms, scores[v])
 
 
 @compiled

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from xtalsk.simulation._compiled import in_threads
 from xtalsk.simulation._counting import quantile_table
+from xtalsk.simulation._threads import in_threads
 from xtalsk.simulation.images import _image_kernels as kernels
 from xtalsk.simulation.images._beam import spread
 from xtalsk.simulation.images._constants import (
@@ -67,7 +67,9 @@ def _image_settings(column, pixel, smooth_electrons):
     return numbers.contiguous().numpy().view(SETTINGS)[:, 0]
 
 
-def render_images(radial, spots, column, pixel, size, *, smooth_electrons, spots_in_total, seeds=None):
+def render_images(
+    radial, spots, column, pixel, size, *, smooth_electrons, spots_in_total, seeds=None, images=None
+):
     """Render images, and record them if there are seeds; see `_tensor_images.render_images`."""
     profiles, harmonics, textured = radial
     settings = _image_settings(column, pixel, smooth_electrons)
@@ -88,9 +90,9 @@ def render_images(radial, spots, column, pixel, size, *, smooth_electrons, spots
         quantile_table(),
     )
     seeds = np.zeros(0, np.uint64) if seeds is None else seeds
-    images = np.empty((n, size, size), np.float32)
+    images = torch.empty(n, size, size) if images is None else images
     arrays = (
-        images,
+        images.numpy(),
         profiles.contiguous().numpy(),
         harmonics.contiguous().numpy(),
         harmonic_row,
@@ -102,7 +104,7 @@ def render_images(radial, spots, column, pixel, size, *, smooth_electrons, spots
         seeds,
     )
     in_threads(lambda first, last: kernels.render_images(*arrays, first, last), n)
-    return torch.from_numpy(images)
+    return images
 
 
 def draw_grains(lines, mean_strength, expected, poles, column, seeds):

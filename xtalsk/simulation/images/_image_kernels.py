@@ -79,19 +79,22 @@ def add_textured(image, profile, harmonics, one):
 
 @compiled
 def gaussian_shares(position, reach, sharpness, decay, shares):
-    """Write the shares of a spot of unit sum on pixels to both sides of the nearest; return that pixel."""
+    """Write the shares of a spot of unit sum on pixels to both sides of the nearest; return that pixel.
+
+    The values of a Gaussian on neighbouring pixels have ratios that change by the factor ``decay``.
+    """
     center = np.rint(position)
-    offset = np.float64(center - position)
+    offset = np.float64(position - center)
     middle = math.exp(-sharpness * offset * offset)
-    shares[reach], total = middle, middle
-    for side in (-1, 1):
-        value, ratio = middle, math.exp(-sharpness * (1 + 2 * side * offset))
-        for step in range(1, reach + 1):
-            value *= ratio
-            ratio *= decay
-            shares[reach + side * step] = value
-            total += value
-    scale = 1 / total
+    up = math.exp(-sharpness * (1 - 2 * offset))
+    down = decay / up
+    shares[reach], total, high, low = middle, middle, middle, middle
+    for step in range(1, reach + 1):
+        high, low = high * up, low * down
+        up, down = up * decay, down * decay
+        shares[reach + step], shares[reach - step] = high, low
+        total += high + low
+    scale = np.float32(1 / total)
     for k in range(2 * reach + 1):
         shares[k] *= scale
     return int(center)
@@ -101,29 +104,31 @@ def gaussian_shares(position, reach, sharpness, decay, shares):
 def add_spots(image, row, column, weight, fwhm, first, last, stamp_widths):
     """Add the Gaussian spots ``first`` to ``last`` to an image; return the sum of what lies on it."""
     height, width = image.shape
-    total, widest = 0.0, 0.0
+    total, widest, previous, reach, sharpness, decay = 0.0, 0.0, -1.0, 0, 0.0, 0.0
     for spot in range(first, last):
         widest = max(widest, fwhm[spot])
-    along = np.empty(2 * int(stamp_widths * widest) + 3)
+    along = np.empty(2 * int(stamp_widths * widest) + 3, np.float32)
     across = np.empty_like(along)
     for spot in range(first, last):
         y, x = row[spot], column[spot]
         if not (-0.5 < y < height - 0.5 and -0.5 < x < width - 0.5 and weight[spot] > 0):
             continue
-        reach = int(np.float32(stamp_widths) * fwhm[spot]) + 1
-        sharpness = _FOUR_LN_2 / max(fwhm[spot], _NARROWEST) ** 2
-        decay = math.exp(-2 * sharpness)
+        if fwhm[spot] != previous:
+            previous = fwhm[spot]
+            reach = int(np.float32(stamp_widths) * previous) + 1
+            sharpness = _FOUR_LN_2 / max(previous, _NARROWEST) ** 2
+            decay = math.exp(-2 * sharpness)
         top = gaussian_shares(y, reach, sharpness, decay, along) - reach
         left = gaussian_shares(x, reach, sharpness, decay, across) - reach
         start, stop = max(0, -left), min(2 * reach + 1, width - left)
-        inside_along, inside_across = 0.0, 0.0
+        inside_along, inside_across = _ZERO, _ZERO
         for k in range(start, stop):
             inside_across += across[k]
         for j in range(max(0, -top), min(2 * reach + 1, height - top)):
             inside_along += along[j]
             line, height_of_line = image[top + j], weight[spot] * along[j]
             for k in range(start, stop):
-                line[left + k] += np.float32(height_of_line * across[k])
+                line[left + k] += height_of_line * across[k]
         total += weight[spot] * inside_along * inside_across
     return total
 

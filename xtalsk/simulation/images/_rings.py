@@ -11,12 +11,13 @@ from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import draw_seeds
 from xtalsk.simulation._line_profiles import deposit
+from xtalsk.simulation._threads import in_threads, is_plain, slice_patterns
 from xtalsk.simulation.images._beam import check_reach, draw_geometry, spread
 from xtalsk.simulation.images._constants import PIXELS_PER_CHUNK, POINTS_PER_PIXEL
 from xtalsk.simulation.images._radial import broaden_rings, diffuse_profile, radii
 from xtalsk.simulation.images._ring_conditions import RingConditions
 from xtalsk.simulation.images._ring_lines import pole_orders, ring_lines, split_rings
-from xtalsk.simulation.images._tensor_images import engine
+from xtalsk.simulation.images._tensor_images import empty_images, engine
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains
 from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, draw_planes
 
@@ -161,6 +162,22 @@ def render_rings(reflections, rows, values, conditions, seeds):
     -------
     tensor of shape (n, image_size, image_size)
     """
+
+    def render(first, last):
+        part = slice_patterns(values, first, last)
+        return _render_part(
+            reflections, rows[first:last], part, conditions, seeds[first:last], images[first:last]
+        )
+
+    images = empty_images(len(rows), conditions.image_size, reflections.q)
+    if not is_plain(reflections.q):
+        return render(0, len(rows))
+    in_threads(render, len(rows), blocks_per_thread=1)
+    return images
+
+
+def _render_part(reflections, rows, values, conditions, seeds, images):
+    """Render the counts of images in one thread, on a CPU into ``images``; see `render_rings`."""
     column = columns_on(values, reflections.q)
     size, pixel = conditions.image_size, 2 * conditions.q_max / conditions.image_size
     lines = ring_lines(reflections, rows, values, column, conditions)
@@ -182,6 +199,7 @@ def render_rings(reflections, rows, values, conditions, seeds):
         smooth_electrons=column["electrons"],
         spots_in_total=True,
         seeds=seeds,
+        images=images,
     )
 
 

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from xtalsk.physics._electrons import electron_wavelength
 from xtalsk.simulation._chunks import stacked
 from xtalsk.simulation._line_profiles import gather_lines
+from xtalsk.simulation._threads import in_threads, is_plain
 from xtalsk.simulation.images._constants import IMAGES_OF_LINES, N_FRINGES, PRECESSION_STEPS
 from xtalsk.simulation.reflections._families import laue_group
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, strain_tensors, strained_q
@@ -48,14 +49,11 @@ def spot_positions(reflections, rows, values, column, conditions):
     hkl = reflections.hkl[lines].to(q.dtype)
     axes, operations = _image_axes(reflections, rows, values, strains, q)
     limits = thickness.reciprocal() * N_FRINGES, torch.tan(torch.deg2rad(column["precession"]))
-    excited = [
-        _excited(hkl, q, pattern, axes, part, wavelength, limits, 1 / reflections.d_min)
-        for part in _bounded(pattern, axes, len(rows))
-    ]
-    line, image, error, swing = (torch.cat(tensors) for tensors in zip(*excited, strict=True))
-    indices = (reflections.hkl[lines[line]].long()[:, :, None] * operations[pattern[line], image]).sum(1)
-    once = _first_of_each(pattern[line], indices)
-    line, image, error, swing, indices = (v[once] for v in (line, image, error, swing, indices))
+    of_lines = reflections.hkl[lines], q, pattern
+    search = excited_spots if is_plain(q) else excited_spots_of_tensors
+    line, image, error, swing, indices = search(
+        of_lines, axes, operations, limits, wavelength, 1 / reflections.d_min
+    )
     across = (hkl[line][:, :, None] * axes[pattern[line], image, :, :2]).sum(1)
     pattern = pattern[line]
     weight = _rocking_curve(error, swing, thickness[pattern]) * reflections.intensity[lines[line]]
@@ -63,6 +61,66 @@ def spot_positions(reflections, rows, values, column, conditions):
     depth = torch.sqrt(1 / wavelength**2 - (across**2).sum(1))
     x, y = (across / (wavelength * depth)[:, None]).unbind(1)
     return pattern, x, y, weight, indices
+
+
+def excited_spots(of_lines, axes, operations, limits, wavelength, q_max):
+    """Find the excited spots with compiled loops; see `excited_spots_of_tensors`."""
+    from xtalsk.simulation.images._spot_kernels import find_excited  # numba is imported at the first use
+
+    hkl, q, pattern = (values.contiguous().numpy() for values in of_lines)
+    n = len(axes)
+    arrays = (
+        hkl,
+        q,
+        np.searchsorted(pattern, np.arange(n + 1)),
+        axes.contiguous().numpy(),
+        operations.contiguous().numpy(),
+        (~axes[:, :, 0, 0].isnan()).sum(1).numpy(),
+        torch.stack(limits).numpy(),
+        wavelength,
+        q_max,
+    )
+    parts = in_threads(lambda first, last: find_excited(*arrays, first, last), n)
+    integers, numbers = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
+    return integers[:, 0], integers[:, 1], numbers[:, 0], numbers[:, 1], integers[:, 2:]
+
+
+def excited_spots_of_tensors(of_lines, axes, operations, limits, wavelength, q_max):
+    """Find the images of reflections that lie near the Ewald sphere, each reflection once.
+
+    Parameters
+    ----------
+    of_lines : tuple of tensors
+        hkl of shape (m, 3), q in 1/Å and, in ascending order, number of the pattern of each line.
+    axes, operations : tensor of shape (n, k, 3, 3)
+        See `_image_axes`.
+    limits : tuple of tensor of shape (n,)
+        Largest excitation error in 1/Å and tangent of the precession angle.
+    wavelength : float
+        In Å.
+    q_max : float
+        Largest q on the screen in 1/Å.
+
+    Returns
+    -------
+    line, image : int64 tensor of shape (l,)
+        Number of the line and of the symmetry operation of each excited spot.
+    error : tensor of shape (l,)
+        Excitation error in 1/Å.
+    swing : tensor of shape (l,)
+        Amplitude by which precession changes the excitation error, in 1/Å.
+    indices : int64 tensor of shape (l, 3)
+        hkl of each spot.
+    """
+    hkl, q, pattern = of_lines
+    excited = [
+        _excited(hkl.to(q.dtype), q, pattern, axes, part, wavelength, limits, q_max)
+        for part in _bounded(pattern, axes, len(axes))
+    ]
+    line, image, error, swing = (torch.cat(tensors) for tensors in zip(*excited, strict=True))
+    indices = (hkl[line].long()[:, :, None] * operations[pattern[line], image]).sum(1)
+    once = _first_of_each(pattern[line], indices)
+    return tuple(values[once] for values in (line, image, error, swing, indices))
 
 
 def _image_axes(reflections, rows, values, strains, tensor):

@@ -11,13 +11,14 @@ from sklearn.utils import check_random_state
 from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import draw_seeds
+from xtalsk.simulation._threads import in_threads, is_plain, slice_patterns
 from xtalsk.simulation.images._beam import check_reach, draw_geometry, spread
 from xtalsk.simulation.images._constants import PIXELS_PER_CHUNK
 from xtalsk.simulation.images._detector import Detector
 from xtalsk.simulation.images._radial import diffuse_profile, radii
 from xtalsk.simulation.images._spot_conditions import SpotConditions
 from xtalsk.simulation.images._spot_positions import TURN_COLUMNS, spot_positions
-from xtalsk.simulation.images._tensor_images import engine
+from xtalsk.simulation.images._tensor_images import empty_images, engine
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains
 
 _OF_SPECIMEN = [  # conditions that all patterns of a specimen share
@@ -178,6 +179,22 @@ def render_spots(reflections, rows, values, conditions, seeds):
     n_spots : tensor of shape (n,)
         Number of spots on each image.
     """
+
+    def render(first, last):
+        part = slice_patterns(values, first, last)
+        return _render_part(
+            reflections, rows[first:last], part, conditions, seeds[first:last], images[first:last]
+        )
+
+    images = empty_images(len(rows), conditions.image_size, reflections.q)
+    if not is_plain(reflections.q):
+        return render(0, len(rows))
+    parts = in_threads(render, len(rows), blocks_per_thread=1)
+    return images, torch.cat([n_spots for _, n_spots in parts])
+
+
+def _render_part(reflections, rows, values, conditions, seeds, images):
+    """Render the counts of patterns in one thread, on a CPU into ``images``; see `render_spots`."""
     size, pixel = conditions.image_size, 2 * conditions.q_max / conditions.image_size
     column = columns_on(values, reflections.q)
     column["beam_width"] = column["spot_width"]
@@ -186,7 +203,8 @@ def render_spots(reflections, rows, values, conditions, seeds):
     diffuse = diffuse_profile(radii(size, x) * pixel, column)
     counts = engine(x).render_images(
         (diffuse, None, None), (pattern, y, x, weight, width), column, pixel, size,
-        smooth_electrons=column["background"] * column["electrons"], spots_in_total=False, seeds=seeds,
+        smooth_electrons=column["background"] * column["electrons"], spots_in_total=False,
+        seeds=seeds, images=images,
     )  # fmt: skip
     return counts, torch.bincount(pattern[on_image], minlength=len(rows))
 

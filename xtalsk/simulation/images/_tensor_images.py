@@ -5,6 +5,7 @@
 
 import torch
 
+from xtalsk.simulation._threads import is_plain
 from xtalsk.simulation.images._beam import add_direct_beam, hide_behind_stop
 from xtalsk.simulation.images._detector import record
 from xtalsk.simulation.images._radial import offsets, on_pixels
@@ -14,7 +15,7 @@ from xtalsk.simulation.reflections._texture import legendre
 
 def engine(tensor):
     """Return the module that renders images for the dtype and device of ``tensor``."""
-    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+    if not is_plain(tensor):
         from xtalsk.simulation.images import _tensor_images
 
         return _tensor_images
@@ -23,7 +24,14 @@ def engine(tensor):
     return _compiled_images
 
 
-def render_images(radial, spots, column, pixel, size, *, smooth_electrons, spots_in_total, seeds=None):
+def empty_images(n, size, tensor):
+    """Make a tensor for images that compiled loops render, or none for tensors of another kind."""
+    return tensor.new_empty((n if is_plain(tensor) else 0), size, size)
+
+
+def render_images(
+    radial, spots, column, pixel, size, *, smooth_electrons, spots_in_total, seeds=None, images=None
+):
     """Render images, and record them if there are seeds.
 
     Parameters
@@ -46,6 +54,8 @@ def render_images(radial, spots, column, pixel, size, *, smooth_electrons, spots
         Whether ``smooth_electrons`` include the spots; their weights are then on the scale of the profiles.
     seeds : ndarray of uint64, shape (n,) or None
         Seeds of the counts; None returns expected electrons.
+    images : tensor of shape (n, size, size) or None
+        Where compiled loops write the images; not used here.
 
     Returns
     -------

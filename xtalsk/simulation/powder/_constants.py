@@ -79,3 +79,5 @@ TAIL_ANGLES = (2.0, 40.0)  # 2θ in degrees; only here the change of the tail ad
 
 # speed; benchmarks/bench_simulation.py measures it, the choice is not recorded
 PATTERNS_PER_CHUNK = 64  # patterns whose counts are in memory at once
+PATTERNS_PER_BLOCK = 4  # patterns of one Fourier transform of the compiled loops
+SMALLEST_PADDING = 128  # points behind the axis; more are doubled, so that there are few lengths

@@ -1,4 +1,7 @@
-"""Compiled lines of powder patterns; the twin of `_lines.powder_lines` and `_line_profiles.deposit_between`."""
+"""Compiled lines of powder patterns.
+
+They compute what `_lines.powder_lines` and `_line_profiles.deposit_between` compute with torch.
+"""
 
 import math
 
@@ -88,7 +91,7 @@ def _add_line(q, weight, is_second, key, value, instrument, lines, n):
         Both wavelengths in Å, radius in mm, first and last 2θ in degrees, step in degrees.
     lines : ndarray of shape (3, n_most)
     n : int
-        Number of lines before. `lines[:, 0]` holds the strongest weights.
+        Number of lines before.
     """
     if value.b_shift != 0:
         weight *= exponential(max(-value.b_shift * q * q / 2, -700.0))
@@ -148,7 +151,7 @@ def _deposit(lines, impurity, nodes, instrument, deposited):
         phase = int(lines[2, i])
         strongest[phase] = max(strongest[phase], lines[1, i])
     scale = 1 / strongest[0], impurity / strongest[1]
-    n_points = int(round((instrument[4] - instrument[3]) / instrument[5])) + 1
+    n_points = round((instrument[4] - instrument[3]) / instrument[5]) + 1
     total = 0.0
     for i in range(n_lines):
         two_theta = lines[0, i]
@@ -172,7 +175,9 @@ def _deposit(lines, impurity, nodes, instrument, deposited):
 
 
 @fast
-def deposit_patterns(members, rows, values, seeds, metrics, crystals, groups, instrument, nodes, deposited, total):
+def deposit_patterns(
+    members, rows, values, seeds, metrics, crystals, groups, instrument, nodes, deposited, total
+):
     """Put the lines of patterns on the axis, one axis for each width.
 
     Parameters
@@ -189,7 +194,7 @@ def deposit_patterns(members, rows, values, seeds, metrics, crystals, groups, in
     crystals : tuple of ndarray
         offsets, q, hkl, multiplicity and intensity of the reflections.
     groups : tuple of ndarray
-        Laue group of each pattern, first rotation of each group, and proper rotations.
+        Laue group of each crystal, first rotation of each group, and proper rotations.
     instrument : tuple
         See `_add_line`.
     nodes : ndarray of shape (k,)
@@ -203,7 +208,7 @@ def deposit_patterns(members, rows, values, seeds, metrics, crystals, groups, in
     group_index, group_starts, rotations = groups
     for m in range(len(members)):
         i = members[m]
-        row, value, group = rows[i], values[i], group_index[i]
+        row, value, group = rows[i], values[i], group_index[rows[i]]
         second = int(value.impurity_row)
         n_most = 4 * (offsets[row + 1] - offsets[row]) + 2 * (offsets[second + 1] - offsets[second])
         lines = np.empty((3, n_most + 2))

@@ -167,10 +167,11 @@ def line_widths(two_theta, column, wavelength):
     u, v, w, size, microstrain = (column[name][:, None] for name in names)
     gauss = (u * tangent**2 + v * tangent + w).clamp_min(1e-8).sqrt()
     lorentz = torch.rad2deg(0.9 * wavelength / size / cosine + 4 * microstrain * tangent)
-    factors = (1, 2.69269, 2.42843, 4.47163, 0.07842, 1)
-    fwhm = sum(f * gauss ** (5 - k) * lorentz**k for k, f in enumerate(factors)) ** 0.2
+    g2, l2 = gauss * gauss, lorentz * lorentz
+    fwhm = g2 * g2 * (gauss + 2.69269 * lorentz) + g2 * l2 * (2.42843 * gauss + 4.47163 * lorentz)
+    fwhm = (fwhm + l2 * l2 * (0.07842 * gauss + lorentz)) ** 0.2
     ratio = lorentz / fwhm
-    return fwhm, 1.36603 * ratio - 0.47719 * ratio**2 + 0.11116 * ratio**3
+    return fwhm, ratio * (1.36603 - ratio * (0.47719 - 0.11116 * ratio))
 
 
 def width_nodes(axis, column, conditions):
@@ -208,3 +209,9 @@ def width_nodes(axis, column, conditions):
     right = torch.searchsorted(length, targets).clamp(1, len(length) - 1)
     share = (targets - length[right - 1]) / (length[right] - length[right - 1]).clamp_min(1e-12)
     return torch.lerp(angles[right - 1], angles[right], share.clamp(0, 1))
+
+
+def tail_lengths(two_theta, column):
+    """Mean length in degrees of the tail of asymmetric lines, shape (n, k)."""
+    angle = torch.deg2rad(two_theta.clamp(2, 90))
+    return column["asymmetry"][:, None] * (torch.cos(angle) / torch.sin(angle)).clamp_min(0)

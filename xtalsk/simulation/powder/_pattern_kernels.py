@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from xtalsk.simulation._counting_kernels import key_of, poisson_count, random_bits, standard_normal
+from xtalsk.simulation._counting_kernels import draw_counts, key_of, random_bits, standard_normal
 from xtalsk.simulation.reflections._fast_kernels import exponential, fast
 
 COUNTS, REMAINDER, WANDER = 2, 3, 4  # purposes of random numbers, see `key_of`
@@ -204,7 +204,9 @@ def _remove_background(counts, rate, value, seed, low_angle, step, constants):
 
 
 @fast
-def record_counts(members, rates, values, seeds, low_angle, step, constants, table, per_count, largest, counts):
+def record_counts(
+    members, rates, values, seeds, low_angle, step, constants, table, per_count, largest, counts
+):
     """Draw the counts of patterns, remove the background and scale, where the conditions say so.
 
     Parameters
@@ -224,16 +226,14 @@ def record_counts(members, rates, values, seeds, low_angle, step, constants, tab
         BLOCK, EDGE, number of nodes of the remainder, REMAINDER_SPREAD, WANDER, WANDER_ROUGHNESS and
         LOWEST_VARIANCE.
     table, per_count, largest
-        See `poisson_count`.
+        See `count_line`.
     counts : ndarray of float32, shape (n, n_points)
         The counts are written here.
     """
     n_points = rates.shape[1]
     for i in members:
         value, rate, count = values[i], rates[i], counts[i]
-        key = key_of(seeds[i], COUNTS)
-        for j in range(n_points):
-            count[j] = poisson_count(rate[j], random_bits(key, j), table, per_count, largest)
+        draw_counts(rate, key_of(seeds[i], COUNTS), table, per_count, largest, count, 0, n_points)
         if value.background_removed > 0:
             _remove_background(count, rate, value, seeds[i], low_angle, step, constants)
         if value.full_scale > 0:

@@ -9,14 +9,16 @@ from sklearn.utils import check_random_state
 
 from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
-from xtalsk.simulation._counting import make_generator, poisson
+from xtalsk.simulation._counting import poisson
 from xtalsk.simulation._line_profiles import broaden, deposit_between
+from xtalsk.simulation._threads import is_plain
 from xtalsk.simulation.powder._background import (
     background_shapes,
     low_angle_shape,
     remove_background,
     uneven_factors,
 )
+from xtalsk.simulation.powder._compiled_render import CompiledRenderer, no_lines_message
 from xtalsk.simulation.powder._conditions import PowderConditions
 from xtalsk.simulation.powder._constants import (
     AIR_DECAY,
@@ -28,7 +30,7 @@ from xtalsk.simulation.powder._constants import (
     WIDTH_ANGLES,
     ZONE_SHARE,
 )
-from xtalsk.simulation.powder._lines import line_widths, powder_lines, width_nodes
+from xtalsk.simulation.powder._lines import line_widths, powder_lines, tail_lengths, width_nodes
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, ZONE_COLUMNS, draw_strains
 from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, draw_grain_planes
 
@@ -97,10 +99,25 @@ def simulate_powder(
     _check_reach(reflections, conditions)
     rng = check_random_state(random_state)
     values = draw_powder(conditions, reflections, rows, rng)
-    counts = Counts(len(rows))
+    counts = ArrayCounts(len(rows)) if is_plain(reflections.q) else Counts(len(rows))
     for batch in render_in_chunks(reflections, rows, values, conditions, rng, PATTERNS_PER_CHUNK, verbose):
         counts.add(batch)
     return (counts.values, values) if return_conditions else counts.values
+
+
+class ArrayCounts(Counts):
+    """Counts on a CPU, without torch: its threads would compete with those of the compiled loops."""
+
+    def add(self, batch):
+        """Append the counts of a chunk, a tensor of shape (k, n_points)."""
+        batch = batch.numpy()
+        largest = batch.max()
+        dtype = np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.float64
+        if self.values is None:
+            self.values = np.empty((self._n, *batch.shape[1:]), dtype=dtype)
+        self.values = self.values.astype(np.promote_types(self.values.dtype, dtype), copy=False)
+        self.values[self._done : self._done + len(batch)] = batch
+        self._done += len(batch)
 
 
 def render_in_chunks(reflections, rows, values, conditions, rng, size, verbose=0):
@@ -125,11 +142,25 @@ def render_in_chunks(reflections, rows, values, conditions, rng, size, verbose=0
     tensor of shape (size or fewer, n_points)
         Counts.
     """
-    generator = make_generator(rng, reflections.q.device)
+    seed = int(rng.randint(2**31))
     column = columns_on({name: values[name].to_numpy(dtype=float) for name in values}, reflections.q)
     nodes = width_nodes(torch.from_numpy(conditions.axis()).to(reflections.q), column, conditions)
-    for part_rows, part in chunks(rows, values, size, "powder patterns", verbose):
+    parts = chunks(rows, values, size, "powder patterns", verbose)
+    if is_plain(reflections.q):
+        renderer, seeds = CompiledRenderer(reflections, conditions, nodes), pattern_seeds(seed, len(rows))
+        for part_rows, part in parts:
+            of_part, seeds = np.split(seeds, [len(part_rows)])
+            part_column = columns_on(part, reflections.q)
+            yield torch.from_numpy(renderer.counts(part_rows, part, part_column, of_part))
+        return
+    generator = torch.Generator(device=reflections.q.device).manual_seed(seed)
+    for part_rows, part in parts:
         yield render_powder(reflections, part_rows, part, conditions, generator, nodes)
+
+
+def pattern_seeds(seed, n):
+    """Seeds of the random numbers of ``n`` patterns, uint64, from one seed below 2³¹."""
+    return np.uint64(seed << 32) + np.arange(n, dtype=np.uint64)
 
 
 def _check_reach(reflections, conditions):
@@ -178,7 +209,9 @@ def _other_rows(reflections, rows, rng):
 
 
 def render_powder(reflections, rows, values, conditions, generator, nodes=None):
-    """Render the counts of one chunk of patterns.
+    """Render the counts of one chunk of patterns with torch.
+
+    `CompiledRenderer` computes the same on a CPU in single precision, with other random numbers.
 
     Parameters
     ----------
@@ -234,15 +267,7 @@ def line_profiles(reflections, rows, lines, column, axis, conditions, nodes=None
     has_lines = deposited.sum((1, 2)) > 0
     if not has_lines.all():
         row = int(rows[int(torch.nonzero(~has_lines)[0])])
-        raise ValueError(
-            f"crystal {row} ({reflections.ids[row]}) has no line between {axis[0]:g} and {axis[-1]:g} degrees"
-        )
-    tail = _tail_lengths(nodes, column) / step if column["asymmetry"].any() else None
+        raise ValueError(no_lines_message(reflections, row, axis))
+    tail = tail_lengths(nodes, column) / step if column["asymmetry"].any() else None
     profile = broaden(deposited, fwhm / step, eta, tail=tail)
     return profile / profile.amax(1, keepdim=True)
-
-
-def _tail_lengths(two_theta, column):
-    """Mean length in degrees of the tail of asymmetric lines, shape (n, k)."""
-    angle = torch.deg2rad(two_theta.clamp(2, 90))
-    return column["asymmetry"][:, None] * (torch.cos(angle) / torch.sin(angle)).clamp_min(0)

@@ -37,8 +37,8 @@ def _scan(metric, limit, box, flips, images, hkl, q2, multiplicity):
             root = b * b - g33 * (c - limit)
             if root < 0:
                 continue
-            first = int(math.floor((-b - math.sqrt(root)) / g33))
-            last = int(math.ceil((-b + math.sqrt(root)) / g33))
+            first = math.floor((-b - math.sqrt(root)) / g33)
+            last = math.ceil((-b + math.sqrt(root)) / g33)
             for l in range(max(first, 0) if flips[2] else first, last + 1):  # noqa: E741
                 square = g33 * l * l + 2 * b * l + c
                 size = _multiplicity(h, k, l, images, n_laue) if square <= limit else 0
@@ -89,4 +89,5 @@ def find_families(metrics, limit, boxes, group_index, flips, images, image_offse
         if starts[i + 1] > starts[i]:
             _scan(metrics[i], limit, boxes[i], flips[group], own, hkl[rows], q2[rows], multiplicity[rows])
             order = np.argsort(q2[rows], kind="mergesort")
-            hkl[rows], q2[rows], multiplicity[rows] = hkl[rows][order], q2[rows][order], multiplicity[rows][order]
+            hkl[rows], q2[rows] = hkl[rows][order], q2[rows][order]
+            multiplicity[rows] = multiplicity[rows][order]

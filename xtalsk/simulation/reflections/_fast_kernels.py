@@ -1,4 +1,7 @@
-"""Compilation for speed, and an exponential function that runs in the vector units of a processor."""
+"""Compilation for speed, and an exponential function that runs in the vector units of a processor.
+
+After a change of this file, touch the files ``*_kernels.py`` that import it: numba does not notice it.
+"""
 
 import math
 
@@ -42,7 +45,7 @@ def exponential(x):
     Unlike `math.exp` it can be computed for several numbers at once, and is then ten times faster.
     """
     x = max(x, _LOWEST)
-    n = int(math.floor(x * _LOG2_E + 0.5))
+    n = math.floor(x * _LOG2_E + 0.5)
     r = (x - n * _LN_2_HIGH) - n * _LN_2_LOW
     p = 1 / 6227020800
     p = p * r + 1 / 479001600

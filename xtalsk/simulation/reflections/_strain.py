@@ -58,6 +58,30 @@ def reciprocal_metrics(lattices):
     return inverse.transpose(0, 2, 1) @ inverse
 
 
+def metric_changes(reflections, rows, strains):
+    """Compute what strains add to the products hh, kk, ll, kl, hl and hk in q².
+
+    Parameters
+    ----------
+    reflections : Reflections
+    rows : ndarray of int, shape (n,)
+        The crystal of each pattern.
+    strains : ndarray of shape (n, 6)
+        Components 11, 22, 33, 23, 13 and 12.
+
+    Returns
+    -------
+    ndarray of shape (n, 6)
+        In 1/Å².
+    """
+    if not strains.any():
+        return np.zeros((len(rows), 6))
+    lattices = reflections.lattices[rows]
+    strained = lattices @ (np.eye(3) + strain_tensors(strains))
+    change = reciprocal_metrics(strained) - reciprocal_metrics(lattices)
+    return change[:, *VOIGT] * [1, 1, 1, 2, 2, 2]
+
+
 def strained_q(reflections, rows, strains, pattern, lines):
     """Compute q of the reflections of strained lattices.
 
@@ -79,10 +103,7 @@ def strained_q(reflections, rows, strains, pattern, lines):
     q = reflections.q[lines]
     if not strains.any():
         return q
-    lattices = reflections.lattices[rows]
-    strained = lattices @ (np.eye(3) + strain_tensors(strains))
-    change = reciprocal_metrics(strained) - reciprocal_metrics(lattices)
-    change = torch.from_numpy(change[:, *VOIGT] * [1, 1, 1, 2, 2, 2]).to(q)
+    change = torch.from_numpy(metric_changes(reflections, rows, strains)).to(q)
     hkl = reflections.hkl[lines].to(q.dtype)
     products = hkl[:, VOIGT[0]] * hkl[:, VOIGT[1]]
     return torch.sqrt((q * q + (products * change[pattern]).sum(1)).clamp_min(0))

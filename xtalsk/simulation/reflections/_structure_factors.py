@@ -7,6 +7,7 @@ from tqdm import tqdm
 from xtalsk.crystals._ragged import ragged_arange
 from xtalsk.physics._form_factors import _coefficients as form_factor_coefficients
 from xtalsk.physics._form_factors import form_factors
+from xtalsk.simulation._threads import in_threads
 from xtalsk.simulation.reflections._constants import CRYSTALS_PER_CHUNK, PAIRS_PER_CHUNK
 
 
@@ -43,14 +44,12 @@ def squared_structure_factors(
     if torch.device(device).type == "cpu":
         values = _compiled_intensities(crystals, u_iso, starts, hkl, q, radiation, anomalous, verbose)
         return torch.from_numpy(values).to(dtype)
-    return padded_intensities(
-        crystals, u_iso, starts, hkl, q, radiation, anomalous, dtype, device, verbose
-    )
+    return padded_intensities(crystals, u_iso, starts, hkl, q, radiation, anomalous, dtype, device, verbose)
 
 
 def _compiled_intensities(crystals, u_iso, starts, hkl, q, radiation, anomalous, verbose):
     """Compute |F|² on a CPU, ndarray of shape (m,); see `squared_structure_factors`."""
-    from xtalsk.simulation._compiled import in_threads  # numba is imported at the first use
+    # numba is imported at the first use
     from xtalsk.simulation.reflections._structure_factor_kernels import add_intensities
 
     kind, (crystal, z, u) = site_kinds(crystals, u_iso)
@@ -61,11 +60,9 @@ def _compiled_intensities(crystals, u_iso, starts, hkl, q, radiation, anomalous,
     factors = [table.numpy() for table in form_factor_coefficients(radiation)]
     anomalous = torch.zeros(99, 2, dtype=torch.float64) if anomalous is None else anomalous.double()
     intensity = np.zeros(len(q))
-    arguments = (
-        (starts, hkl, q, kind_starts, (z, u), site_starts)
-        + ((np.ascontiguousarray(crystals.frac_coords[order]), crystals.occupancies[order]),)
-        + ((*map(np.ascontiguousarray, factors), anomalous.numpy()), intensity)
-    )
+    sites = crystals.frac_coords[order].astype(float), crystals.occupancies[order].astype(float)
+    tables = *map(np.ascontiguousarray, factors), anomalous.numpy()
+    arguments = starts, hkl, q, kind_starts, (z, u), site_starts, sites, tables, intensity
     n = len(crystals)
     for first in tqdm(range(0, n, CRYSTALS_PER_CHUNK), desc="structure factors", disable=not verbose):
         in_threads(

@@ -86,7 +86,7 @@ def plane_cosines(reflections, rows, planes, pattern, lines):
     """
     metrics = reciprocal_metrics(reflections.lattices[rows])
     index = reflections.rotation_index[rows]
-    groups = {k: _halved(laue_group(reflections.rotation_sets[k])) for k in np.unique(index)}
+    groups = {k: proper_rotations(laue_group(reflections.rotation_sets[k])) for k in np.unique(index)}
     size = max(len(g) for g in groups.values())
     axes, share = np.zeros((len(rows), size, 3)), np.zeros((len(rows), size))
     for i, (k, plane, metric) in enumerate(zip(index, planes, metrics, strict=True)):
@@ -100,8 +100,8 @@ def plane_cosines(reflections, rows, planes, pattern, lines):
     return cosine.clamp(-1, 1), share[pattern]
 
 
-def _halved(laue):
-    """Proper rotations of a Laue class: one of each pair ±R."""
+def proper_rotations(laue):
+    """Return the proper rotations of a Laue group: one of each pair ±R."""
     return laue[np.linalg.det(laue) > 0]
 
 

@@ -13,6 +13,8 @@ from xtalsk.spectra.eds._constants import (
     DEAD_COUNTS,
     LARGEST_NOISE_STEP,
     LARGEST_SHIFT,
+    LEAST_SUMS,
+    LEAST_TRIPLES,
     LEAST_MEASURED_BIN,
     LOWER_STEP,
     OVERFLOW_COUNTS,
@@ -66,7 +68,7 @@ class BinnedSpectrum:
         self._axis_errors = axis_errors(energy)
         self._shift = np.zeros(len(self._axis_errors))
         has_pile_up = self._channels.sum() > PILE_UP_COUNTS
-        self._sum_peaks = sum_peaks(self._channels, energy) if has_pile_up else None
+        self._sum_peaks = [sum_peaks(self._channels, energy)] if has_pile_up else []
         self._update()
 
     def _rebin(self, counts, energy):
@@ -149,11 +151,30 @@ class BinnedSpectrum:
         return counts - _snip(smooth), weights
 
     def pile_up(self):
-        """Return the column of the sum peaks, ndarray of shape (0, n_bins) or (1, n_bins)."""
-        if self._sum_peaks is None:
-            return np.empty((0, len(self.counts)))
-        counts, energy = self._sum_peaks
-        return self._rebin(counts, energy + 2 * (self._shift @ axis_errors(energy / 2)))[None]
+        """Return the columns of the sums of two and of three X-rays, ndarray of shape (0 to 2, n_bins)."""
+        columns = np.empty((len(self._sum_peaks), len(self.counts)))
+        for n, (counts, energy) in enumerate(self._sum_peaks, 2):
+            columns[n - 2] = self._rebin(counts, energy + n * (self._shift @ axis_errors(energy / n)))
+        return columns
+
+    def separate_sums(self, sums):
+        """Compute the sum peaks anew, from the spectrum without them.
+
+        Parameters
+        ----------
+        sums : ndarray of shape (n_bins,)
+            Counts in sum peaks.
+        """
+        share = sums.sum() / max(self.counts.sum(), 1)
+        if not self._sum_peaks or share < LEAST_SUMS:
+            return
+        energy = self._energy + self._shift @ self._axis_errors
+        step = (energy[-1] - energy[0]) / (len(energy) - 1)
+        in_channels = np.interp(energy, self.library.middles, sums / np.diff(self.library.edges)) * step
+        pairs = sum_peaks(self._channels - in_channels, self._energy)
+        self._sum_peaks = [pairs]
+        if share > LEAST_TRIPLES:
+            self._sum_peaks.append(sum_peaks(self._channels - in_channels, self._energy, pairs))
 
     def instrument(self, lines):
         """Return columns, precision and mean of the amplitudes for errors of the instrument.

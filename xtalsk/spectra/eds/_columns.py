@@ -159,32 +159,15 @@ def element_columns(library, setting, elements, mass):
     return sum_groups(groups), groups
 
 
-def strongest_lines(library, setting, elements, mass):
-    """Return the strongest line of each family of each element.
-
-    Parameters
-    ----------
-    library, setting, elements, mass
-        See `element_columns`.
-
-    Returns
-    -------
-    list of (int, str, float, float)
-        Atomic number, family such as ``"K"``, energy of the line in eV, and counts of the family as a share of
-        those of the element. By energy.
-    """
+@lru_cache(maxsize=64)
+def strongest_lines(library, setting):
+    """Return the energy in eV of the strongest line of each group of each element, ndarray (99, n_groups)."""
     lines = xray_lines()
-    index = np.flatnonzero(usable_lines(library, setting) & np.isin(lines.z, elements))
-    intensity = _detected(mass, index, library, setting)
-    strongest = []
-    for z in elements:
-        total = intensity[lines.z[index] == z].sum()
-        for family, name in enumerate(FAMILIES):
-            own = np.flatnonzero((lines.z[index] == z) & (lines.family[index] == family))
-            if len(own):
-                energy = lines.energy[index[own[intensity[own].argmax()]]]
-                strongest.append((int(z), name, float(energy), float(intensity[own].sum() / total)))
-    return sorted(strongest, key=lambda line: line[2])
+    index = np.flatnonzero(usable_lines(library, setting))
+    index = index[np.argsort(_detected(typical_mass(), index, library, setting))]
+    energy = np.full((N_ELEMENTS + 1, N_GROUPS), np.nan)
+    energy[lines.z[index], groups_of_lines()[index]] = lines.energy[index]  # the last one stays
+    return energy
 
 
 def sum_groups(groups):

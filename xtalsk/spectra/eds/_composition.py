@@ -43,8 +43,8 @@ class EDSComposition(SpectrumComposition):
         Significance in standard deviations that an element needs. Errors of the model and overlaps with other
         elements are part of the standard deviation.
     min_fraction : float, default=0.0075
-        Smallest atomic fraction to report. It lies a little below the 1 at% from which `ElementPresence`
-        counts an element as present. Errors of the model can imitate smaller amounts.
+        Smallest atomic fraction to report. Errors of the model can look like smaller amounts. The default is
+        a little below 1 at%, where `ElementPresence` begins to count an element as present.
     exclude : sequence of str, default=()
         Symbols of elements that are in the spectrum but not in the specimen, such as those of the grid, the
         coating or the support. They are fitted but are not part of the composition.
@@ -103,8 +103,9 @@ class EDSComposition(SpectrumComposition):
     energy axis, the resolution and the tails.
 
     *Evidence.* Amounts are not negative. The fit leaves out the least significant element until all remaining
-    elements reach ``n_sigma``. At least one of them must exceed it by 1.5. An M line without the L line of
-    the same element is no evidence, because one amount gives both. Remaining errors of the model count as
+    elements reach ``n_sigma``. The most significant one must reach ``n_sigma`` + 1.5, otherwise no element is
+    reported. An M line alone is no evidence where the L line of its element is missing, because the fit uses
+    one amount for all lines of an element. Remaining errors of the model count as
     noise: 2% of a line, 1.5 eV of its position, 1% of its height within some widths, and 2 to 12% of the
     background. In spectra of millions of counts these errors limit the detection of elements.
 

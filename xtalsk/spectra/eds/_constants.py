@@ -78,6 +78,10 @@ PILE_UP_COUNTS, PILE_UP_LOWEST = 3e3, 150.0
 UNIT_ERROR, FEWEST_SCALED_COUNTS = 1e-3, 1000
 """Error of counts as multiples of one number; sum below which counts that are no such multiples are refused."""
 
+LEAST_SUMS, LEAST_TRIPLES = 0.002, 0.02
+"""Share of the counts in sum peaks above which they are separated from the spectrum, and above which sums of
+three X-rays are fitted."""
+
 # --- Lines
 
 LINE_REACH, LEAST_TAIL_REACH = 4.5, 1.5

@@ -124,24 +124,27 @@ def instrument_columns(lines, library):
     return np.array([*shifts, broadening, *tails, shelf]), 1 / errors**2
 
 
-def sum_peaks(counts, energy):
-    """Return the spectrum of pairs of X-rays that the detector counts as one.
+def sum_peaks(counts, energy, sums=None):
+    """Return the spectrum of X-rays that the detector counts as one.
 
     Parameters
     ----------
     counts, energy : ndarray of shape (n_channels,)
         Counts, and middle of each channel in eV.
+    sums : tuple of ndarray or None
+        Sums to which one more X-ray is added, as this function returns them. None gives sums of two X-rays.
 
     Returns
     -------
-    pairs, pair_energy : ndarray of shape (2 * n_channels,)
-        Counts of pairs, relative to their maximum, and their energies in eV.
+    counts, energy : ndarray
+        Counts of sums, relative to their maximum, and their energies in eV.
     """
     counts = np.where(energy > PILE_UP_LOWEST, counts, 0).clip(min=0)
-    transform = np.fft.rfft(counts, 2 * len(counts))
-    pairs = np.fft.irfft(transform**2, 2 * len(counts)).clip(min=0)
+    others, other_energy = (counts, energy) if sums is None else sums
+    n = len(counts) + len(others)
+    pairs = np.fft.irfft(np.fft.rfft(counts, n) * np.fft.rfft(others, n), n).clip(min=0)
     step = (energy[-1] - energy[0]) / (len(energy) - 1)
-    return pairs / max(pairs.max(), 1e-9), 2 * energy[0] + step * np.arange(2 * len(counts))
+    return pairs / max(pairs.max(), 1e-9), energy[0] + other_energy[0] + step * np.arange(n)
 
 
 def changed_resolution(resolution, change):

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xtalsk.physics._xray_lines import FAMILIES
 from xtalsk.spectra._report import composition_table, plot_fit
 from xtalsk.spectra.eds._axis import smoothed
 from xtalsk.spectra.eds._columns import strongest_lines, usable_lines
 from xtalsk.spectra.eds._constants import (
+    GROUPS,
     HIDING_OVERLAP,
     HIDING_SIGMAS,
     LEAST_MEASURED_LINE,
@@ -158,12 +160,15 @@ def _limits(fit, candidates, elements):
     """Return the largest mass of each element that could hide under the lines of others, shape (98,)."""
     limits = np.zeros(N_ELEMENTS)
     hidden = np.setdiff1d(candidates, elements)
-    if not len(hidden) or not len(elements):
-        return limits
-    amplitudes, spreads, alone = fit.hidden(hidden)
-    could_hide = (spreads > HIDING_OVERLAP * alone) | (amplitudes > HIDING_SIGMAS * spreads)
-    largest = amplitudes.clip(0) + LIMIT_SIGMAS * spreads
-    limits[hidden - 1] = np.where(could_hide & np.isfinite(largest), largest, 0)
+    for columns_of in (fit.typical_columns, fit.element_columns):  # the second is right, but slow
+        if not len(hidden) or not len(elements):
+            return limits
+        amplitudes, spreads, alone = fit.add(columns_of(hidden))
+        could_hide = (spreads > HIDING_OVERLAP * alone) | (amplitudes > HIDING_SIGMAS * spreads)
+        largest = np.where(could_hide & np.isfinite(spreads), amplitudes.clip(0) + LIMIT_SIGMAS * spreads, 0)
+        limits[:] = 0
+        limits[hidden - 1] = largest
+        hidden = hidden[largest > 0]
     return limits
 
 
@@ -177,11 +182,16 @@ def _misfit(spectrum, estimate):
 
 def _peaks(fit, elements):
     """Return the families of lines of the elements found, and the energy of their strongest lines."""
+    energies = strongest_lines(fit.library, fit.setting)[elements]
+    counts = fit.group_counts[fit.kept]
     peaks = []
-    for z, family, energy, share in strongest_lines(fit.library, fit.setting, elements, fit.mass):
-        if share > LEAST_PEAK:
-            peaks.append((f"{SYMBOLS[z - 1]} {family}", energy))
-    return tuple(peaks)
+    for z, energy, count in zip(elements, energies, counts, strict=True):
+        for family in FAMILIES:
+            own = [k for k, name in enumerate(GROUPS) if name[0] == family and count[k] > 0]
+            if own and count[own].sum() > LEAST_PEAK * count.sum():
+                strongest = max(own, key=lambda k: count[k])
+                peaks.append((f"{SYMBOLS[z - 1]} {family}", float(energy[strongest])))
+    return tuple(sorted(peaks, key=lambda peak: peak[1]))
 
 
 def make_result(spectrum, setting, fit, estimate, candidates):

@@ -3,7 +3,15 @@
 import numpy as np
 
 from xtalsk.spectra.eds._background import background_columns, background_penalty, typical_background
-from xtalsk.spectra.eds._columns import edge_columns, element_columns, group_columns, mass_of, typical_mass
+from xtalsk.spectra.eds._columns import (
+    edge_columns,
+    element_columns,
+    group_columns,
+    mass_of,
+    sum_groups,
+    typical_groups,
+    typical_mass,
+)
 from xtalsk.spectra.eds._constants import CLEARLY_WEAK, DOUBTFUL, FIRST_ELEMENT, N_ROUNDS, SUM_POSITION_ERROR
 from xtalsk.spectra.eds._estimate import Estimate
 from xtalsk.spectra.eds._instrument import slope_columns
@@ -30,8 +38,8 @@ class FitRound:
     ----------
     library : Library
     setting : Setting
-    mass : tensor of shape (1, 98)
-        Mass fractions of the specimen that absorbs.
+    group_counts : ndarray of shape (n_elements, n_groups)
+        Counts in each group of lines per unit of mass fraction.
     columns : ndarray of shape (n_elements, n_bins)
         Counts of each element per unit of mass fraction.
     significance, spreads : ndarray of shape (n_elements,)
@@ -41,9 +49,10 @@ class FitRound:
 
     def __init__(self, spectrum, setting, elements, previous, estimate):
         mass = typical_mass() if previous is None else mass_of(elements, previous)
-        self.library, self.setting, self.mass = spectrum.library, setting, mass
+        self.library, self.setting, self._mass, self._spectrum = spectrum.library, setting, mass, spectrum
         self.elements = elements
         self.columns, groups = element_columns(spectrum.library, setting, elements, mass)
+        self.group_counts = (groups @ np.ones(groups.shape[1])).reshape(len(elements), -1)
         if previous is None:
             self._hats = typical_background(spectrum.edges, setting)
         else:
@@ -120,20 +129,16 @@ class FitRound:
         if not (self.amplitudes / self.spreads >= n_sigma + FIRST_ELEMENT).any():
             self.prune(np.inf, one_by_one=False)
 
-    def hidden(self, elements):
-        """Return how much of elements that were not found could hide under the lines of the others.
+    def typical_columns(self, elements):
+        """Return the columns of elements in a typical solid, ndarray of shape (n_elements, n_bins)."""
+        return sum_groups(typical_groups(self._spectrum, self.setting, elements))
 
-        Parameters
-        ----------
-        elements : ndarray of int
-            Atomic numbers, increasing.
+    def element_columns(self, elements):
+        """Return the columns of elements in this specimen, ndarray of shape (n_elements, n_bins)."""
+        return element_columns(self.library, self.setting, elements, self._mass)[0]
 
-        Returns
-        -------
-        amplitudes, spreads, alone : ndarray of shape (n_elements,)
-            See `NonnegativeSystem.add`.
-        """
-        columns = element_columns(self.library, self.setting, elements, self.mass)[0]
+    def add(self, columns):
+        """Return how much of each of some further columns the counts allow; see `NonnegativeSystem.add`."""
         return self._system.add(self._solution, columns)
 
     def estimate(self):
@@ -183,5 +188,6 @@ def fit_rounds(spectrum, setting, candidates, masses, estimate, n_sigma):
             break
         if len(fit.instrument):
             spectrum.correct(fit.instrument)
+        spectrum.separate_sums(estimate.sums)
         elements, amplitudes = elements[fit.kept], fit.amplitudes[fit.kept]
     return fit, estimate

@@ -24,6 +24,7 @@ from xtalsk.spectra.eds._constants import (
     TYPICAL_RESOLUTION,
     TYPICAL_SHIFT,
 )
+from xtalsk.spectra.eds._library import make_library
 
 SHIFTS = np.arange(-LARGEST_SHIFT, LARGEST_SHIFT + SHIFT_STEP / 2, SHIFT_STEP)
 
@@ -45,25 +46,31 @@ class Hypothesis(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _search_columns(edges, setting):
-    """Return the counts of the hard and of the soft lines of each element, ndarrays (99, n_bins)."""
+    """Return the visible elements, and the counts of their hard and of their soft lines.
+
+    Returns
+    -------
+    elements : ndarray of int, shape (n_elements,)
+    columns : ndarray of float32, shape (2 * n_elements, n_bins)
+        The hard lines of all elements, and then the soft lines of all.
+    """
+    library = make_library(edges, round(TYPICAL_RESOLUTION), setting.window)
     families = typical_columns(edges, round(TYPICAL_RESOLUTION), setting)[1].toarray()
-    total = families.sum(1)
-    middles = (np.array(edges)[1:] + np.array(edges)[:-1]) / 2
-    is_hard = families @ middles >= SOFT_FAMILY * total
+    is_hard = families @ library.middles >= SOFT_FAMILY * families.sum(1)
     shape = (-1, len(FAMILIES), families.shape[1])
-    hard = np.where(is_hard[:, None], families, 0)
-    return hard.reshape(shape).sum(1), (families - hard).reshape(shape).sum(1)
-
-
-def _ratio(part, whole):
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0).clip(0)
+    hard = np.where(is_hard[:, None], families, 0).reshape(shape).sum(1)
+    soft = families.reshape(shape).sum(1) - hard + edge_columns(library, setting)
+    elements = np.flatnonzero((hard + soft).any(1))
+    columns = np.vstack([hard[elements], soft[elements]])
+    return elements, (columns / columns.max()).astype(np.float32)
 
 
 def _amplitudes(residual, weights, columns, information):
     """Return the amplitudes of hard and soft lines of each element at each shift, and what they explain."""
-    weighted = (weights * residual).T
-    (t_hard, t_soft), (g_hard, g_soft) = (part @ weighted for part in columns), information
-    hard, soft = _ratio(t_hard, g_hard), _ratio(t_soft, g_soft)
+    target = columns @ (weights * residual).T
+    amplitudes = (target / np.where(information > 0, information, np.inf)).clip(0)
+    (hard, soft), (t_hard, t_soft) = np.split(amplitudes, 2), np.split(target, 2)
+    g_hard, g_soft = np.split(information, 2)
     soft = np.where(g_hard > 0, np.clip(soft, hard / SOFT_FACTOR, hard * SOFT_FACTOR), soft)
     explained = hard * (2 * t_hard - hard * g_hard) + soft * (2 * t_soft - soft * g_soft)
     return hard, soft, explained
@@ -89,27 +96,28 @@ def match_elements(spectrum, setting, allowed):
     taken : ndarray of bool, shape (99, n_shifts)
         Elements by atomic number, at each shift.
     """
-    hard, soft = _search_columns(spectrum.edges, setting)
-    soft = soft + edge_columns(spectrum.library, setting)
-    net, weights = spectrum.shifted(SHIFTS, SEARCH_ERROR)
-    information = (hard**2) @ weights.T, (soft**2) @ weights.T
-    total = (net**2 * weights).sum(1)
-    cost = np.where(allowed[:, None], 0.0, RARE_COST + RARE_SHARE * total) + ELEMENT_COST
+    elements, columns = _search_columns(spectrum.edges, setting)
+    net, weights = (part.astype(np.float32) for part in spectrum.shifted(SHIFTS, SEARCH_ERROR))
+    information = columns**2 @ weights.T
+    cost = np.where(allowed[elements, None], 0.0, RARE_COST + RARE_SHARE * (net**2 * weights).sum(1))
+    cost = (cost + ELEMENT_COST).astype(np.float32)
     scores = spectrum.cut_off(SEARCH_ERROR, SHIFTS) - (SHIFTS / TYPICAL_SHIFT) ** 2
-    taken = np.zeros((len(hard), len(SHIFTS)), bool)
+    taken = np.zeros((len(elements), len(SHIFTS)), bool)
     shifts = np.arange(len(SHIFTS))
     for _ in range(N_MATCHED):
-        a_hard, a_soft, explained = _amplitudes(net, weights, (hard, soft), information)
+        hard, soft, explained = _amplitudes(net, weights, columns, information)
         explained = explained - np.where(taken, 0, cost)
         best = explained.argmax(0)
         is_better = explained[best, shifts] > 0
         if not is_better.any():
             break
-        a_hard, a_soft = (is_better * a[best, shifts] for a in (a_hard, a_soft))
-        net = net - a_hard[:, None] * hard[best] - a_soft[:, None] * soft[best]
+        hard, soft = (is_better * part[best, shifts] for part in (hard, soft))
+        net = net - hard[:, None] * columns[best] - soft[:, None] * columns[best + len(elements)]
         scores = scores + is_better * explained[best, shifts]
         taken[best, shifts] |= is_better
-    return scores, taken
+    by_number = np.zeros((len(allowed), len(SHIFTS)), bool)
+    by_number[elements] = taken
+    return scores, by_number
 
 
 def _peak(scores, k):

@@ -1,0 +1,305 @@
+"""The search for the geometry on a CPU, image by image with compiled loops: the twin of `_geometry`.
+
+It computes the same, in single precision, and leaves out what cannot change the result: it smooths the image
+again only if the shadow has changed, and skips the shadow where there is none.
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+import torch
+
+from xtalsk.diffraction import _constants as tuned
+from xtalsk.diffraction import _geometry_kernels as kernels
+from xtalsk.diffraction._compiled import for_each
+from xtalsk.diffraction._polar import ring_directions
+from xtalsk.diffraction._smoothing import gaussian_band
+
+_CPU = torch.device("cpu")
+_NO_ELLIPSE = np.zeros(2, np.float32)
+
+
+class _Reduced(NamedTuple):
+    """Reduced images of electrons with their valid pixels (1 or 0), and the smoothed level of the smaller one."""
+
+    small: np.ndarray
+    small_valid: np.ndarray
+    half: np.ndarray
+    half_valid: np.ndarray
+    level: np.ndarray
+
+
+def find_geometries(images, valid, center, ellipticity, max_offset):
+    """Find the geometry of float32 images (n, h, w) on a CPU; see `_geometry.find_geometry`.
+
+    Returns
+    -------
+    center, ellipticity, valid : Tensors of shape (n, 2), (n, 2) and (n, h, w)
+    """
+    images, valid, center = (values.numpy() for values in (images.contiguous(), valid, center))
+    found = for_each(lambda i: _find(images[i], valid[i], center[i], ellipticity, max_offset), len(images))
+    return tuple(torch.from_numpy(np.stack(values)) for values in zip(*found, strict=True))
+
+
+def reject_defects(images, valid):
+    """Return ``valid`` (n, h, w) without hot and dead pixels; see `_geometry.reject_defects`."""
+    images, valid = images.contiguous().numpy(), valid.numpy()
+    return torch.from_numpy(np.stack(for_each(lambda i: _sound(images[i], valid[i]), len(images))))
+
+
+def _sound(image, valid):
+    """Valid pixels of one image without hot and dead ones."""
+    sound = np.empty(image.shape, bool)
+    kernels.reject_defects(
+        image,
+        valid,
+        np.float32(tuned.DEFECT_SPREADS),
+        np.float32(tuned.DEFECT_SIGMA),
+        np.float32(tuned.DEAD_NEIGHBOUR),
+        sound,
+    )
+    return sound
+
+
+def _find(image, valid, known_center, ellipticity, max_offset):
+    """Centre, ellipticity and valid pixels of one image; ``known_center`` is NaN if it is to be found."""
+    valid = _sound(image, valid)
+    factor = -(-max(image.shape) // tuned.FINE_SIZE)
+    reduced = _reduce(image, valid, factor)
+    is_known = not np.isnan(known_center).any()
+    if is_known:
+        start = _rescale(known_center, 1 / factor)
+    else:
+        start = _rescale(_coarse_center(reduced, max_offset), 2)
+    position, shape = start.astype(np.float32), _NO_ELLIPSE
+    if ellipticity or not is_known:
+        position, shape = _refine(reduced, position, not is_known, ellipticity)
+    shadow = _shadow(reduced, _rescale(position, 1 / 2), shape, 1)
+    if shadow is not None:
+        valid = valid & ~_enlarge(shadow, 2 * factor, image.shape)
+    return _rescale(position, factor).astype(np.float32), shape.astype(np.float32), valid
+
+
+def _rescale(center, factor):
+    return ((center + np.float32(0.5)) * np.float32(factor) - np.float32(0.5)).astype(np.float32)
+
+
+def _enlarge(mask, factor, shape):
+    return mask.repeat(factor, 0).repeat(factor, 1)[: shape[0], : shape[1]]
+
+
+def _reduce(image, valid, factor):
+    """Reduced images of one image, `_Reduced`."""
+    small, small_valid = _downsample(image, valid, factor)
+    kernels.to_electrons(small, small_valid, tuned.DARK_BLOCK, np.float32(tuned.DARK_BLOCK_SHARE))
+    half, half_valid = _downsample(small, small_valid > 0, 2)
+    sigma = max(half.shape) / tuned.SHADOW_SMOOTHING
+    return _Reduced(small, small_valid, half, half_valid, _smooth_valid(half, half_valid, sigma))
+
+
+def _downsample(image, valid, factor):
+    """Means over the valid pixels of blocks; 1 for blocks valid by half, else 0."""
+    shape = tuple(-(-n // factor) for n in image.shape)
+    means, shares = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    kernels.block_means(image, valid, factor, means, shares)
+    return means, (shares > 0.5).astype(np.float32) if factor > 1 else shares
+
+
+@lru_cache(maxsize=64)
+def _kernel(sigma):
+    """Gaussian of unit sum that ends at three standard deviations."""
+    distance = np.arange(-int(3 * sigma), int(3 * sigma) + 1, dtype=np.float32)
+    kernel = np.exp(-0.5 * (distance / np.float32(sigma)) ** 2)
+    return kernel / kernel.sum()
+
+
+def _smooth(image, sigma):
+    """Smooth one image by a Gaussian: narrow ones by loops, wide ones by matrix products."""
+    if 3 * sigma < 8:
+        out = np.empty_like(image)
+        kernels.smooth(image, _kernel(sigma), out)
+        return out
+    rows, columns = (gaussian_band(n, sigma, torch.float32, _CPU).numpy() for n in image.shape)
+    return rows @ image @ columns
+
+
+@lru_cache(maxsize=64)
+def _smooth_ones(shape, sigma):
+    """Smooth an image of ones."""
+    return np.maximum(_smooth(np.ones(shape, np.float32), sigma), np.float32(1e-6))
+
+
+def _smooth_valid(image, valid, sigma):
+    """Gaussian-weighted mean over the valid pixels around each pixel of one image."""
+    if valid.all():
+        return _smooth(image, sigma) / _smooth_ones(image.shape, sigma)
+    return _smooth(image * valid, sigma) / np.maximum(_smooth(valid, sigma), np.float32(1e-6))
+
+
+def _flatten(image, valid, sigma):
+    """Subtract the diffuse background and smooth by ``sigma`` pixels."""
+    wide = max(image.shape) * tuned.FLAT_WIDTH
+    return (_smooth_valid(image, valid, sigma) - _smooth_valid(image, valid, wide)) * valid
+
+
+def _shadow(reduced, center, ellipticity, slack):
+    """Pixels of the half image in the shadow of a beam stop, bool, or None if there is none."""
+    h, w = reduced.half.shape
+    sigma = max(h, w) / tuned.SHADOW_SMOOTHING
+    noise = np.float32(tuned.SHADOW_SIGMA / math.sqrt(4 * math.pi * sigma**2))
+    radius = np.empty((h, w), np.float32)
+    kernels.ring_radii(h, w, center, ellipticity, radius)
+    dark, n_dark = kernels.find_shadow(
+        reduced.level,
+        reduced.half_valid,
+        radius,
+        noise,
+        slack,
+        tuned.SHADOW_ROUNDS,
+        np.float32(tuned.SHADOW_LEVEL),
+        np.float32(tuned.STOP_CONTRAST),
+        tuned.STOP_RADIUS,
+        int(math.hypot(h, w)) + 1,
+    )
+    if not n_dark:
+        return None
+    solid = (_smooth(dark.astype(np.float32), tuned.SOLID_SMOOTHING) > tuned.SOLID_LEVEL).astype(np.float32)
+    grown = _smooth(solid, tuned.GROWN_SMOOTHING) > tuned.GROWN_LEVEL
+    return grown if grown.any() else None
+
+
+def _is_same(a, b):
+    """Return whether two shadows are equal; None is no shadow."""
+    return a is b if a is None or b is None else np.array_equal(a, b)
+
+
+def _coarse_center(reduced, max_offset):
+    """Centre (2,) of the half image by inversion symmetry, without the pixels in shadow."""
+    center = _bright_center(reduced.half, reduced.half_valid)
+    root, before, flat = np.sqrt(reduced.half), None, None
+    for slack in tuned.COARSE_SLACKS:
+        shadow = _shadow(reduced, center, _NO_ELLIPSE, slack)
+        if flat is None or not _is_same(shadow, before):
+            unshadowed = reduced.half_valid if shadow is None else reduced.half_valid * ~shadow
+            flat = _flatten(root, unshadowed, tuned.COARSE_SMOOTHING)
+            center = _inversion_center(flat, unshadowed, max_offset)
+        before = shadow
+    return center
+
+
+def _bright_center(image, valid):
+    """Centre (2,) of the bright region, by mean shift."""
+    h, w = image.shape
+    y, x = np.arange(h, dtype=np.float32), np.arange(w, dtype=np.float32)
+    center = np.array([(h - 1) / 2, (w - 1) / 2], np.float32)
+    weight = np.maximum(image, 0) * valid
+    for _ in range(tuned.BRIGHT_STEPS):
+        wy = np.exp(np.float32(-0.5) * ((y - center[0]) / np.float32(h * tuned.BRIGHT_WINDOW)) ** 2)
+        wx = np.exp(np.float32(-0.5) * ((x - center[1]) / np.float32(w * tuned.BRIGHT_WINDOW)) ** 2)
+        rows, columns = (weight @ wx) * wy, (wy @ weight) * wx
+        center = np.array([rows @ y, columns @ x]) / max(rows.sum(), 1e-12)
+        center = center.astype(np.float32)
+    return center
+
+
+@lru_cache(maxsize=8)
+def _transform_of_ones(shape, size):
+    """Fourier transform of an image of ones, and the overlap with its turned copies."""
+    transform = scipy.fft.rfft2(np.ones(shape, np.float32), size)
+    return transform, np.maximum(scipy.fft.irfft2(transform**2, size), np.float32(1))
+
+
+def _inversion_center(image, valid, max_offset):
+    """Centre (2,) of inversion symmetry; see `_geometry.inversion_center`."""
+    h, w = image.shape
+    margin = 2 * max_offset
+    size = (int(h * (1 + margin)) // 2 * 2 + 2, int(w * (1 + margin)) // 2 * 2 + 2)
+    centred = (image - (image * valid).sum() / max(valid.sum(), 1)) * valid
+    f1, f2 = scipy.fft.rfft2(centred, size), scipy.fft.rfft2(centred**2, size)
+    if valid.all():
+        fm, overlap = _transform_of_ones(valid.shape, size)
+    else:
+        fm = scipy.fft.rfft2(valid, size)
+        overlap = np.maximum(scipy.fft.irfft2(fm**2, size), np.float32(1))
+    total, cross, square = (scipy.fft.irfft2(f, size) for f in (f1 * fm, f1**2, f2 * fm))
+    rest = total**2 / overlap
+    score = (cross - rest) / np.maximum(square - rest, np.float32(1e-6)) * np.sqrt(overlap / (h * w))
+    score[np.abs(np.arange(size[0]) - (h - 1)) > margin * h] = -np.inf
+    score[:, np.abs(np.arange(size[1]) - (w - 1)) > margin * w] = -np.inf
+    return (np.array(divmod(int(score.argmax()), size[1])) / 2).astype(np.float32)
+
+
+def _refine(reduced, start, has_free_center, has_free_ellipse):
+    """Centre and ellipticity (2,) of the small image, refined from the centre ``start``."""
+    position, shape, root = start, _NO_ELLIPSE, np.sqrt(reduced.small)
+    free, before, flat = np.zeros(4), None, None
+    free[:2] = has_free_center
+    for stage, spread in enumerate(tuned.SPREADS):
+        free[2:] = has_free_ellipse and stage > 0
+        shadow = _shadow(reduced, _rescale(position, 1 / 2), shape, 2 if stage == 0 else 1)
+        if flat is None or not _is_same(shadow, before):
+            unshadowed = _unshadowed(reduced.small_valid, shadow)
+            flat = _flatten(root, unshadowed, tuned.REFINE_SMOOTHING) * unshadowed
+        before = shadow
+        position, shape = _step(flat, unshadowed, position, shape, free, spread)
+        if (np.abs(position - start) > tuned.MAX_SHIFT).any():
+            position, shape = start, _NO_ELLIPSE
+    return position, shape
+
+
+def _unshadowed(valid, shadow):
+    """Valid pixels of the small image outside the shadow and its rim, 1 or 0."""
+    if shadow is None:
+        return valid
+    guarded = _smooth(shadow.astype(np.float32), tuned.RIM_SMOOTHING) > tuned.RIM_LEVEL
+    return valid * ~_enlarge(guarded, 2, valid.shape)
+
+
+@lru_cache(maxsize=4)
+def _angular_functions(n_angles):
+    """Directions, shapes, and the angular functions (n_angles, 4) with their products (n_angles, 16)."""
+    direction, shape = (values.numpy() for values in ring_directions(n_angles, torch.float32, _CPU))
+    basis = np.concatenate([direction, shape]).T.copy()
+    return direction, shape, basis, (basis[:, :, None] * basis[:, None, :]).reshape(n_angles, 16)
+
+
+def _step(image, valid, center, ellipticity, free, spread):
+    """One Gauss-Newton step; see `_refinement.refine`."""
+    direction, shape, basis, products = _angular_functions(tuned.N_ANGLES)
+    radii = np.arange(1.0, max(image.shape) * tuned.RADIUS_SHARE)
+    weighted, weight = kernels.sample_rings(
+        image, valid, center, ellipticity, direction, shape, len(radii), np.float32(1)
+    )
+    least = np.float32(tuned.MIN_ANGLE_SHARE * tuned.N_ANGLES)
+    total, profile, scatter, is_full = kernels.residuals(weighted, weight, least)
+    slope, smoothed = _slopes(profile, is_full, spread)
+    scale = np.stack([np.ones_like(radii)] * 2 + [radii] * 2, 1)
+    area = 2 * math.pi / tuned.N_ANGLES * radii
+    lever = smoothed[:, None] * scale * area[:, None] * free
+    mean = weight @ basis
+    gram = (weight @ products).reshape(-1, 4, 4)
+    gram = gram - mean[:, :, None] * mean[:, None, :] / np.maximum(total, 1e-6)[:, None, None]
+    left = np.einsum("rj,rjk,rk->jk", lever, gram, slope[:, None] * scale)
+    right = -(lever * (weighted @ basis)).sum(0)
+    noise = (scatter * is_full) @ area / max((total * is_full) @ area, 1e-6)
+    stiffness = np.array([0.0, 0, 1, 1]) * noise / tuned.ELLIPTICITY_SPREAD**2
+    parameters = np.concatenate([center, ellipticity]).astype(float)
+    right = right - stiffness * parameters
+    left = left + np.diag(stiffness + 1e-6 * left.diagonal() + 1e-12 + (1 - free))
+    limit = np.array([2 * spread, 2 * spread, tuned.ELLIPTICITY_STEP, tuned.ELLIPTICITY_STEP])
+    parameters = parameters + np.clip(np.linalg.solve(left, right) * free, -limit, limit)
+    bound = tuned.MAX_ELLIPTICITY
+    return parameters[:2].astype(np.float32), np.clip(parameters[2:], -bound, bound).astype(np.float32)
+
+
+def _slopes(profile, is_full, spread):
+    """Slopes of a profile (n_radii,), plain and smoothed; 0 beside incomplete rings."""
+    inner = is_full.astype(float)
+    inner[1:-1] *= is_full[2:] * is_full[:-2]
+    slope = np.zeros(len(profile))
+    slope[1:-1] = (profile[2:] - profile[:-2]) / 2
+    slope *= inner
+    return slope, np.convolve(slope, _kernel(spread), "same") * inner

@@ -1,0 +1,131 @@
+"""Radial means and backgrounds on a CPU, one by one with compiled loops: the twins of `_functional`."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from xtalsk.diffraction import _radial_kernels as kernels
+from xtalsk.diffraction._compiled import for_each
+from xtalsk.diffraction._constants import MIN_RING_SHARE, RADIAL_KERNEL, RADII_PER_PIXEL, SNIP_SMOOTHING
+
+
+class _Table(NamedTuple):
+    """Look-up table of one geometry: what each pixel adds to the fine radii, see `sum_in_order`.
+
+    ``numbers`` (n_radii,) holds the numbers of valid pixels.
+    """
+
+    order: np.ndarray
+    upper: np.ndarray
+    starts: np.ndarray
+    numbers: np.ndarray
+
+
+@lru_cache(maxsize=8)
+def _kernel(sigma, dtype):
+    """Gaussian of unit sum that ends at three standard deviations."""
+    distance = np.arange(-int(3 * sigma), int(3 * sigma) + 1, dtype=dtype)
+    kernel = np.exp(-0.5 * (distance / sigma) ** 2)
+    return (kernel / kernel.sum()).astype(dtype)
+
+
+def _largest_radius(shape, center, ellipticity):
+    """Largest radius in an image, in fine radii, at least."""
+    corner = np.hypot(*(max(abs(c), abs(n - 1 - c)) for c, n in zip(center, shape, strict=True)))
+    return int(corner / (1 - np.abs(ellipticity).sum()) * RADII_PER_PIXEL) + 2
+
+
+def radial_means(images, geometry, pixel_size, edges):
+    """Mean intensity of float32 images (n, h, w) on a CPU in bins of q; see `_functional.radial_mean`."""
+    images, pixel_size, edges = images.contiguous().numpy(), pixel_size.double().numpy(), edges.numpy()
+    center, ellipticity, valid = (values.numpy() for values in geometry)
+
+    def mean(i):
+        n_radii = _largest_radius(images.shape[1:], center[i], ellipticity[i]) + 1
+        sums = np.zeros((2, n_radii), np.float32)
+        scale = np.float32(RADII_PER_PIXEL)
+        kernels.sum_on_radii(images[i], valid[i], center[i], ellipticity[i], scale, sums)
+        return _bin_means(sums, pixel_size[i], edges)
+
+    return torch.from_numpy(np.stack(for_each(mean, len(images))))
+
+
+def _bin_means(sums, pixel_size, edges):
+    """Means in bins of q, float32 (n_bins,), from the sums on fine radii (2, n_radii)."""
+    kernel = _kernel(RADIAL_KERNEL * RADII_PER_PIXEL, np.float32)
+    position = edges / pixel_size * RADII_PER_PIXEL
+    total, number = np.empty(len(edges) - 1), np.empty(len(edges) - 1)
+    kernels.bin_sums(sums[0], kernel, position + 0.5, total)
+    kernels.bin_sums(sums[1], kernel, position + 0.5, number)
+    area = np.pi * np.diff(np.maximum(position, 0) ** 2) / RADII_PER_PIXEL**2
+    recorded = number > MIN_RING_SHARE * area
+    return np.where(recorded, total / np.where(recorded, number, 1), np.nan).astype(np.float32)
+
+
+def known_radial_means(arrays, geometry, pixel_size, edges):
+    """Mean intensity in bins of q of images of one shape and of one geometry.
+
+    Parameters
+    ----------
+    arrays : list of n ndarrays of shape (h, w)
+        Intensities; NaN where they were not measured.
+    geometry : Geometry
+        Of one image.
+    pixel_size : sequence of n floats
+        In 1/Å.
+    edges : Tensor of shape (n_bins + 1,)
+        In 1/Å, equally spaced.
+
+    Returns
+    -------
+    Tensor of shape (n, n_bins)
+    """
+    center, ellipticity, valid = (values[0].numpy() for values in geometry)
+    packed = np.packbits(valid).tobytes()
+    table = _table(valid.shape, tuple(center.tolist()), tuple(ellipticity.tolist()), packed)
+    edges = edges.numpy()
+
+    def mean(i):
+        image = np.ascontiguousarray(arrays[i], dtype=np.float32)
+        sums = np.zeros((2, len(table.numbers)), np.float32)
+        kernels.sum_in_order(image.ravel(), table.order, table.upper, table.starts, sums[0])
+        sums[1] = table.numbers
+        if np.isnan(sums[0]).any():
+            sums[:] = 0
+            measured = valid & ~np.isnan(image)
+            kernels.sum_on_radii(image, measured, center, ellipticity, np.float32(RADII_PER_PIXEL), sums)
+        return _bin_means(sums, pixel_size[i], edges)
+
+    return torch.from_numpy(np.stack(for_each(mean, len(arrays))))
+
+
+@lru_cache(maxsize=8)
+def _table(shape, center, ellipticity, packed):
+    """Look-up table of one geometry, `_Table`; ``packed`` holds the bits of its valid pixels."""
+    h, w = shape
+    valid = np.unpackbits(np.frombuffer(packed, np.uint8), count=h * w).astype(bool)
+    center, ellipticity = np.array(center, np.float32), np.array(ellipticity, np.float32)
+    radius = np.empty((h, w), np.float32)
+    for y in range(h):
+        kernels.radius_of_row(y, center, ellipticity, np.float32(RADII_PER_PIXEL), radius[y])
+    n_radii = _largest_radius(shape, center, ellipticity) + 1
+    low = np.minimum(radius.ravel().astype(np.int32), n_radii - 2)
+    order = np.argsort(low, kind="stable")
+    order = order[valid[order]].astype(np.int32)
+    starts = np.searchsorted(low[order], np.arange(n_radii)).astype(np.int32)
+    upper = (radius.ravel() - low)[order].astype(np.float32)
+    numbers = np.zeros(n_radii, np.float32)
+    kernels.sum_in_order(np.ones(h * w, np.float32), order, upper, starts, numbers)
+    return _Table(order, upper, starts, numbers)
+
+
+def snip_profiles(profiles, width):
+    """Background of profiles (n, n_bins) on a CPU by SNIP; see `_functional.snip`."""
+    rows = profiles.contiguous().numpy()
+    kernel = _kernel(SNIP_SMOOTHING, rows.dtype)
+    out = np.empty_like(rows)
+    largest = min(int(width), (rows.shape[1] - 1) // 2)
+    for_each(lambda i: kernels.snip_row(rows[i], kernel, largest, out[i]), len(rows))
+    return torch.from_numpy(out)

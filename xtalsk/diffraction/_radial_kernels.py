@@ -1,0 +1,118 @@
+"""Compiled loops of the radial mean and of the background: each image or profile by itself."""
+
+import numpy as np
+
+from xtalsk.diffraction._compiled import compiled
+
+
+@compiled
+def radius_of_row(y, center, ellipticity, scale, out):
+    """Radius of the ring through each pixel of one row, times ``scale``, in ``out`` (w,)."""
+    dy = np.float32(y) - center[0]
+    yy, a, b = dy * dy, ellipticity[0], np.float32(2) * ellipticity[1] * dy
+    for x in range(len(out)):
+        dx = np.float32(x) - center[1]
+        xx = dx * dx
+        square = max(yy + xx, np.float32(1e-12))
+        stretch = np.float32(1) + (a * (xx - yy) + b * dx) / square
+        out[x] = np.sqrt(square) / stretch * scale
+
+
+@compiled
+def sum_on_radii(image, valid, center, ellipticity, scale, sums):
+    """Sum intensities and numbers of valid pixels on fine radii, in ``sums`` (2, n_radii)."""
+    h, w = image.shape
+    radius = np.empty(w, np.float32)
+    last = sums.shape[1] - 2
+    for y in range(h):
+        radius_of_row(y, center, ellipticity, scale, radius)
+        for x in range(w):
+            if valid[y, x]:
+                low = min(int(radius[x]), last)
+                upper = radius[x] - np.float32(low)
+                value = image[y, x]
+                sums[0, low] += (np.float32(1) - upper) * value
+                sums[0, low + 1] += upper * value
+                sums[1, low] += np.float32(1) - upper
+                sums[1, low + 1] += upper
+
+
+@compiled
+def sum_in_order(values, order, upper, starts, sums):
+    """Sum intensities on fine radii, in ``sums`` (n_radii,), by a look-up table of one geometry.
+
+    ``order`` holds the pixels, sorted by fine radius; ``starts`` where each fine radius begins; ``upper`` the
+    share of each pixel that belongs to the next fine radius.
+    """
+    for low in range(len(starts) - 1):
+        total, part = np.float32(0), np.float32(0)
+        for i in range(starts[low], starts[low + 1]):
+            value = values[order[i]]
+            total += value
+            part += upper[i] * value
+        sums[low] += total - part
+        sums[low + 1] += part
+
+
+@compiled
+def bin_sums(sums, kernel, position, out):
+    """Smooth sums on fine radii (n_radii,) by a kernel and add them up between positions, ``out`` (n_bins,)."""
+    n, reach = len(sums), len(kernel) // 2
+    cumulative = np.zeros(n + 1)
+    for i in range(n):
+        smooth = np.float32(0)
+        for k in range(max(0, i - reach), min(n, i + reach + 1)):
+            smooth += kernel[k - i + reach] * sums[k]
+        cumulative[i + 1] = cumulative[i] + smooth
+    before = 0.0
+    for j in range(len(position)):
+        place = min(max(position[j], 0.0), n - 0.001)
+        first = int(place)
+        here = cumulative[first] + (place - first) * (cumulative[first + 1] - cumulative[first])
+        if j:
+            out[j - 1] = here - before
+        before = here
+
+
+@compiled
+def _fill(row, measured, out):
+    """Write a profile without gaps to ``out``: linear between measured values, constant beyond them."""
+    before = -1
+    for i in range(len(row)):
+        if measured[i]:
+            out[i] = row[i]
+            for j in range(before + 1, i):
+                share = (j - before) / (i - before)
+                out[j] = row[i] if before < 0 else row[before] * (1 - share) + row[i] * share
+            before = i
+    for j in range(before + 1, len(row)):
+        out[j] = row[before] if before >= 0 else 0
+
+
+@compiled
+def snip_row(row, kernel, width, out):
+    """Background of one profile by SNIP, see `_functional.snip`; ``kernel`` smooths before the clipping."""
+    n, reach = len(row), len(kernel) // 2
+    measured = ~np.isnan(row)
+    filled, smooth, level = np.empty_like(row), np.empty_like(row), np.empty_like(row)
+    _fill(row, measured, filled)
+    floor, first, last = filled.min(), n, -1
+    for i in range(n):
+        total, weight = np.float32(0) * kernel[0], np.float32(0) * kernel[0]
+        for k in range(max(0, i - reach), min(n, i + reach + 1)):
+            if measured[k]:
+                total += kernel[k - i + reach] * row[k]
+                weight += kernel[k - i + reach]
+        smooth[i] = total / max(weight, 1e-12)
+        if measured[i]:
+            first, last = min(first, i), i
+    _fill(smooth, measured, filled)
+    for i in range(n):
+        level[i] = np.sqrt(max(filled[i] - floor, 0)) if first <= i <= last else np.inf
+    clipped = level.copy()
+    for p in range(width, 0, -1):
+        for i in range(p, n - p):
+            clipped[i] = min(level[i], (level[i - p] + level[i + p]) / 2)
+        level[:] = clipped
+    for i in range(n):
+        out[i] = level[i] ** 2 + floor if measured[i] else np.nan

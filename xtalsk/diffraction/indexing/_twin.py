@@ -1,0 +1,152 @@
+"""Figures of merit of lattices on processors, by compiled loops over patterns.
+
+The loops compute what `_search` and `_refine` compute with batched tensors; tests compare the two. This file
+brings the tables of the families and the lines of the patterns into the form of the loops.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from xtalsk.diffraction import _peak_search
+from xtalsk.diffraction._constants import LINE_LAG, LINE_MIN_HEIGHT, LINE_SIGMA, LINE_SMOOTHING
+from xtalsk.diffraction._functional import fill_gaps, smooth_profiles
+from xtalsk.diffraction.indexing._constants import GRID_SIZE, N_FIRST_ROWS, N_KEPT, N_SECOND_ROWS
+from xtalsk.diffraction.indexing._lattices import FAMILIES
+from xtalsk.diffraction.indexing._search import low_squares
+from xtalsk.diffraction.indexing._tables import families
+
+PACK = 4  # lines that are looked up together; as in `_search_kernels`
+FAR_ROW = 1e9  # h² of lines that pad a pack
+
+
+class Fits(NamedTuple):
+    """Refined cells of one family for n patterns."""
+
+    fits: np.ndarray  # (n, n_types, N_KEPT, FIT_SIZE): see `_family_kernels`; NaN where there is no cell
+    best: np.ndarray  # (n, n_types): number of the best fit of each type
+    absences: np.ndarray  # (n, n_classes)
+
+    @property
+    def figures(self):
+        """Figures of the best fits (n, n_types, n_figures), 0 where there is no cell."""
+        from xtalsk.diffraction.indexing._family_kernels import FIGURES
+
+        figures = np.take_along_axis(self.fits[..., FIGURES:], self.best[..., None, None], 2)[:, :, 0]
+        return np.nan_to_num(figures, nan=0.0)
+
+
+def _pad(x, axes, size=4):
+    """Pad the given axes of an array to ``size`` with zeros."""
+    return np.pad(x, [(0, size - n if axis in axes else 0) for axis, n in enumerate(x.shape)])
+
+
+def _packs(rows):
+    """Pad rows to a multiple of `PACK` by lines far outside of any range, float32 (n, 4)."""
+    rows = _pad(np.asarray(rows, dtype=np.float32), (1,))
+    far = np.zeros((-len(rows) % PACK, 4), dtype=np.float32)
+    far[:, 0] = FAR_ROW
+    return np.concatenate([rows, far])
+
+
+def _second_rows(family):
+    """Rows of the second score, ordered by the variants that have them: rows, edges of groups, members."""
+    n_variants = len(family.variants)
+    groups = family.rows_by_variants(N_SECOND_ROWS, n_variants)
+    packs = [_packs(np.array(rows)) for rows in groups.values()]
+    members = np.array([[v in variants for v in range(n_variants)] for variants in groups])
+    return np.concatenate(packs), np.cumsum([0, *map(len, packs)]), members
+
+
+def _family_arrays(family):
+    """Arrays of a family on a processor, with parameters padded to four: the argument of `index_family`."""
+    rows = family.rows.numpy()
+    inverses = np.ascontiguousarray(_pad(family.inverses.numpy(), (1, 2)).transpose(1, 2, 0))
+    lines = np.ascontiguousarray(_pad(family.lines.numpy(), (1,)).T.astype(np.uint32))
+    classes = [masks.numpy() for masks in family.classes.values()]
+    starts = [family.variants.index(name) for name in family.types]
+    return (
+        (_packs(rows[:N_FIRST_ROWS]), inverses.astype(np.float32), lines),
+        _second_rows(family),
+        np.ascontiguousarray(_pad(rows, (1,)).T.astype(np.float64)),
+        family.members.numpy(),
+        np.array([*starts, len(family.variants)]),
+        np.concatenate(classes) if classes else np.zeros((0, len(rows)), bool),
+        np.array([len(masks) for masks in classes], dtype=np.int64),
+        FAMILIES.index(family.name),
+        rows.shape[1],
+        np.float32(family.multiplicity),
+    )
+
+
+@cache
+def _constant_tables():
+    """Density of lines over Q, (GRID_SIZE,), and shares and entropies of n of m lines, (2, m, n)."""
+    m, n = np.ogrid[: N_SECOND_ROWS + 1, : N_SECOND_ROWS + 1]
+    share = np.clip(n / np.maximum(m, 1), 1e-4, 1 - 1e-4)
+    entropy = share * np.log(share) + (1 - share) * np.log(1 - share)
+    return np.sqrt(np.arange(GRID_SIZE) + 0.5), np.stack([share, entropy]).astype(np.float32)
+
+
+@cache
+def _arrays_of_families():
+    """Arrays of all families, kept in memory."""
+    return tuple(_family_arrays(family) for family in families())
+
+
+def find_lines(profiles, q0, step, n_lines):
+    """Compute what `_peak_search.find_lines` computes, in single precision on a processor."""
+    from xtalsk.diffraction.indexing._line_kernels import lines_of_profiles
+
+    n, n_bins = profiles.shape
+    if n_bins < 2 * LINE_LAG + 1:
+        return _peak_search.find_lines(profiles, q0, step, n_lines)
+    measured = ~profiles.isnan()
+    smooth = fill_gaps(smooth_profiles(profiles, LINE_SMOOTHING))
+    smooth = torch.where(measured.any(1, keepdim=True), smooth, 0).contiguous()
+    q, prominence, total = torch.full((n, n_lines), torch.inf), torch.zeros(n, n_lines), torch.zeros(n)
+    limits = np.float32(LINE_SIGMA), np.float32(LINE_MIN_HEIGHT)
+    numbers = np.float32(q0), np.float32(step), *limits
+    found = (x.numpy() for x in (q, prominence, total))
+    lines_of_profiles(smooth.numpy(), measured.numpy(), *numbers, *found)
+    return q, prominence, total
+
+
+def index_patterns(lines, tolerance, step):
+    """Find and refine cells of all families.
+
+    Parameters
+    ----------
+    lines : Lines
+        On the processor, in single precision, without a table.
+    tolerance, step : float
+        In 1/Å.
+
+    Returns
+    -------
+    list of Fits
+        One for each family.
+    """
+    from xtalsk.diffraction.indexing._family_kernels import FIT_SIZE, fill_tables, index_family
+
+    q, weights = lines.q.contiguous().numpy(), lines.weights.contiguous().numpy()
+    counts = lines.valid.sum(1).numpy()
+    n = len(q)
+    low, last = lines.low[:, 0].contiguous().numpy(), lines.last[:, 0].contiguous().numpy()
+    density, entropy = _constant_tables()
+    tables = np.empty((n, GRID_SIZE), np.int32)
+    factors, covered = np.empty((2, n), np.float32)
+    fill_tables(q, counts, low, last, np.float32(tolerance), density, tables, factors, covered)
+    results = []
+    for family, arrays in zip(families(), _arrays_of_families(), strict=True):
+        q2 = low_squares(lines, family).contiguous().numpy()
+        n_types, n_classes = len(arrays[4]) - 1, len(arrays[5])
+        fits = np.full((n, n_types, N_KEPT, FIT_SIZE), np.nan)
+        found = Fits(fits, np.zeros((n, n_types), np.int64), np.zeros((n, n_classes)))
+        chance = lines.chance.contiguous().numpy()
+        packed = (q, q2, weights, counts, low, last, chance, covered, factors)
+        index_family(packed, tables, arrays, float(tolerance), float(step), entropy, *found)
+        results.append(found)
+    return results

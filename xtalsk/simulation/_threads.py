@@ -1,0 +1,56 @@
+"""Which tensors compiled loops serve, and the threads that run them."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+BLOCKS_PER_THREAD = 4  # parts of the work for each thread, so that no thread waits long for the others
+
+
+def is_plain(tensor):
+    """Return whether compiled loops serve ``tensor``: single precision on a CPU."""
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+
+
+_WORKER = threading.local()
+
+
+def in_threads(work, n, blocks_per_thread=BLOCKS_PER_THREAD):
+    """Call ``work(first, last)`` for parts of the range 0 to ``n``, in as many threads as torch uses.
+
+    Parameters
+    ----------
+    work : callable
+        Its results must not depend on how the range is split.
+    n : int
+    blocks_per_thread : int
+        Parts of the range for each thread.
+
+    Returns
+    -------
+    list
+        The results in the order of the parts.
+    """
+    n_of_torch = torch.get_num_threads()
+    n_threads = min(n_of_torch, n)
+    if n_threads <= 1 or getattr(_WORKER, "is_busy", False):  # a part does not split its work again
+        return [work(0, n)]
+    n_blocks = min(n, n_threads * blocks_per_thread)
+    edges = [n * block // n_blocks for block in range(n_blocks + 1)]
+    try:
+        with ThreadPoolExecutor(n_threads, initializer=_start_worker) as pool:
+            return list(pool.map(work, edges[:-1], edges[1:]))
+    finally:
+        torch.set_num_threads(n_of_torch)  # threads that start later again use as many as before
+
+
+def _start_worker():
+    """Let torch use one thread in this one; the number of the calling thread stays."""
+    _WORKER.is_busy = True
+    torch.set_num_threads(1)
+
+
+def slice_patterns(values, first, last):
+    """Values of the conditions of the patterns ``first`` to ``last``; dict of str to ndarray."""
+    return {name: column[first:last] for name, column in values.items()}
