@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from xtalsk import IndexingScores, PowderProfile, RadialProfile, load_amcsd, make_specimens
 from xtalsk.crystals import CrystalSet
 from xtalsk.crystals._faults import find_faults
+from xtalsk.diffraction.indexing._functional import lattice_figures
 from xtalsk.io import read_profile
 from xtalsk.symmetry import bravais_lattice, crystal_system
 
@@ -86,17 +87,27 @@ def volumes(figures, crystals, largest):
     return pd.DataFrame(rows).set_index("lattice")
 
 
+def speeds(lattice, profiles, n_rounds=5, n=256):
+    """Compare the compiled loops with batched tensors on one thread; medians of interleaved rounds."""
+    profiles = torch.from_numpy(profiles[:n])
+    rates = {True: [], False: []}
+    for compiled in [True, False] * (n_rounds + 1):
+        start = time.process_time()
+        for chunk in profiles.split(32):
+            lattice_figures(chunk, *lattice._axis(), n_threads=1, compiled=compiled)
+        rates[compiled].append(len(profiles) / (time.process_time() - start))
+    compiled, batched = (np.median(rates[c][1:]) for c in (True, False))  # the first round compiles
+    return f"{compiled:.0f}, batched tensors {batched:.0f}, ratio {compiled / batched:.1f}"
+
+
 def simulated(crystals, conditions, args):
     """Return the blocks of features of simulated patterns; print the speed of `IndexingScores`."""
     X, y, groups = make_specimens(crystals, args.modality, conditions=conditions, random_state=args.seed)
     profile = PROFILES[args.modality]().set_output(transform="pandas").fit(X[args.modality])
     profiles = profile.transform(X[args.modality])
     lattice = IndexingScores(n_jobs=args.n_jobs).set_output(transform="pandas").fit(profiles)
-    lattice.transform(profiles[:32])
-    wall, cpu = time.perf_counter(), time.process_time()
+    print(f"{conditions}: patterns/s of one core, compiled {speeds(lattice, profiles.to_numpy())}")
     figures = lattice.transform(profiles)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    print(f"{conditions}: {len(X) / wall:.0f} patterns/s ({len(X) / cpu:.0f} per second of one core)")
     both = np.hstack([profiles, figures])
     return {"profile": profiles.to_numpy(), "lattice": figures.to_numpy(), "both": both}, figures, y, groups
 

@@ -18,7 +18,13 @@ from xtalsk.simulation._line_profiles import broaden, gather_lines
 from xtalsk.simulation.powder import _background, _compiled_render, _simulate
 from xtalsk.simulation.powder._compiled_render import CompiledRenderer
 from xtalsk.simulation.powder._constants import BLOCK, EDGE, LOWEST_VARIANCE
-from xtalsk.simulation.powder._lines import line_widths, lorentz_polarisation, width_nodes
+from xtalsk.simulation.powder._lines import (
+    WIDTH_COLUMNS,
+    compiled_widths,
+    line_widths,
+    lorentz_polarisation,
+    width_nodes,
+)
 from xtalsk.simulation.powder._pattern_kernels import record_counts
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains, strained_q
 from xtalsk.simulation.reflections._texture import march
@@ -144,7 +150,7 @@ def expected_counts(reflections, rows, conditions, compiled, seed=0):
     nodes = width_nodes(torch.from_numpy(conditions.axis()).to(reflections.q), column, conditions)
     if compiled:
         renderer = CompiledRenderer(reflections, conditions, nodes)
-        return renderer.expected_counts(rows, arrays, column, _simulate.pattern_seeds(seed, len(rows)))
+        return renderer.expected_counts(rows, arrays, _simulate.pattern_seeds(seed, len(rows)))
     with mock.patch.object(_simulate, "poisson", lambda rates, _: rates):
         arrays |= {"background_removed": 0 * arrays["zoning"], "full_scale": 0 * arrays["zoning"]}
         with mock.patch.object(_simulate, "_scaled", lambda counts, _: counts):
@@ -492,3 +498,12 @@ def test_grains_lie_on_the_plane_of_the_widest_spacing(rutile):
     r = compute_reflections(rutile, "xray", 1.2, wavelength=WAVELENGTH)
     planes = draw_grain_planes(r, np.zeros(400, int), np.random.RandomState(0))
     assert 0.45 < (planes == [1, 1, 0]).all(1).mean() < 0.7  # 110 of rutile, its cleavage
+
+
+def test_compiled_widths_agree_with_torch():
+    two_theta = np.linspace(0.5, 179, 40)
+    values = PowderConditions(crystallite_size=(50.0, 5000.0)).draw(20, 0)
+    column = {name: torch.from_numpy(values[name].to_numpy()) for name in WIDTH_COLUMNS}
+    expected = line_widths(torch.from_numpy(two_theta), column, WAVELENGTH)
+    for own, reference in zip(compiled_widths(two_theta, values, WAVELENGTH), expected, strict=True):
+        np.testing.assert_allclose(own, reference, rtol=1e-9)

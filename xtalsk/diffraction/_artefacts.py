@@ -32,6 +32,8 @@ from xtalsk.diffraction._constants import (
 )
 
 _MANY_CLUSTERS = 3000  # more candidates than this are structure of the image, not hits
+_ANGLES = np.array([0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15]) * np.pi / 8  # opposite ones first
+_CIRCLE = np.round(CLUSTER_REACH * np.stack([np.sin(_ANGLES), np.cos(_ANGLES)], 1)).astype(int)
 _SQUARE = np.ones((3, 3), dtype=bool)
 
 
@@ -52,68 +54,78 @@ def find_artefacts(image):
     image = np.array(image, dtype=np.float32)
     blank = find_blank_lines(image)
     image[blank] = np.nan
-    return blank | find_dead_lines(image) | find_clusters(image) | find_marks(image)
+    if np.isnan(image).all():
+        return blank
+    filled = fill_image(image)
+    for found in (find_dead_lines(image, filled), find_clusters(image, filled), find_marks(image)):
+        blank |= found
+    return blank
 
 
 def remove_artefacts(image):
     """Copy an image to float32, with NaN in place of artefacts (see `find_artefacts`)."""
     image = np.array(image, dtype=np.float32)
-    image[find_artefacts(image)] = np.nan
+    found = find_artefacts(image)
+    if found.any():
+        image[found] = np.nan
     return image
 
 
-def find_clusters(image):
+def find_clusters(image, filled=None):
     """Find clusters of up to 5 x 5 hot pixels with sharp edges, bool (n_rows, n_columns).
 
     The pixels of a cluster exceed those seven pixels away by far, and the pixels around the cluster do not.
     Single pixels of counts are left to `_geometry.reject_defects`. The edge is a step: the cluster is flat,
-    or its brightest pixel has a neighbour at the level of the surroundings.
+    or its brightest pixel has a neighbour at the level of the surroundings. ``filled`` is what `fill_image`
+    returns of the image, if it is known.
     """
+    from xtalsk.diffraction import _artefact_kernels as kernels
+
     found = np.zeros(image.shape, dtype=bool)
-    filled, one = fill_image(image)
-    hot = _hot_pixels(filled, one)
-    labels, n_clusters = ndimage.label(hot, _SQUARE)
-    if not 0 < n_clusters < _MANY_CLUSTERS:
+    filled, one = fill_image(image) if filled is None else filled
+    hot, n_hot = kernels.hot_pixels(
+        filled, _CIRCLE, np.float32(one), np.float32(CLUSTER_SPREADS), np.float32(DEFECT_SIGMA)
+    )
+    if not n_hot:
         return found
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        if max(s.stop - s.start for s in box) <= CLUSTER_SIDE:
-            inside = labels[box] == number
-            if _has_sharp_edge(filled, one, box, inside):
-                found[box] |= inside
-    return ndimage.binary_dilation(found, _SQUARE)
+    labels, boxes = kernels.label_pixels(hot, n_hot)
+    if len(boxes) >= _MANY_CLUSTERS:
+        return found
+    lowest = filled.min()
+    small = (boxes[:, 1::2] - boxes[:, ::2]).max(1) < CLUSTER_SIDE
+    for number in np.flatnonzero(small):
+        top, bottom, left, right = boxes[number].tolist()
+        box = slice(top, bottom + 1), slice(left, right + 1)
+        inside = labels[box] == number + 1
+        if filled[box].max() - lowest <= HIT_ELECTRONS * one or (one >= 0.5 and inside.sum() == 1):
+            continue  # too weak, or a single pixel of counts: no hit
+        if _has_sharp_edge(filled, one, box, inside):
+            found[box] |= inside
+    return ndimage.binary_dilation(found, _SQUARE) if found.any() else found
 
 
 def fill_image(image):
     """Return the image from its dark level, without gaps, and the signal of one electron, roughly."""
-    missing = np.isnan(image)
-    filled = np.where(missing, np.median(image[~missing]), image) if missing.any() else image
-    some = np.unique(filled[::4, ::4])
-    low, high = np.percentile(some, (1, 99))
-    step = np.percentile(np.diff(some), 25) if len(some) > 1 else 1.0  # a few values may lie between counts
+    filled = image
+    if np.isnan(image.min()):
+        missing = np.isnan(image)
+        filled = np.where(missing, np.median(image[~missing]), image)
+    some = np.sort(filled[::4, ::4], axis=None)
+    some = some[np.flatnonzero(np.diff(some, prepend=-np.inf))]
+    low, high = (quantile(some, share) for share in (0.01, 0.99))
+    step = quantile(np.diff(some), 0.25) if len(some) > 1 else 1.0  # a few values may lie between counts
     if step < 1e-5 * (high - low):  # no steps: the noise may be as large as a hundredth of the range
         step = max(step, min(1.0, (high - low) / 100))
-    return filled - min(low, 0), max(step, 1e-30)
+    return filled - np.float32(min(low, 0)) if low < 0 else filled, max(step, 1e-30)
 
 
-def _hot_pixels(image, one):
-    """Pixels far above all pixels of a circle around them, bool (n_rows, n_columns)."""
-    padded = np.pad(image, CLUSTER_REACH, mode="reflect")
-    angles = np.arange(16) * np.pi / 8
-    shifts = CLUSTER_REACH + np.round(CLUSTER_REACH * np.stack([np.sin(angles), np.cos(angles)], 1)).astype(
-        int
-    )
-    h, w = image.shape
-    four = np.stack([padded[dy : dy + h, dx : dx + w] for dy, dx in shifts[::4]])
-    hot = image > _hot_level(four.max(0), four.min(0), one)
-    y, x = np.nonzero(hot)
-    around = padded[y + shifts[:, :1], x + shifts[:, 1:]]
-    hot[y, x] = image[y, x] > _hot_level(around.max(0, initial=-np.inf), around.min(0, initial=np.inf), one)
-    return hot
-
-
-def _hot_level(highest, lowest, one):
-    """Least value of a hot pixel among surroundings from ``lowest`` to ``highest``."""
-    return highest + CLUSTER_SPREADS * (highest - lowest) + DEFECT_SIGMA * _noise(highest, one)
+def quantile(values, share):
+    """Quantile of values (n,) by linear interpolation, float."""
+    place = (len(values) - 1) * share
+    first = int(place)
+    last = min(first + 1, len(values) - 1)
+    values = np.partition(values, (first, last))
+    return float(values[first]) + (place - first) * (float(values[last]) - float(values[first]))
 
 
 def _noise(level, one):
@@ -160,9 +172,14 @@ def find_blank_lines(image):
 
     The next row or column that is not blank must differ from that value in most pixels.
     """
+    from xtalsk.diffraction._artefact_kernels import may_be_blank
+
     found = np.zeros(image.shape, dtype=bool)
     for axis in (0, 1):
         lines = image if axis == 0 else image.T
+        most_steps = int(2 * (1 - BLANK_LINE_SHARE) * lines.shape[1]) + 1
+        if not may_be_blank(lines, most_steps):
+            continue
         blank, value = _blank_lines(lines)
         if 0 < blank.sum() < len(blank):
             target = found if axis == 0 else found.T
@@ -193,35 +210,30 @@ def _confirmed_lines(lines, blank, value):
     return confirmed
 
 
-def find_dead_lines(image):
+def find_dead_lines(image, filled=None):
     """Find pixels in narrow dark parts of rows and columns, bool (n_rows, n_columns).
 
     A part as long as a third of the side is darker than half of both its sides, by more than the noise. Rings
-    are too curved for that.
+    are too curved for that. ``filled`` is what `fill_image` returns of the image, if it is known.
     """
-    filled, one = fill_image(image)
+    from xtalsk.diffraction import _artefact_kernels as kernels
+
+    filled, one = fill_image(image) if filled is None else filled
     found = np.zeros(image.shape, dtype=bool)
-    for axis in (0, 1):
-        dead = _dead_columns(filled if axis == 0 else filled.T, one)
-        found |= dead if axis == 0 else dead.T
-    return found
-
-
-def _dead_columns(image, one):
-    """Pixels in dark parts of columns, bool (n_rows, n_columns)."""
-    starts = np.linspace(0, len(image), DEAD_LINE_BLOCKS, endpoint=False).astype(int)
-    sizes = np.diff([*starts, len(image)])
-    mean = np.add.reduceat(image, starts, axis=0) / sizes[:, None]
+    starts = [np.linspace(0, n, DEAD_LINE_BLOCKS, endpoint=False).astype(int) for n in image.shape]
+    in_columns, in_rows = (np.zeros((DEAD_LINE_BLOCKS, n), np.float32) for n in image.shape[::-1])
+    kernels.block_sums(filled, tuple(starts), in_rows, in_columns)
     n_least = int(np.ceil(DEAD_LINE_LENGTH * DEAD_LINE_BLOCKS))
-    dead = np.zeros(mean.shape, dtype=bool)
-    for width in range(1, DEAD_LINE_WIDTH + 1):
-        left, right = (np.roll(mean, shift, axis=1) for shift in (width, -width))
-        sides = np.minimum(left, right)
-        sides[:, :width], sides[:, -width:] = 0, 0
-        noise = DEAD_LINE_SIGMA * _noise(sides, one) / np.sqrt(sizes[:, None])
-        dark = (mean < DEAD_LINE_LEVEL * sides) & (sides - mean > noise)
-        dead |= ndimage.binary_opening(dark, np.ones((n_least, 1), dtype=bool))
-    return np.repeat(dead, sizes, axis=0)
+    for axis, total in enumerate((in_columns, in_rows)):
+        sizes = np.diff([*starts[axis], image.shape[axis]])
+        mean = (total / sizes[:, None]).astype(np.float32)
+        dead, n_dead = kernels.dark_runs(
+            mean, sizes, one, DEAD_LINE_LEVEL, DEAD_LINE_SIGMA, DEAD_LINE_WIDTH, n_least
+        )
+        if n_dead:
+            dead = np.repeat(dead, sizes, axis=0)
+            found |= dead if axis == 0 else dead.T
+    return found
 
 
 def find_marks(image):
@@ -230,20 +242,31 @@ def find_marks(image):
     A bar is a long rectangle filled with the highest or the lowest value of the image, on surroundings of
     another level. Text is looked for within one length of the bar.
     """
+    from xtalsk.diffraction._artefact_kernels import longest_runs
+
     found = np.zeros(image.shape, dtype=bool)
-    for value in (np.nanmax(image), np.nanmin(image)):
-        same = image == value
-        if 0 < same.sum() < 0.2 * image.size:
-            found |= _marks_of_value(image, same, value)
+    for value in (np.fmax.reduce(image, axis=None), np.fmin.reduce(image, axis=None)):
+        n_same, *runs = longest_runs(image, value)
+        if 0 < n_same < 0.2 * image.size and max(runs) >= _bar_length(image):
+            found |= _marks_of_value(image, image == value, value, runs)
     return found
 
 
-def _marks_of_value(image, same, value):
-    """Pixels of bars of one value and of the text beside them, bool (n_rows, n_columns)."""
+def _bar_length(image):
+    """Least length of a scale bar in pixels."""
+    return max(8, int(BAR_LENGTH * max(image.shape)))
+
+
+def _marks_of_value(image, same, value, runs):
+    """Pixels of bars of one value and of the text beside them, bool (n_rows, n_columns).
+
+    ``runs`` are the longest runs of the value in a row and in a column.
+    """
     found = np.zeros(image.shape, dtype=bool)
-    length = max(8, int(BAR_LENGTH * max(image.shape)))
-    for line in (np.ones((1, length), dtype=bool), np.ones((length, 1), dtype=bool)):
-        if same.sum(line.shape.index(1) ^ 1).max() < length:
+    length = _bar_length(image)
+    lines = (np.ones((1, length), dtype=bool), np.ones((length, 1), dtype=bool))
+    for line, run in zip(lines, runs, strict=True):
+        if run < length:
             continue
         labels, _ = ndimage.label(ndimage.binary_opening(same, line))
         for number, box in enumerate(ndimage.find_objects(labels), start=1):

@@ -49,12 +49,15 @@ def axis_names(letter, axis):
     return [f"{letter}_{first + i:04d}" for i in range(len(axis))]
 
 
-def batch_by_shape(shapes):
-    """Yield lists of indices of arrays with equal shape, small enough for the cache of a processor core."""
+def batch_by_shape(shapes, size=None):
+    """Yield lists of at most ``size`` indices of arrays with equal shape.
+
+    By default the arrays of a list fit into the cache of a processor core together.
+    """
     rows_of_shape = defaultdict(list)
     for row, shape in enumerate(shapes):
         rows_of_shape[shape].append(row)
     for shape, rows in rows_of_shape.items():
-        size = max(1, _CHUNK // prod(shape))
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size]
+        n = max(1, _CHUNK // prod(shape)) if size is None else size
+        for start in range(0, len(rows), n):
+            yield rows[start : start + n]

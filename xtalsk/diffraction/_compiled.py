@@ -5,11 +5,13 @@ xtalsk neither imports numba nor compiles. numba compares only the file of a com
 on disk: no kernel here calls one of another file.
 """
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from numba import njit
 
+_WORKER = threading.local()
 _SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN and infinity keep their meaning
 
 
@@ -25,9 +27,22 @@ def compiled(function):
 
 
 def for_each(work, n):
-    """Call ``work(i)`` for each i below ``n``, in as many threads as torch uses; return the results."""
-    n_threads = min(torch.get_num_threads(), n)
-    if n_threads <= 1:
+    """Call ``work(i)`` for each i below ``n``, in as many threads as torch uses; return the results.
+
+    Calls within ``work`` use one thread.
+    """
+    n_of_torch = torch.get_num_threads()
+    n_threads = min(n_of_torch, n)
+    if n_threads <= 1 or getattr(_WORKER, "is_busy", False):
         return [work(i) for i in range(n)]
-    with ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(work, range(n)))
+    try:
+        with ThreadPoolExecutor(n_threads, initializer=_start_worker) as pool:
+            return list(pool.map(work, range(n)))
+    finally:
+        torch.set_num_threads(n_of_torch)  # threads that start later again use as many as before
+
+
+def _start_worker():
+    """Let torch use one thread in this one."""
+    _WORKER.is_busy = True
+    torch.set_num_threads(1)

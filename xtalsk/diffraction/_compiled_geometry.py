@@ -23,7 +23,7 @@ _NO_ELLIPSE = np.zeros(2, np.float32)
 
 
 class _Reduced(NamedTuple):
-    """Reduced images of electrons with their valid pixels (1 or 0), and the smoothed level of the smaller one."""
+    """Reduced images of electrons, their valid pixels (1 or 0), and the smoothed level of the smaller one."""
 
     small: np.ndarray
     small_valid: np.ndarray
@@ -51,7 +51,7 @@ def reject_defects(images, valid):
 
 
 def _sound(image, valid):
-    """Valid pixels of one image without hot and dead ones."""
+    """Return the valid pixels of one image without hot and dead ones."""
     sound = np.empty(image.shape, bool)
     kernels.reject_defects(
         image,
@@ -243,15 +243,16 @@ def _refine(reduced, start, has_free_center, has_free_ellipse):
         if flat is None or not _is_same(shadow, before):
             unshadowed = _unshadowed(reduced.small_valid, shadow)
             flat = _flatten(root, unshadowed, tuned.REFINE_SMOOTHING) * unshadowed
+            is_whole = bool(unshadowed.all())
         before = shadow
-        position, shape = _step(flat, unshadowed, position, shape, free, spread)
+        position, shape = _step(flat, unshadowed, is_whole, position, shape, free, spread)
         if (np.abs(position - start) > tuned.MAX_SHIFT).any():
             position, shape = start, _NO_ELLIPSE
     return position, shape
 
 
 def _unshadowed(valid, shadow):
-    """Valid pixels of the small image outside the shadow and its rim, 1 or 0."""
+    """Return the valid pixels of the small image outside the shadow and its rim, 1 or 0."""
     if shadow is None:
         return valid
     guarded = _smooth(shadow.astype(np.float32), tuned.RIM_SMOOTHING) > tuned.RIM_LEVEL
@@ -259,32 +260,33 @@ def _unshadowed(valid, shadow):
 
 
 @lru_cache(maxsize=4)
-def _angular_functions(n_angles):
+def angular_functions(n_angles):
     """Directions, shapes, and the angular functions (n_angles, 4) with their products (n_angles, 16)."""
     direction, shape = (values.numpy() for values in ring_directions(n_angles, torch.float32, _CPU))
     basis = np.concatenate([direction, shape]).T.copy()
     return direction, shape, basis, (basis[:, :, None] * basis[:, None, :]).reshape(n_angles, 16)
 
 
-def _step(image, valid, center, ellipticity, free, spread):
+def _step(image, valid, is_whole, center, ellipticity, free, spread):
     """One Gauss-Newton step; see `_refinement.refine`."""
-    direction, shape, basis, products = _angular_functions(tuned.N_ANGLES)
-    radii = np.arange(1.0, max(image.shape) * tuned.RADIUS_SHARE)
+    direction, shape, basis, products = angular_functions(tuned.N_ANGLES)
+    n_radii = math.ceil(max(image.shape) * tuned.RADIUS_SHARE - 1)
     weighted, weight = kernels.sample_rings(
-        image, valid, center, ellipticity, direction, shape, len(radii), np.float32(1)
+        image, valid, is_whole, center, ellipticity, direction, shape, np.float32(1), n_radii
     )
     least = np.float32(tuned.MIN_ANGLE_SHARE * tuned.N_ANGLES)
     total, profile, scatter, is_full = kernels.residuals(weighted, weight, least)
-    slope, smoothed = _slopes(profile, is_full, spread)
-    scale = np.stack([np.ones_like(radii)] * 2 + [radii] * 2, 1)
-    area = 2 * math.pi / tuned.N_ANGLES * radii
-    lever = smoothed[:, None] * scale * area[:, None] * free
-    mean = weight @ basis
-    gram = (weight @ products).reshape(-1, 4, 4)
-    gram = gram - mean[:, :, None] * mean[:, None, :] / np.maximum(total, 1e-6)[:, None, None]
-    left = np.einsum("rj,rjk,rk->jk", lever, gram, slope[:, None] * scale)
-    right = -(lever * (weighted @ basis)).sum(0)
-    noise = (scatter * is_full) @ area / max((total * is_full) @ area, 1e-6)
+    left, right, noise = kernels.normal_equations(
+        weight @ products,
+        weight @ basis,
+        weighted @ basis,
+        total,
+        scatter,
+        is_full,
+        _slopes(profile, is_full, spread),
+        free,
+        2 * math.pi / tuned.N_ANGLES,
+    )
     stiffness = np.array([0.0, 0, 1, 1]) * noise / tuned.ELLIPTICITY_SPREAD**2
     parameters = np.concatenate([center, ellipticity]).astype(float)
     right = right - stiffness * parameters
@@ -296,10 +298,10 @@ def _step(image, valid, center, ellipticity, free, spread):
 
 
 def _slopes(profile, is_full, spread):
-    """Slopes of a profile (n_radii,), plain and smoothed; 0 beside incomplete rings."""
+    """Slopes of a profile (n_radii,), plain and smoothed, (2, n_radii); 0 beside incomplete rings."""
     inner = is_full.astype(float)
     inner[1:-1] *= is_full[2:] * is_full[:-2]
     slope = np.zeros(len(profile))
     slope[1:-1] = (profile[2:] - profile[:-2]) / 2
     slope *= inner
-    return slope, np.convolve(slope, _kernel(spread), "same") * inner
+    return np.stack([slope, np.convolve(slope, _kernel(spread), "same") * inner])

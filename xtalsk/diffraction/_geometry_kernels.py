@@ -40,21 +40,24 @@ def reject_defects(image, valid, spreads, sigma, dead_neighbour, out):
 def block_means(image, valid, factor, means, shares):
     """Means over the valid pixels of blocks, and the shares of valid pixels in them; edges may be cut."""
     h, w = image.shape
-    total, number = np.empty(means.shape[1], np.float32), np.empty(means.shape[1], np.float32)
+    total, number = np.empty(w, np.float32), np.empty(w, np.float32)
     for row in range(means.shape[0]):
         total[:], number[:] = 0, 0
         rows = min(factor, h - row * factor)
         for y in range(row * factor, row * factor + rows):
-            for column in range(means.shape[1]):
-                for x in range(column * factor, min(column * factor + factor, w)):
-                    if valid[y, x]:
-                        total[column] += image[y, x]
-                        number[column] += 1
+            for x in range(w):
+                weight = np.float32(valid[y, x])
+                total[x] += image[y, x] * weight
+                number[x] += weight
         for column in range(means.shape[1]):
-            size = np.float32(rows * min(factor, w - column * factor))
-            share = number[column] / size
-            means[row, column] = total[column] / size / max(share, np.float32(1e-6))
-            shares[row, column] = share
+            first, last = column * factor, min(column * factor + factor, w)
+            block_total, block_number = np.float32(0), np.float32(0)
+            for x in range(first, last):
+                block_total += total[x]
+                block_number += number[x]
+            shares[row, column] = block_number / np.float32(rows * (last - first))
+            least = np.float32(1e-6) * np.float32(rows * (last - first))
+            means[row, column] = block_total / max(block_number, least)
 
 
 @compiled
@@ -96,17 +99,18 @@ def smooth(image, kernel, out):
     """Convolve an image with ``kernel`` along both axes; pixels outside count as 0."""
     h, w = image.shape
     reach = len(kernel) // 2
-    rows = np.zeros((h, w), np.float32)
+    row = np.zeros(w + 2 * reach, np.float32)
     for y in range(h):
+        row[:] = 0
         for k in range(max(0, y - reach), min(h, y + reach + 1)):
             share = kernel[k - y + reach]
             for x in range(w):
-                rows[y, x] += share * image[k, x]
-        out[y] = 0
-        for shift in range(-reach, reach + 1):
-            share = kernel[shift + reach]
-            for x in range(max(0, -shift), min(w, w - shift)):
-                out[y, x] += share * rows[y, x + shift]
+                row[x + reach] += share * image[k, x]
+        for x in range(w):
+            out[y, x] = 0
+        for k in range(len(kernel)):
+            for x in range(w):
+                out[y, x] += kernel[k] * row[x + k]
 
 
 @compiled
@@ -188,8 +192,10 @@ def find_shadow(level, valid, radius, noise, slack, rounds, share, contrast, sto
 
 
 @compiled
-def sample_rings(value, valid, center, ellipticity, directions, shapes, n_radii, step):
-    """Sample an image and its valid pixels on rings ``step`` apart from ``step``, by bilinear interpolation.
+def sample_rings(value, valid, is_whole, center, ellipticity, directions, shapes, first, n_radii):
+    """Sample an image and its valid pixels on rings one pixel apart from ``first``, by linear interpolation.
+
+    ``is_whole`` says whether all pixels are valid.
 
     Returns
     -------
@@ -199,15 +205,20 @@ def sample_rings(value, valid, center, ellipticity, directions, shapes, n_radii,
     h, w = value.shape
     n_angles = directions.shape[1]
     total, share = np.zeros((n_radii, n_angles), np.float32), np.zeros((n_radii, n_angles), np.float32)
+    dy, dx = np.empty(n_angles, np.float32), np.empty(n_angles, np.float32)
+    one = np.float32(1)
     for angle in range(n_angles):
-        stretch = np.float32(1) + ellipticity[0] * shapes[0, angle] + ellipticity[1] * shapes[1, angle]
-        dy, dx = directions[0, angle] * stretch, directions[1, angle] * stretch
-        for r in range(n_radii):
-            radius = np.float32(r + 1) * step
-            y, x = center[0] + dy * radius, center[1] + dx * radius
-            top, left = int(np.floor(y)), int(np.floor(x))
+        stretch = one + ellipticity[0] * shapes[0, angle] + ellipticity[1] * shapes[1, angle]
+        dy[angle], dx[angle] = directions[0, angle] * stretch, directions[1, angle] * stretch
+    for r in range(n_radii):
+        radius = first + np.float32(r)
+        for angle in range(n_angles):
+            y, x = center[0] + dy[angle] * radius, center[1] + dx[angle] * radius
+            if not (y > -1 and x > -1 and y < h and x < w):
+                continue
+            top, left = int(y + one) - 1, int(x + one) - 1
             v, u = y - np.float32(top), x - np.float32(left)
-            v_left, u_left = np.float32(1) - v, np.float32(1) - u
+            v_left, u_left = one - v, one - u
             if 0 <= top < h - 1 and 0 <= left < w - 1:
                 a, b, c, d = v_left * u_left, v_left * u, v * u_left, v * u
                 total[r, angle] = (
@@ -216,12 +227,14 @@ def sample_rings(value, valid, center, ellipticity, directions, shapes, n_radii,
                     + c * value[top + 1, left]
                     + d * value[top + 1, left + 1]
                 )
-                share[r, angle] = (
-                    a * valid[top, left]
-                    + b * valid[top, left + 1]
-                    + c * valid[top + 1, left]
-                    + d * valid[top + 1, left + 1]
-                )
+                share[r, angle] = one
+                if not is_whole:
+                    share[r, angle] = (
+                        a * valid[top, left]
+                        + b * valid[top, left + 1]
+                        + c * valid[top + 1, left]
+                        + d * valid[top + 1, left + 1]
+                    )
             else:
                 for i in range(2):
                     for j in range(2):
@@ -264,3 +277,28 @@ def residuals(total, share, least):
             total[r, k] = weighted
         weight_sum[r], profile[r], scatter[r] = weights, mean, squares
     return weight_sum, profile, scatter, weight_sum > least
+
+
+@compiled
+def normal_equations(gram, mean, moments, total, scatter, is_full, slopes, free, arc):
+    """Matrix (4, 4) and right side (4,) of one step, and the variance of the noise; see `_refinement`.
+
+    ``gram`` (n_radii, 16), ``mean`` and ``moments`` (n_radii, 4) are sums of weighted angular functions: of
+    their products, plain, and times the deviations. ``slopes`` (2, n_radii) are plain and smoothed.
+    """
+    left, right = np.zeros((4, 4)), np.zeros(4)
+    noise, weights = 0.0, 0.0
+    for r in range(len(total)):
+        radius = r + 1.0
+        area = arc * radius
+        if is_full[r]:
+            noise += scatter[r] * area
+            weights += total[r] * area
+        weight = max(np.float64(total[r]), 1e-6)
+        for j in range(4):
+            lever = slopes[1, r] * area * free[j] * (radius if j > 1 else 1.0)
+            right[j] -= lever * moments[r, j]
+            for k in range(4):
+                covariance = gram[r, 4 * j + k] - np.float64(mean[r, j]) * mean[r, k] / weight
+                left[j, k] += lever * covariance * slopes[0, r] * (radius if k > 1 else 1.0)
+    return left, right, noise / max(weights, 1e-6)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from scipy.signal import savgol_filter
 
+from xtalsk.diffraction._artefacts import quantile
 from xtalsk.diffraction._constants import (
     LINE_SHARE,
     OFFSET_SHARE,
@@ -19,7 +20,6 @@ from xtalsk.diffraction._constants import (
     SPOT_SIZE,
 )
 from xtalsk.diffraction._functional import snip
-from xtalsk.diffraction._polar import sample_rings
 from xtalsk.diffraction._streaks import reduce_image
 
 SPOTS, NO_RINGS, NOT_ROUND, FAR_CENTER, OUTER_CENTER = 1, 2, 4, 8, 16
@@ -120,7 +120,8 @@ def image_remarks(image, sound, geometry, row, max_offset):
     remarks = _ring_remarks(*polar)
     if remarks:
         return remarks
-    lit = _polar_image(image, geometry.valid[row].numpy(), geometry, row)
+    valid = geometry.valid[row].numpy()
+    lit = polar if np.array_equal(valid, sound) else _polar_image(image, valid, geometry, row)
     return NOT_ROUND if lit is not None and _round_share(*lit) < ROUND_SHARE else 0
 
 
@@ -131,26 +132,34 @@ def center_remark(center, size):
 
 def _polar_image(image, sound, geometry, row):
     """Intensity on rings, (n_radii, n_angles), NaN where it was not measured, and the radii, or None."""
+    from xtalsk.diffraction._compiled_geometry import angular_functions
+    from xtalsk.diffraction._geometry_kernels import sample_rings
+
     factor = -(-max(image.shape) // SPOT_SIZE)
     small, valid = reduce_image(image, sound, factor)
     if not valid.any():
         return None
-    small = np.maximum(small - np.percentile(small[valid], 1), 0) * valid
-    channels = torch.from_numpy(np.stack([small, valid]).astype(np.float32))[None]
-    center = (geometry.center[row : row + 1] + 0.5) / factor - 0.5
-    radii = torch.arange(4.0, 0.7 * max(small.shape))
-    sampled = sample_rings(channels, center, geometry.ellipticity[row : row + 1], radii, 4 * SPOT_ANGLES)[0]
-    total, share = sampled.unflatten(2, (SPOT_ANGLES, 4)).mean(3).numpy()
-    polar = np.where(share > 0.6, total / np.maximum(share, 1e-6), np.nan)
+    dark = np.float32(quantile(small[valid], 0.01))
+    valid = valid.astype(np.float32)
+    small = np.maximum(small - dark, 0) * valid
+    center = (geometry.center[row].numpy() + np.float32(0.5)) / np.float32(factor) - np.float32(0.5)
+    radii = np.arange(4.0, 0.7 * max(small.shape), dtype=np.float32)
+    directions, shapes = angular_functions(4 * SPOT_ANGLES)[:2]
+    ellipticity, is_whole = geometry.ellipticity[row].numpy(), bool(valid.all())
+    sampled = sample_rings(
+        small, valid, is_whole, center, ellipticity, directions, shapes, radii[0], len(radii)
+    )
+    total, share = (values.reshape(len(radii), SPOT_ANGLES, 4).mean(2) for values in sampled)
+    polar = np.where(share > 0.6, total / np.maximum(share, np.float32(1e-6)), np.float32(np.nan))
     rows = np.isfinite(polar).sum(1) >= SPOT_ANGLES / 4
-    return (polar[rows], radii.numpy()[rows]) if rows.sum() >= 2 * SPOT_BACKGROUND else None
+    return (polar[rows], radii[rows]) if rows.sum() >= 2 * SPOT_BACKGROUND else None
 
 
 def _ring_remarks(polar, radii):
     """Return whether intensities on rings (n_radii, n_angles) are `SPOTS` or `NO_RINGS`, else 0."""
     number = np.isfinite(polar).sum(1)
-    median = np.nanmedian(polar, axis=1)
-    noise = 1.4826 * np.nanmedian(abs(polar - median[:, None]), axis=1)
+    median = _medians(polar, number)
+    noise = 1.4826 * _medians(abs(polar - median[:, None]), number)
     spots = np.nansum(np.maximum(polar - median[:, None] - (SPOT_SIGMA * noise)[:, None], 0), axis=1)
     background = snip(torch.from_numpy(median)[None], SPOT_BACKGROUND)[0].numpy()
     rings = number * np.maximum(median - background - 3 * noise / np.sqrt(number), 0)
@@ -158,6 +167,12 @@ def _ring_remarks(polar, radii):
     if in_spots > SPOT_SHARE * (in_spots + in_rings) and in_spots > SPOT_EXCESS * total:
         return SPOTS
     return NO_RINGS if in_rings <= LINE_SHARE * total else 0
+
+
+def _medians(values, number):
+    """Medians of rows that hold ``number`` values and else NaN, (n_rows,)."""
+    ordered, rows = np.sort(values, axis=1), np.arange(len(values))  # NaN comes last
+    return (ordered[rows, (number - 1) // 2] + ordered[rows, number // 2]) / 2
 
 
 def _round_share(polar, radii):

@@ -125,6 +125,8 @@ class RadialProfile(DiffractionTransformer):
     ((2, 120), 0.305)
     """
 
+    geometry = None  # of transformers that were saved before the parameter existed
+
     def __init__(
         self,
         n_bins=512,
@@ -243,26 +245,31 @@ class RadialProfile(DiffractionTransformer):
         images = torch.from_numpy(np.stack([remove_artefacts(c.data) for c in cells]))
         centers = torch.tensor([c.center or (np.nan, np.nan) for c in cells], dtype=torch.float32)
         located, geometry = self._locate(images, centers)
+        measured = ~images.isnan()
         rows = range(len(cells))
         for _ in range(MAX_STREAKS):  # without a streak, the centre and the next streak are found better
-            rows = [
-                row for row in rows if self._mask_streak(images[row].numpy(), geometry.center[row].numpy())
-            ]
+            rows = [row for row in rows if self._mask_streak(row, images, located, measured, geometry)]
             if not rows:
                 break
             located[rows], again = self._locate(images[rows], centers[rows])
             for values, values_again in zip(geometry, again, strict=True):
                 values[rows] = values_again
-        return located, geometry, reject_defects(located, ~images.isnan())
+        return located, geometry, reject_defects(located, measured)
 
-    def _mask_streak(self, image, center):
-        """Set the pixels of a streak to NaN in an image, in place; return whether there is one."""
-        measured = ~np.isnan(image)
+    def _mask_streak(self, row, images, located, measured, geometry):
+        """Set the pixels of a streak to NaN in one image of a batch, in place; return whether there is one.
+
+        ``located`` are the images with 0 in place of NaN, ``measured`` the pixels that are not NaN.
+        """
+        valid = measured[row].numpy()
         if self.mask is not None:
-            measured &= ~np.asarray(self.mask, dtype=bool)
-        streak = find_streak(np.nan_to_num(image), measured, center)
-        image[streak] = np.nan
-        return streak.any()
+            valid = valid & ~np.asarray(self.mask, dtype=bool)
+        streak = find_streak(located[row].numpy(), valid, geometry.center[row].numpy())
+        if not streak.any():
+            return False
+        images[row].numpy()[streak] = np.nan
+        measured[row].numpy()[streak] = False
+        return True
 
     def _locate(self, images, cell_centers):
         """Images with NaN set to 0, and their geometry; ``cell_centers`` (n, 2) may be NaN."""
@@ -285,26 +292,25 @@ class RadialProfile(DiffractionTransformer):
         edges = bin_edges(self.n_bins, self.q_range, "cpu")
         profiles = torch.empty(len(cells), self.n_bins)
         remarks = np.zeros(len(cells), dtype=int)
-        reduce = self._find_and_reduce if self.geometry is None else self._reduce_known
-        for rows in batch_by_shape([cell.data.shape for cell in cells]):
-            profiles[rows], remarks[rows] = reduce([cells[row] for row in rows], edges)
+        if self.geometry is None:
+            from xtalsk.diffraction._compiled import for_each
+
+            found = for_each(lambda row: self._find_and_reduce(cells[row], edges), len(cells))
+            for row, result in enumerate(found):
+                profiles[row], remarks[row] = result
+        else:
+            for rows in batch_by_shape([cell.data.shape for cell in cells], _PROFILES_AT_ONCE):
+                profiles[rows], remarks[rows] = self._reduce_known([cells[row] for row in rows], edges)
         features = [self._condition(part).numpy() for part in profiles.split(_PROFILES_AT_ONCE)]
         return add_remarks(np.concatenate(features), remarks)
 
-    def _find_and_reduce(self, cells, edges):
-        """Find the geometry of images of one shape; return profiles (n, n_bins) and remarks (n,)."""
-        images, geometry, sound = self._locate_cells(cells)
-        profiles = radial_mean(images, geometry, torch.tensor([c.pixel_size for c in cells]), edges)
-        is_given = [
-            self.center == "image" or (self.center == "auto" and c.center is not None) for c in cells
-        ]
-        remarks = [
-            image_remarks(image, lit, geometry, place, None if given else self.max_offset)
-            for place, (image, lit, given) in enumerate(
-                zip(images.numpy(), sound.numpy(), is_given, strict=True)
-            )
-        ]
-        return profiles, remarks
+    def _find_and_reduce(self, cell, edges):
+        """Find the geometry of one image; return its profile (n_bins,) and its remarks."""
+        images, geometry, sound = self._locate_cells([cell])
+        profiles = radial_mean(images, geometry, torch.tensor([cell.pixel_size]), edges)
+        is_given = self.center == "image" or (self.center == "auto" and cell.center is not None)
+        offset = None if is_given else self.max_offset
+        return profiles[0], image_remarks(images[0].numpy(), sound[0].numpy(), geometry, 0, offset)
 
     def _reduce_known(self, cells, edges):
         """Integrate images of one shape with the known geometry; return profiles (n, n_bins) and remarks."""

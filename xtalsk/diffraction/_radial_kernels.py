@@ -56,7 +56,7 @@ def sum_in_order(values, order, upper, starts, sums):
 
 @compiled
 def bin_sums(sums, kernel, position, out):
-    """Smooth sums on fine radii (n_radii,) by a kernel and add them up between positions, ``out`` (n_bins,)."""
+    """Smooth sums on fine radii (n_radii,) and add them up between positions, in ``out`` (n_bins,)."""
     n, reach = len(sums), len(kernel) // 2
     cumulative = np.zeros(n + 1)
     for i in range(n):

@@ -42,7 +42,10 @@ class RingGeometry:
 
     def __post_init__(self):
         for name in ("center", "ellipticity"):
-            values = np.asarray(getattr(self, name), dtype=float)
+            try:
+                values = np.asarray(getattr(self, name), dtype=float)
+            except (TypeError, ValueError):
+                values = np.empty(0)
             if values.shape != (2,) or not np.isfinite(values).all():
                 raise ValueError(f"{name} must be two finite numbers, got {getattr(self, name)!r}")
             object.__setattr__(self, name, tuple(values.tolist()))
@@ -62,7 +65,7 @@ def check_geometry(geometry):
     """
     if geometry is None or isinstance(geometry, RingGeometry):
         return geometry
-    if not hasattr(geometry, "center"):
+    if isinstance(geometry, str) or not hasattr(geometry, "center"):
         raise ValueError(f"geometry must be a RingGeometry or None, got {type(geometry).__name__}")
     shape = getattr(geometry, "ellipticity", None)
     shape = (0.0, 0.0) if shape is None else shape

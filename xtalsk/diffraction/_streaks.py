@@ -8,7 +8,7 @@ of P. V. C. Hough, US patent 3069654 (1962), in the normal form of Duda and Hart
 import numpy as np
 from scipy import ndimage
 
-from xtalsk.diffraction._artefacts import fill_image
+from xtalsk.diffraction._artefacts import fill_image, quantile
 from xtalsk.diffraction._constants import (
     STREAK_ANGLES,
     STREAK_COVERAGE,
@@ -40,37 +40,42 @@ def find_streak(image, valid, center):
     bool ndarray of shape (n_rows, n_columns)
         A whole chord of the image: the streak and its continuation. All False without a streak.
     """
+    from xtalsk.diffraction._artefact_kernels import streak_pixels
+
     factor = -(-max(image.shape) // STREAK_SIZE)
     small, small_valid = reduce_image(image, valid, factor)
-    center = (np.asarray(center) + 0.5) / factor - 0.5
-    one = fill_image(np.where(valid, image, np.nan))[1] if valid.any() else 1.0
-    excess, edge = _excess(small, small_valid, center, one / factor**2)
-    line = _best_line(excess)
+    if not small_valid.any():
+        return np.zeros(image.shape, dtype=bool)
+    center = (np.asarray(center, dtype=float) + 0.5) / factor - 0.5
+    one = fill_image(image if valid.all() else np.where(valid, image, np.nan))[1]
+    dark = quantile(small[small_valid], 0.005)
+    level = np.where(small_valid, np.maximum(small - np.float32(dark), 0), np.float32(0))
+    sides = np.array(STREAK_SIDES, dtype=float)
+    places = streak_pixels(level, center, sides, one / factor**2, STREAK_EXCESS, STREAK_SIGMA)
+    line = _best_line(places, level.shape)
     if line is None:
         return np.zeros(image.shape, dtype=bool)
-    low, high = _band(edge, line)
+    low, high = _band(_edge(level, small_valid, center), line)
     distance = _distances(image.shape, line[0], factor) - line[1]
     return (distance >= low - 1) & (distance <= high + 1)
 
 
 def reduce_image(image, valid, factor):
     """Means over the valid pixels of blocks, and whether half of a block is valid."""
-    h, w = (n // factor * factor for n in image.shape)
-    blocks = np.where(valid, image, 0)[:h, :w].reshape(h // factor, factor, w // factor, factor).sum((1, 3))
-    share = valid[:h, :w].reshape(h // factor, factor, w // factor, factor).mean((1, 3))
-    small = blocks / np.maximum(share * factor**2, 1e-6)
-    return small.astype(np.float32), share > 0.5
+    from xtalsk.diffraction._geometry_kernels import block_means
+
+    shape = tuple(n // factor for n in image.shape)
+    means, shares = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    block_means(image, valid, factor, means, shares)
+    return means, shares > 0.5
 
 
-def _excess(small, valid, center, one):
-    """Pixels brighter than both sides at the same radius: by far, and a little, both bool."""
-    y, x = np.indices(small.shape, dtype=np.float32)
+def _edge(level, valid, center):
+    """Pixels a little brighter than both sides at the same radius, bool (n_rows, n_columns)."""
+    y, x = np.indices(level.shape, dtype=np.float32)
     y, x = y - center[0], x - center[1]
     radius = np.hypot(y, x)
-    dark = np.percentile(small[valid], 0.5)
-    level = np.where(valid, np.maximum(small - dark, 0), 0)
-    noise = np.sqrt(one * level)
-    far, near = np.zeros(small.shape, dtype=bool), np.zeros(small.shape, dtype=bool)
+    near = np.zeros(level.shape, dtype=bool)
     for side in STREAK_SIDES:
         angle = side / np.maximum(radius, side)
         values = []
@@ -78,12 +83,9 @@ def _excess(small, valid, center, one):
             c, s = np.cos(angle), sign * np.sin(angle)
             at = [center[0] + c * y + s * x, center[1] + c * x - s * y]
             values.append(ndimage.map_coordinates(level, at, order=1, cval=0.0))
-        higher = np.maximum(*values)
-        outside = np.minimum(*values) <= 0
-        inside = valid & (radius > 1.5 * side) & ~outside
-        far |= inside & (level > STREAK_EXCESS * higher + STREAK_SIGMA * noise)
-        near |= inside & (level > STREAK_EDGE * higher)
-    return far, near
+        inside = valid & (radius > 1.5 * side) & (np.minimum(*values) > 0)
+        near |= inside & (level > STREAK_EDGE * np.maximum(*values))
+    return near
 
 
 def _distances(shape, angle, factor):
@@ -93,23 +95,30 @@ def _distances(shape, angle, factor):
     return np.cos(angle) * y + np.sin(angle) * x
 
 
-def _best_line(excess):
-    """Angle and distance of the line with the most pixels of excess, or None if none is long and unbroken."""
-    least = STREAK_LENGTH * min(excess.shape)
-    y, x = np.nonzero(excess)
-    if len(y) < least:
+def _best_line(places, shape):
+    """Angle and distance of the line with the most of the pixels ``places`` (n, 2).
+
+    None if no line is long and unbroken. ``shape`` is that of the reduced image.
+    """
+    from xtalsk.diffraction._artefact_kernels import line_votes
+
+    least = STREAK_LENGTH * min(shape)
+    if len(places) < least:
         return None
     angles = np.arange(STREAK_ANGLES) * np.pi / STREAK_ANGLES
-    offset = int(np.hypot(*excess.shape)) + 2
-    distance = np.round(np.cos(angles)[:, None] * y + np.sin(angles)[:, None] * x).astype(int) + offset
-    index = distance + 2 * offset * np.arange(STREAK_ANGLES)[:, None]
-    votes = np.bincount(index.ravel(), minlength=2 * offset * STREAK_ANGLES).reshape(STREAK_ANGLES, -1)
-    for best in np.argsort(votes, axis=None)[::-1][:8]:
-        k, place = np.unravel_index(best, votes.shape)
-        if votes[k, place] < 0.6 * least:
+    cosines, sines = np.cos(angles), np.sin(angles)
+    offset = int(np.hypot(*shape)) + 2
+    votes = line_votes(places, cosines, sines, offset).ravel()
+    if votes.max() < 0.6 * least:
+        return None
+    for best in np.argsort(votes.astype(np.int64))[::-1][:8]:
+        if votes[best] < 0.6 * least:
             return None
-        on_line = np.abs(distance[k] - place) <= 1
-        along = np.round(-np.sin(angles[k]) * y[on_line] + np.cos(angles[k]) * x[on_line]).astype(int)
+        k, place = np.divmod(best, 2 * offset)
+        y, x = places.T
+        distance = np.round(cosines[k] * y + sines[k] * x).astype(int) + offset
+        on_line = np.abs(distance - place) <= 1
+        along = np.round(-sines[k] * y[on_line] + cosines[k] * x[on_line]).astype(int)
         if _longest_run(along) >= least:
             return angles[k], float(place - offset)
     return None

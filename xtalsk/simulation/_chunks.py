@@ -120,14 +120,15 @@ class Counts:
 
     def add(self, batch):
         """Append the counts of a chunk, a tensor of shape (k, ...)."""
+        batch = batch.cpu().numpy()  # NumPy, because torch's threads would spin beside those of numba
         largest = float(batch.max())
         if largest < 2**31:  # conversion to integers of the same size is several times faster
-            batch, dtype = batch.to(torch.int32), np.uint16 if largest < 2**16 else np.uint32
+            batch, dtype = batch.astype(np.int32), np.uint16 if largest < 2**16 else np.uint32
         else:
             dtype = np.uint32 if largest < 2**32 else np.float64
         if self.values is None:
             self.values = np.empty((self._n, *batch.shape[1:]), dtype=dtype)
         elif np.dtype(dtype).itemsize > self.values.itemsize:
             self.values = self.values.astype(dtype)
-        self.values[self._done : self._done + len(batch)] = batch.cpu().numpy()
+        self.values[self._done : self._done + len(batch)] = batch
         self._done += len(batch)

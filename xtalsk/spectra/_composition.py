@@ -1,18 +1,20 @@
 """Base class of the transformers that turn spectra into compositions."""
 
+import warnings
 from functools import partial
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from xtalsk.utils import CellTransformer
+from xtalsk.utils import BrokenCellWarning, CellTransformer
 from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, check_symbol
 from xtalsk.utils._parallel import map_cells
-from xtalsk.utils._validation import check_column
+from xtalsk.utils._validation import check_column, name_rows
 
 # Not looked for by default: hydrogen, noble gases, and elements without a stable isotope
 _NOT_LOOKED_FOR = (1, 2, 10, 18, 36, 54, 86, 43, 61, 84, 85, 87, 88, 89, 91, *range(93, 99))
 _MAX_PARTS = 32  # jobs that a table is split into
+_MAX_REASONS = 5  # spectra without a composition whose reason a warning states
 
 
 def check_elements(name, elements):
@@ -65,9 +67,31 @@ class SpectrumComposition(CellTransformer):
         rows = np.full((len(cells), N_ELEMENTS), np.nan)
         for row, cell in zip(rows, cells, strict=True):
             analysis = self._analysis(cell)
-            if analysis is not None:
+            if self._failure(analysis) is None:
                 row[:] = getattr(analysis, name)
         return rows
+
+    def _failure(self, analysis):
+        """Return why the result of ``_analysis`` is no composition, str; None if it is one."""
+        return "it holds no counts that can be analysed" if analysis is None else None
+
+    def _report_features(self, cells, rows, features, name):
+        """Warn about spectra that were analysed but have no composition."""
+        failed = [i for i, row in enumerate(rows) if np.isnan(features[row]).all()]
+        if not failed:
+            return
+        reasons = [
+            f"row {rows[i]} of column {name or '(unnamed)'}: {self._failure(self._analysis(cells[i]))}"
+            for i in failed[:_MAX_REASONS]
+        ]
+        if len(failed) > _MAX_REASONS:
+            reasons.append(f"and {name_rows([rows[i] for i in failed[_MAX_REASONS:]])}")
+        warnings.warn(
+            f"{type(self).__name__}: {len(failed)} of {len(features)} spectra were not explained and count "
+            "as not measured:\n" + "\n".join(reasons),
+            BrokenCellWarning,
+            stacklevel=3,
+        )
 
     def _features(self, cells):
         return self._rows(cells, "fractions")
@@ -85,6 +109,8 @@ class SpectrumComposition(CellTransformer):
             size = -(-len(rows) // min(len(rows), _MAX_PARTS))
             table[rows], lost = map_cells(partial(self._rows, name=name), checked, size, self.n_jobs)
             self._report_lost([rows[i] for i in lost], table)
+            kept = [i for i in range(len(rows)) if i not in set(lost)]
+            self._report_features([checked[i] for i in kept], [rows[i] for i in kept], table, column)
         return table
 
     def presence_score(self, X):
@@ -119,6 +145,7 @@ class SpectrumComposition(CellTransformer):
         -------
         ndarray of float32, shape (n_specimens, 98)
             NaN where the fraction is NaN. For elements that were not found it is the standard deviation of
-            their fraction (`EELSComposition`) or 0 (`EDSComposition`).
+            their fraction (`EELSComposition`) or 0 (`EDSComposition`). `EDSComposition` also gives it for
+            elements that are NaN because their lines lie under those of others.
         """
         return self._table(X, "uncertainty")

@@ -110,6 +110,8 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         if rows:
             features[rows], lost = self._cached_features(checked)
             self._report_lost([rows[i] for i in lost], features)
+            kept = [i for i in range(len(rows)) if i not in set(lost)]
+            self._report_features([checked[i] for i in kept], [rows[i] for i in kept], features, name)
         return features
 
     def _cached_features(self, cells):
@@ -160,6 +162,19 @@ class CellTransformer(TransformerMixin, BaseEstimator):
             lost,
             features,
         )
+
+    def _report_features(self, cells, rows, features, name):
+        """Warn about cells whose features cannot be used. A subclass may define it.
+
+        Parameters
+        ----------
+        cells : list of n_checked cells
+        rows : list of int
+            Their row numbers.
+        features : ndarray of shape (n_specimens, n_features)
+        name : str or None
+            Name of the column.
+        """
 
     def _checked_cells(self, cells, name):
         """Return the checked cells of the specimens that were measured, and their row numbers."""

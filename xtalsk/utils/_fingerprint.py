@@ -18,7 +18,9 @@ _PACKAGE = __name__.partition(".")[0]
 _FOLDER = Path(__file__).parents[1]
 _N_VARIATES = 1000  # random numbers that represent a distribution
 
-LIBRARIES = ("numpy", "scipy", "torch", "gemmi")
+_COMPILED = re.compile(r"\._compiled\w*$|_kernels$")
+
+LIBRARIES = ("numpy", "scipy", "torch", "gemmi", "numba")
 """Libraries whose arithmetic or tables enter simulated patterns and trained networks."""
 
 
@@ -116,9 +118,9 @@ def library_versions():
 def code_fingerprint(*modules):
     """Return a hash of the code of modules and of all modules of the package that they import at the top.
 
-    Imports within functions do not count: the package uses them for conversions of formats only. Comments and
-    docstrings do not count either. Constants (names in capitals) count with their present values, so that a
-    value set at run time counts too.
+    Imports within functions count only if they are of compiled loops (``_compiled*.py``, ``*_kernels.py``);
+    the package uses others for conversions of formats. Comments and docstrings do not count. Constants (names
+    in capitals) count with their present values, so that a value set at run time counts too.
 
     Parameters
     ----------
@@ -180,9 +182,13 @@ def _path(module):
 
 @cache
 def _parse(module):
-    """Return the code of a module without docstrings, and the modules that it imports at the top."""
+    """Return the code of a module without docstrings, and the modules that it imports at the top.
+
+    Modules of compiled loops count wherever they are imported.
+    """
     tree = ast.parse(_path(module).read_bytes())
     imports = [name for node in tree.body for name in _imported_modules(node)]
+    imports += [name for node in ast.walk(tree) for name in _imported_modules(node) if _COMPILED.search(name)]
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]

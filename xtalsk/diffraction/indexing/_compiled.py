@@ -1,8 +1,8 @@
 """Compilation of loops over numbers.
 
-Modules of compiled functions (``*_kernels.py``) are imported where they are first used, so that importing xtalsk
-neither imports numba nor compiles. numba compares only the file of a compiled function with the cache on disk:
-after a change of one of these files, touch the others too.
+Modules of compiled functions (``*_kernels.py``) are imported where they are first used, so that importing
+xtalsk neither imports numba nor compiles. numba compares only the file of a compiled function with the cache
+on disk: after a change of one of these files, remove the files ``*.nbi`` and ``*.nbc`` in ``__pycache__``.
 """
 
 from numba import njit

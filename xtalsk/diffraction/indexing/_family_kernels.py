@@ -1,4 +1,4 @@
-"""Compiled twin of `_functional` for processors: search, refinement and absences of one family of lattices."""
+"""Compiled twin of `_functional` for processors: search, refinement and absences of one family."""
 
 import numpy as np
 
@@ -36,9 +36,7 @@ FIT_SIZE = 13
 def fill_tables(q, counts, low, last, tolerance, density, tables, factors, covered):
     """Fill the tables over Q of all patterns, (n, GRID_SIZE), their factors and ``covered``, both (n,)."""
     for i in range(len(q)):
-        factors[i], covered[i] = fill_table(
-            q[i], counts[i], low[i], last[i], tolerance, density, tables[i]
-        )
+        factors[i], covered[i] = fill_table(q[i], counts[i], low[i], last[i], tolerance, density, tables[i])
 
 
 @compiled

@@ -1,14 +1,52 @@
-"""Compiled twin of `_peak_search.find_lines` for processors, after the smoothing, profile after profile."""
+"""Compiled twin of `_peak_search.find_lines` for processors, profile after profile, in double precision."""
 
 import numpy as np
 
-from xtalsk.diffraction._constants import LINE_LAG, LINE_REACH, QUIET_SHARE
+from xtalsk.diffraction._constants import (
+    LINE_LAG,
+    LINE_MIN_HEIGHT,
+    LINE_REACH,
+    LINE_SIGMA,
+    LINE_SMOOTHING,
+    QUIET_SHARE,
+)
 from xtalsk.diffraction._peak_search import _DEVIATION_VARIANCE, _QUIET_QUANTILE
 from xtalsk.diffraction.indexing._compiled import compiled
 
-_F = np.float32
-_QUIET, _QUANTILE, _SPREAD = _F(QUIET_SHARE), _F(_QUIET_QUANTILE), _F(_DEVIATION_VARIANCE**0.5)
-_ZERO, _TWO = _F(0), _F(2)
+_QUIET = np.float32(QUIET_SHARE)  # torch multiplies a whole number by it in single precision
+_SPREAD = _DEVIATION_VARIANCE**0.5
+_REACH = int(3 * LINE_SMOOTHING)  # of the Gaussian, in bins
+
+
+@compiled
+def _smooth(profile, weights, smooth):
+    """Smooth one profile as `_functional.smooth_profiles`; NaN stays NaN."""
+    n = len(profile)
+    for i in range(n):
+        total = share = 0.0
+        for j in range(max(i - _REACH, 0), min(i + _REACH, n - 1) + 1):
+            if not np.isnan(profile[j]):
+                total += profile[j] * weights[j - i + _REACH]
+                share += weights[j - i + _REACH]
+        smooth[i] = np.nan if np.isnan(profile[i]) else total / max(share, 1e-12)
+
+
+@compiled
+def _fill_gaps(smooth):
+    """Fill gaps as `_functional.fill_gaps`; 0 if nothing was measured."""
+    before, n = -1, len(smooth)
+    for i in range(n):
+        if np.isnan(smooth[i]):
+            continue
+        for j in range(before + 1, i):
+            if before < 0:
+                smooth[j] = smooth[i]
+            else:
+                part = np.float64(np.float32(j - before) / np.float32(i - before))
+                smooth[j] = smooth[before] * (1 - part) + smooth[i] * part
+        before = i
+    for j in range(before + 1, n):
+        smooth[j] = smooth[before] if before >= 0 else 0.0
 
 
 @compiled
@@ -17,12 +55,12 @@ def _noise(smooth, measured, deviations):
     n = 0
     for i in range(LINE_LAG, len(smooth) - LINE_LAG):
         if measured[i] and measured[i - LINE_LAG] and measured[i + LINE_LAG]:
-            deviations[n] = abs(smooth[i] - (smooth[i - LINE_LAG] + smooth[i + LINE_LAG]) / _TWO)
+            deviations[n] = abs(smooth[i] - (smooth[i - LINE_LAG] + smooth[i + LINE_LAG]) / 2)
             n += 1
     if n == 0:
-        return _ZERO
-    rank = min(np.int64(_QUIET * _F(n)), n - 1)
-    return np.partition(deviations[:n], rank)[rank] / _QUANTILE / _SPREAD
+        return 0.0
+    rank = min(np.int64(_QUIET * np.float32(n)), n - 1)
+    return np.partition(deviations[:n], rank)[rank] / _QUIET_QUANTILE / _SPREAD
 
 
 @compiled
@@ -41,26 +79,29 @@ def _prominence(smooth, i):
 
 
 @compiled
-def lines_of_profiles(smooth, measured, q0, step, n_sigma, min_height, q, prominence, total):
-    """Write the lowest lines of smoothed profiles into ``q``, ``prominence`` (n, n_lines), ``total`` (n,)."""
-    n, n_bins = smooth.shape
-    deviations = np.empty(n_bins, np.float32)
+def lines_of_profiles(profiles, q0, step, q, prominence, total):
+    """Write the lowest lines of profiles into ``q``, ``prominence`` (n, n_lines) and ``total`` (n,)."""
+    n, n_bins = profiles.shape
+    smooth, deviations = np.empty(n_bins), np.empty(n_bins)
+    weights = np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / LINE_SMOOTHING) ** 2)
+    weights /= weights.sum()
     for row in range(n):
-        profile = smooth[row]
-        highest = profile.max()
-        least = max(n_sigma * _noise(profile, measured[row], deviations), min_height * highest)
+        _smooth(profiles[row], weights, smooth)
+        measured = ~np.isnan(profiles[row])
+        _fill_gaps(smooth)
+        least = max(LINE_SIGMA * _noise(smooth, measured, deviations), LINE_MIN_HEIGHT * smooth.max())
         n_found = 0
         for i in range(1, n_bins - 1):
-            if not (profile[i] > profile[i - 1] and profile[i] >= profile[i + 1] and measured[row, i]):
+            if not (smooth[i] > smooth[i - 1] and smooth[i] >= smooth[i + 1] and measured[i]):
                 continue
-            height = _prominence(profile, i)
+            height = _prominence(smooth, i)
             if height < least or height <= 0:
                 continue
             if n_found < q.shape[1]:
-                left, right = profile[i - 1], profile[i + 1]
-                curvature = left - _TWO * profile[i] + right
-                shift = (left - right) / (_TWO * curvature) if curvature < 0 else _ZERO
-                q[row, n_found] = q0 + (_F(i) + shift) * step
+                left, right = smooth[i - 1], smooth[i + 1]
+                curvature = left - 2 * smooth[i] + right
+                shift = (left - right) / (2 * curvature) if curvature < 0 else 0.0
+                q[row, n_found] = q0 + (i + shift) * step
                 prominence[row, n_found] = height
             n_found += 1
         total[row] = n_found

@@ -120,7 +120,7 @@ def _least_squares_step(cells, shift, rows, q, tolerance, step):
     scale = cells.abs().mean(-1, keepdim=True).clamp_min(1e-9)
     slope = scale[..., None] / (2 * moved.clamp_min(1e-3)[..., None])  # dq = dQ / 2q
     design = torch.cat([rows * slope, torch.ones_like(slope)], 3) * is_used
-    normal = (design.mT @ design)
+    normal = design.mT @ design
     right = (design.mT @ deviation[..., None])[..., 0]
     prior = torch.full_like(right, PARAMETER_WEIGHT)
     prior[..., -1] = SHIFT_WEIGHT

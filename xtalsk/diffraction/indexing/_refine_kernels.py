@@ -131,7 +131,9 @@ def refine_cell(cell, n_parameters, rows, members, q, tolerance, step, work):
 
 
 @compiled
-def calculate_lines(cell, rows, members, limit, positions, order, calculated, buckets, unsorted, unsorted_order):
+def calculate_lines(
+    cell, rows, members, limit, positions, order, calculated, buckets, unsorted, unsorted_rows
+):
     """Write the calculated lines up to ``limit`` and their rows in increasing order; return their number."""
     n = 0
     buckets[:] = 0
@@ -141,7 +143,7 @@ def calculate_lines(cell, rows, members, limit, positions, order, calculated, bu
         if members[r]:
             x = calculated[r]
             if x <= limit:
-                unsorted[n], unsorted_order[n] = x, r
+                unsorted[n], unsorted_rows[n] = x, r
                 buckets[np.int64(x * scale) + 1] += 1
                 n += 1
     for b in range(N_BUCKETS):
@@ -150,7 +152,7 @@ def calculate_lines(cell, rows, members, limit, positions, order, calculated, bu
         b = np.int64(unsorted[i] * scale)
         place = buckets[b]
         buckets[b] += 1
-        positions[place], order[place] = unsorted[i], unsorted_order[i]
+        positions[place], order[place] = unsorted[i], unsorted_rows[i]
     for i in range(1, n):  # within the buckets; equal lines stay in the order of their rows
         x, r = positions[i], order[i]
         place = i
@@ -165,8 +167,8 @@ def calculate_lines(cell, rows, members, limit, positions, order, calculated, bu
 def match_lines(positions, n, q, shift, low, last, tight, tolerance, step, weights, flags):
     """Compare calculated with observed lines.
 
-    Writes `PREDICTED` and `OBSERVED` into ``flags`` (n,). Returns the numbers of predicted, of observed and of
-    explained lines, the weight of the explained ones, and the sum of 2 q |Δq|.
+    Writes `PREDICTED` and `OBSERVED` into ``flags`` (n,). Returns the numbers of predicted, of observed and
+    of explained lines, the weight of the explained ones, and the sum of 2 q |Δq|.
     """
     n_predicted, n_observed, n_explained = 0, 0, 0
     explained_weight, deviations = 0.0, 0.0

@@ -1,22 +1,25 @@
 """Profiles to figures of merit of lattices."""
 
+import numbers
 import re
 import warnings
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk.diffraction._checks import check_q_range
 from xtalsk.diffraction._powder import PowderProfile
 from xtalsk.diffraction._radial import RadialProfile
 from xtalsk.diffraction.indexing._constants import MAX_FIRST_LINE, MAX_Q, MIN_LAST_LINE
-from xtalsk.diffraction.indexing._functional import figure_names, lattice_figures
+from xtalsk.diffraction.indexing._functional import figure_names, lattice_cells, lattice_figures
+from xtalsk.diffraction.indexing._unit_cells import cell_table
 from xtalsk.utils import check_number
 
-_CHUNK = 32  # profiles per batch: their tables fit into the cache of a processor core
+_CHUNK = 128  # profiles per batch
 
 
 def _default_ranges():
@@ -230,18 +233,59 @@ class IndexingScores(TransformerMixin, BaseEstimator):
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
         features = np.full((len(X), len(figure_names())), np.nan, dtype=np.float32)
         measured = np.flatnonzero(~np.isnan(X).all(axis=1))
-        chunks = [measured[i : i + _CHUNK] for i in range(0, len(measured), _CHUNK)]
-        results = Parallel(n_jobs=self.n_jobs)(
-            delayed(_figures)(X[rows], *self._axis(), self.tolerance) for rows in chunks
-        )
-        for rows, figures in zip(chunks, results, strict=True):
-            features[rows] = figures
+        for rows, figures in self._in_chunks(lattice_figures, X, measured):
+            features[rows] = figures.numpy()
         if len(measured):
             names = figure_names()
             first, last = (features[measured, names.index(name)] for name in ("q_first", "q_last"))
             has_lines = np.isfinite(first) & (first > 0)
             _check_lines(np.where(has_lines, first, 0), np.where(has_lines, last, 0), self.q_range_)
         return features
+
+    def _in_chunks(self, function, X, rows, *params):
+        """Call a function of `_functional` for chunks of rows of ``X``; yield the rows and the results.
+
+        One job leaves the number of threads to torch; several jobs are threads of their own.
+        """
+        chunks = [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
+        n_threads = None if effective_n_jobs(self.n_jobs) == 1 else 1
+        results = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            delayed(function)(
+                torch.from_numpy(X[chunk]),
+                *self._axis(),
+                *params,
+                tolerance=self.tolerance,
+                n_threads=n_threads,
+            )
+            for chunk in chunks
+        )
+        yield from zip(chunks, results, strict=True)
+
+    def cells(self, X, n=5):
+        """List the unit cells that explain the lines of each profile best.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_bins)
+            Profiles; NaN where nothing was measured.
+        n : int, default=5
+            Largest number of cells of a profile.
+
+        Returns
+        -------
+        DataFrame
+            One row a cell: ``row`` (of ``X``), ``rank`` (1 for the highest evidence), ``lattice`` (type, such
+            as ``cubic_f``), ``a``, ``b``, ``c`` (Å), ``alpha``, ``beta``, ``gamma`` (degrees), ``volume``
+            (Å³), ``m20`` (de Wolff's figure of merit for the lines of the profile, 20 or fewer) and
+            ``n_explained`` (lines that the cell explains). Profiles without a cell, and NaN, have no row.
+            Rhombohedral lattices have hexagonal axes; centred monoclinic ones have the setting C.
+        """
+        check_is_fitted(self)
+        check_scalar(n, "n", numbers.Integral, min_val=1)
+        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
+        measured = np.flatnonzero(~np.isnan(X).all(axis=1))
+        found = self._in_chunks(lattice_cells, X, measured, n)
+        return cell_table({row: cells for rows, many in found for row, cells in zip(rows, many, strict=True)})
 
     def _batched(self, _):
         """Return the function from profiles (n, n_bins) to their figures of merit, both Tensors."""
@@ -277,8 +321,3 @@ class IndexingScores(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.requires_fit = True
         return tags
-
-
-def _figures(profiles, q0, step, tolerance):
-    """Figures of merit of profiles (n, n_bins), ndarray (n, n_figures)."""
-    return lattice_figures(torch.from_numpy(profiles), q0, step, tolerance=tolerance).numpy()

@@ -73,9 +73,7 @@ def make_lines(q, prominence, low, tolerance, with_table=True):
     last = q.amax(1, keepdim=True)
     # the density of the lines of a lattice is proportional to q² dq
     chance = (weights * 6 * q**2 * tolerance / last.clamp_min(1e-6) ** 3).sum(1)
-    table, factor, covered = (
-        _line_table(q, valid, low, last, tolerance) if with_table else (None, None, None)
-    )
+    table, factor, covered = _line_table(q, valid, low, last, tolerance) if with_table else (None, None, None)
     count = count.to(q.dtype)
     return Lines(q, valid, prominence, weights, low, last, count, chance, covered, table, factor)
 

@@ -1,8 +1,8 @@
 """Compiled twin of `_search` for processors: the same candidates, scores and choice, pattern after pattern.
 
 Numbers are single precision and each operation is rounded by itself, as in `_search`. Parameters of cells are
-padded to four. An entry of the table over Q is one int32: 20 bits of observed lines, then two counters of seven
-bits for the calculated lines in the measured range and for those near an observed line.
+padded to four. An entry of the table over Q is one int32: 20 bits of observed lines, then two counters of
+seven bits for the calculated lines in the measured range and for those near an observed line.
 """
 
 import numpy as np
@@ -129,7 +129,7 @@ def sum_weights(weights, sums):
 
 @compiled
 def chance_table(chance, n_rows, logs):
-    """Chance that a line is explained by so many calculated lines, and the logarithms, into (3, n_rows + 1)."""
+    """Chance that so many calculated lines explain a line, and its logarithms, into (3, n_rows + 1)."""
     for n in range(n_rows + 1):
         p = _ONE - np.exp(-_F(n) * chance)
         p = min(max(p, _LEAST_SHARE), _LARGEST_SHARE)
@@ -201,8 +201,8 @@ def _expected_lines(cells, kind, size, scale, multiplicity, expected):
 def _look_up(cells, size, rows, first, last, table, index, bits, sums):
     """Add the entries of the lines ``rows[first:last]`` of scaled cells (4, size) to ``bits`` and ``sums``.
 
-    The number of rows is a multiple of four (`PACK`). ``index`` (PACK, LOOK_UP) is work space. Its loop has no
-    look-up, and its subscripts start from 0, so that it becomes vector instructions.
+    The number of rows is a multiple of four (`PACK`). ``index`` (PACK, LOOK_UP) is work space. Its loop has
+    no look-up, and its subscripts start from 0, so that it becomes vector instructions.
     """
     i0, i1, i2, i3 = index[0], index[1], index[2], index[3]
     for start in range(0, size, LOOK_UP):
@@ -322,7 +322,7 @@ def _nth_key(scores, n, rank):
 
 @compiled
 def choose_first(cells, scores, n):
-    """Move the candidates of highest scores, the first ones among equal scores, to the front; their number."""
+    """Move the candidates of highest scores to the front, equal ones in their order; return their number."""
     if n <= N_SECOND:
         return n
     key, higher = _nth_key(scores, n, N_SECOND - 1)
@@ -347,7 +347,7 @@ def score_variants(pattern, rows, groups, members, cells, n, work, scores):
     ``groups`` are the edges of groups of rows that belong to the same variants, ``members`` (n_groups,
     n_variants) whether they belong to each.
     """
-    q2, count, last, factor, covered, table, weights, chances, entropy = pattern
+    _, count, _, factor, covered, table, weights, chances, entropy = pattern
     block, bits, sums, group_bits, group_sums, index, terms = work
     for k in range(4):
         for i in range(n):
@@ -372,7 +372,8 @@ def choose_of_type(scores, first_scores, n, first, last, chosen):
     """Choose the best cells of the type with the variants from ``first`` to ``last - 1``.
 
     Writes the numbers and variants of up to `N_KEPT` cells into ``chosen`` (2, N_KEPT); returns how many have
-    a score. Among equal scores the first scores decide. Without any score, the best by first score is written.
+    a score. Among equal scores the first scores decide. Without any score, the best by first score is
+    written.
     """
     n_chosen, best = 0, 0
     values = np.empty(N_KEPT, np.float32)

@@ -4,21 +4,21 @@ The loops compute what `_search` and `_refine` compute with batched tensors; tes
 brings the tables of the families and the lines of the patterns into the form of the loops.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from xtalsk.diffraction import _peak_search
-from xtalsk.diffraction._constants import LINE_LAG, LINE_MIN_HEIGHT, LINE_SIGMA, LINE_SMOOTHING
-from xtalsk.diffraction._functional import fill_gaps, smooth_profiles
+from xtalsk.diffraction._constants import LINE_LAG
 from xtalsk.diffraction.indexing._constants import GRID_SIZE, N_FIRST_ROWS, N_KEPT, N_SECOND_ROWS
 from xtalsk.diffraction.indexing._lattices import FAMILIES
 from xtalsk.diffraction.indexing._search import low_squares
 from xtalsk.diffraction.indexing._tables import families
 
 PACK = 4  # lines that are looked up together; as in `_search_kernels`
+BLOCK = 16  # patterns that are indexed together: their tables fit into the second cache of a core
 FAR_ROW = 1e9  # h² of lines that pad a pack
 
 
@@ -97,24 +97,17 @@ def _arrays_of_families():
 
 
 def find_lines(profiles, q0, step, n_lines):
-    """Compute what `_peak_search.find_lines` computes, in single precision on a processor."""
+    """Compute what `_peak_search.find_lines` computes, on a processor."""
     from xtalsk.diffraction.indexing._line_kernels import lines_of_profiles
 
-    n, n_bins = profiles.shape
-    if n_bins < 2 * LINE_LAG + 1:
-        return _peak_search.find_lines(profiles, q0, step, n_lines)
-    measured = ~profiles.isnan()
-    smooth = fill_gaps(smooth_profiles(profiles, LINE_SMOOTHING))
-    smooth = torch.where(measured.any(1, keepdim=True), smooth, 0).contiguous()
-    q, prominence, total = torch.full((n, n_lines), torch.inf), torch.zeros(n, n_lines), torch.zeros(n)
-    limits = np.float32(LINE_SIGMA), np.float32(LINE_MIN_HEIGHT)
-    numbers = np.float32(q0), np.float32(step), *limits
-    found = (x.numpy() for x in (q, prominence, total))
-    lines_of_profiles(smooth.numpy(), measured.numpy(), *numbers, *found)
-    return q, prominence, total
+    n = len(profiles)
+    q, prominence, total = np.full((n, n_lines), np.inf), np.zeros((n, n_lines)), np.zeros(n)
+    if profiles.shape[1] >= 2 * LINE_LAG + 1:
+        lines_of_profiles(profiles.contiguous().numpy(), float(q0), float(step), q, prominence, total)
+    return tuple(torch.from_numpy(x) for x in (q, prominence, total))
 
 
-def index_patterns(lines, tolerance, step):
+def index_patterns(lines, tolerance, step, n_threads=None):
     """Find and refine cells of all families.
 
     Parameters
@@ -123,30 +116,60 @@ def index_patterns(lines, tolerance, step):
         On the processor, in single precision, without a table.
     tolerance, step : float
         In 1/Å.
+    n_threads : int or None
+        None for the number of threads of torch.
 
     Returns
     -------
     list of Fits
         One for each family.
     """
-    from xtalsk.diffraction.indexing._family_kernels import FIT_SIZE, fill_tables, index_family
-
     q, weights = lines.q.contiguous().numpy(), lines.weights.contiguous().numpy()
-    counts = lines.valid.sum(1).numpy()
-    n = len(q)
-    low, last = lines.low[:, 0].contiguous().numpy(), lines.last[:, 0].contiguous().numpy()
-    density, entropy = _constant_tables()
-    tables = np.empty((n, GRID_SIZE), np.int32)
-    factors, covered = np.empty((2, n), np.float32)
-    fill_tables(q, counts, low, last, np.float32(tolerance), density, tables, factors, covered)
-    results = []
-    for family, arrays in zip(families(), _arrays_of_families(), strict=True):
-        q2 = low_squares(lines, family).contiguous().numpy()
-        n_types, n_classes = len(arrays[4]) - 1, len(arrays[5])
-        fits = np.full((n, n_types, N_KEPT, FIT_SIZE), np.nan)
-        found = Fits(fits, np.zeros((n, n_types), np.int64), np.zeros((n, n_classes)))
-        chance = lines.chance.contiguous().numpy()
-        packed = (q, q2, weights, counts, low, last, chance, covered, factors)
-        index_family(packed, tables, arrays, float(tolerance), float(step), entropy, *found)
-        results.append(found)
+    counts, chance = lines.valid.sum(1).numpy(), lines.chance.contiguous().numpy()
+    ends = (end[:, 0].contiguous().numpy() for end in (lines.low, lines.last))
+    columns = (q, weights, counts, *ends, chance)
+    low = [low_squares(lines, family).contiguous().numpy() for family in families()]
+    results = [_empty_fits(len(q), arrays) for arrays in _arrays_of_families()]
+
+    def index(first):
+        rows = slice(first, first + BLOCK)
+        _index_block(
+            [column[rows] for column in columns],
+            [q2[rows] for q2 in low],
+            [Fits(*(x[rows] for x in found)) for found in results],
+            tolerance,
+            step,
+        )
+
+    n_threads = torch.get_num_threads() if n_threads is None else n_threads
+    starts = range(0, len(q), BLOCK)
+    if min(n_threads, len(starts)) <= 1:
+        for first in starts:
+            index(first)
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(index, starts))
     return results
+
+
+def _empty_fits(n, arrays):
+    """Fits of one family for n patterns, to be filled."""
+    from xtalsk.diffraction.indexing._family_kernels import FIT_SIZE
+
+    n_types, n_classes = len(arrays[4]) - 1, len(arrays[5])
+    fits = np.full((n, n_types, N_KEPT, FIT_SIZE), np.nan)
+    return Fits(fits, np.zeros((n, n_types), np.int64), np.zeros((n, n_classes)))
+
+
+def _index_block(columns, low, results, tolerance, step):
+    """Index the patterns of a block: fill the ``results``, a `Fits` for each family."""
+    from xtalsk.diffraction.indexing._family_kernels import fill_tables, index_family
+
+    q, weights, counts, start, last, chance = columns
+    density, entropy = _constant_tables()
+    tables = np.empty((len(q), GRID_SIZE), np.int32)
+    factors, covered = np.empty((2, len(q)), np.float32)
+    fill_tables(q, counts, start, last, np.float32(tolerance), density, tables, factors, covered)
+    for arrays, q2, found in zip(_arrays_of_families(), low, results, strict=True):
+        lines = (q, q2, weights, counts, start, last, chance, covered, factors)
+        index_family(lines, tables, arrays, float(tolerance), float(step), entropy, *found)

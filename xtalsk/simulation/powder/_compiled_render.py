@@ -1,6 +1,7 @@
 """Powder patterns by compiled loops in threads, for CPUs; the twin of `_simulate.render_powder`."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from xtalsk.simulation._constants import PADDING_WIDTHS
 from xtalsk.simulation._counting import quantile_table
 from xtalsk.simulation._threads import in_threads
 from xtalsk.simulation.powder._background import low_angle_shape
+from xtalsk.simulation.powder._conditions import PowderConditions
 from xtalsk.simulation.powder._constants import (
     BLOCK,
     EDGE,
@@ -23,7 +25,7 @@ from xtalsk.simulation.powder._constants import (
     WANDER_ROUGHNESS,
     WIDTH_ANGLES,
 )
-from xtalsk.simulation.powder._lines import line_widths, tail_lengths
+from xtalsk.simulation.powder._lines import COTANGENT_ANGLES, compiled_widths
 from xtalsk.simulation.reflections._families import laue_group
 from xtalsk.simulation.reflections._strain import (
     STRAIN_COLUMNS,
@@ -87,9 +89,9 @@ class CompiledRenderer:
     """
 
     def __init__(self, reflections, conditions, nodes):
-        self._reflections, self._conditions, self._nodes = reflections, conditions, nodes
+        self._reflections, self._nodes = reflections, nodes.double().numpy()
         self._axis = conditions.axis()
-        self._low_angle = low_angle_shape(torch.from_numpy(self._axis)).numpy()
+        self._low_angle = _low_angle_shape(conditions.two_theta)
         step = float(conditions.two_theta[2])
         wavelengths = float(conditions.wavelength), float(conditions.ka2_wavelength)
         self._instrument = (*wavelengths, float(conditions.radius), self._axis[0], self._axis[-1], step)
@@ -97,7 +99,7 @@ class CompiledRenderer:
         self._columns = reflections.offsets, *(column.contiguous().numpy() for column in columns)
         self._groups = reflections.rotation_index, *_rotation_table(reflections.rotation_sets)
 
-    def expected_counts(self, rows, values, column, seeds):
+    def expected_counts(self, rows, values, seeds):
         """Compute the expected counts of patterns.
 
         Parameters
@@ -106,8 +108,6 @@ class CompiledRenderer:
             The crystal of each pattern.
         values : dict of str to ndarray of shape (n,)
             See `draw_powder`.
-        column : dict of str to tensor of shape (n,)
-            The same values.
         seeds : ndarray of uint64, shape (n,)
             Seeds of the scatter of the intensities.
 
@@ -116,20 +116,20 @@ class CompiledRenderer:
         ndarray of float32, shape (n, n_points)
         """
         rates = np.empty((len(rows), len(self._axis)), np.float32)
-        self._run(rows, values, column, seeds, rates, None)
+        self._run(rows, values, seeds, rates, None)
         return rates
 
-    def counts(self, rows, values, column, seeds):
+    def counts(self, rows, values, seeds):
         """Draw the counts of patterns, ndarray of float32; the arguments are those of `expected_counts`."""
         rates = np.empty((len(rows), len(self._axis)), np.float32)
         counts = np.empty_like(rates)
-        self._run(rows, values, column, seeds, rates, counts)
+        self._run(rows, values, seeds, rates, counts)
         return counts
 
-    def _run(self, rows, values, column, seeds, rates, counts):
+    def _run(self, rows, values, seeds, rates, counts):
         """Write the expected counts and, if ``counts`` is an array, the counts."""
         rows, records = rows.astype(np.int64), as_records(values, len(rows))
-        shapes = self._shapes(column)
+        shapes = self._shapes(values)
         lines = rows, records, seeds, self._metrics(rows, values)
         padded = _padded_lengths(len(self._axis), shapes[0].max(axis=1))
         blocks = _blocks(padded)
@@ -149,7 +149,7 @@ class CompiledRenderer:
         from xtalsk.simulation.powder._pattern_kernels import broaden_spectra, expect_counts
 
         rows, records, seeds, metrics = lines
-        nodes = self._nodes.double().numpy()
+        nodes = self._nodes
         deposited = np.zeros((len(members), len(nodes), n_padded), np.float32)
         total = np.empty(len(members))
         deposit_patterns(
@@ -178,12 +178,13 @@ class CompiledRenderer:
             table, per_count, largest, counts,
         )  # fmt: skip
 
-    def _shapes(self, column):
+    def _shapes(self, values):
         """Widths in points, Lorentzian shares and tails in points at the nodes, ndarrays of shape (n, k)."""
         step = self._instrument[5]
-        fwhm, eta = line_widths(self._nodes.clamp(*WIDTH_ANGLES), column, self._conditions.wavelength)
-        tail = tail_lengths(self._nodes, column)
-        return [np.ascontiguousarray(values.double()) for values in (fwhm / step, eta, tail / step)]
+        fwhm, eta = compiled_widths(np.clip(self._nodes, *WIDTH_ANGLES), values, self._instrument[0])
+        cotangent = 1 / np.tan(np.radians(np.clip(self._nodes, *COTANGENT_ANGLES)))
+        tail = values["asymmetry"][:, None] * np.maximum(cotangent, 0)
+        return fwhm / step, eta, tail / step
 
     def _metrics(self, rows, values):
         """Reciprocal metric tensors and their changes by strain and by zoning, shape (n, 3, 6)."""
@@ -192,6 +193,13 @@ class CompiledRenderer:
         metrics = reciprocal_metrics(self._reflections.lattices[rows])[:, *VOIGT]
         changes = (metric_changes(self._reflections, rows, s) for s in (strains, zones))
         return np.stack([metrics, *changes], axis=1)
+
+
+@lru_cache(maxsize=8)
+def _low_angle_shape(two_theta):
+    """Return `low_angle_shape` of an axis, ndarray of shape (n_points,)."""
+    axis = torch.from_numpy(PowderConditions(two_theta=two_theta).axis())
+    return low_angle_shape(axis).numpy()
 
 
 def as_records(values, n):

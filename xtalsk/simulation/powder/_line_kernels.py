@@ -15,6 +15,23 @@ _DEGREES = 180 / math.pi
 
 
 @fast
+def write_widths(two_theta, columns, wavelength, fwhm, eta):
+    """Write widths in degrees and Lorentzian shares, shape (n, k), see `_lines.line_widths`."""
+    u, v, w, size, microstrain = columns
+    for k in range(len(two_theta)):
+        theta = two_theta[k] / 2 / _DEGREES
+        tangent, cosine = math.tan(theta), math.cos(theta)
+        for i in range(len(u)):
+            g = math.sqrt(max(u[i] * tangent * tangent + v[i] * tangent + w[i], 1e-8))
+            l = _DEGREES * (0.9 * wavelength / size[i] / cosine + 4 * microstrain[i] * tangent)  # noqa: E741
+            g2, l2 = g * g, l * l
+            total = g2 * g2 * (g + 2.69269 * l) + g2 * l2 * (2.42843 * g + 4.47163 * l)
+            fwhm[i, k] = (total + l2 * l2 * (0.07842 * g + l)) ** 0.2
+            ratio = l / fwhm[i, k]
+            eta[i, k] = ratio * (1.36603 - ratio * (0.47719 - 0.11116 * ratio))
+
+
+@fast
 def _texture_axes(value, metric, rotations, axes, share):
     """Write the distinct normals of the texture plane under the rotations, and their shares.
 

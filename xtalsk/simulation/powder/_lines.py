@@ -5,6 +5,7 @@ import torch
 
 from xtalsk.simulation._chunks import stacked
 from xtalsk.simulation._line_profiles import gather_lines
+from xtalsk.simulation._threads import is_plain
 from xtalsk.simulation.powder._constants import (
     EQUAL_WIDTHS,
     MOST_WIDTHS,
@@ -15,6 +16,12 @@ from xtalsk.simulation.powder._constants import (
 )
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, ZONE_COLUMNS, strained_q
 from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, march_factors
+
+COTANGENT_ANGLES = (2, 90)
+"""2θ in degrees; tails outside this range are as long as at its ends."""
+
+WIDTH_COLUMNS = ("u", "v", "w", "crystallite_size", "microstrain")
+"""Conditions that the widths of lines depend on."""
 
 
 def lorentz_polarisation(theta, monochromator):
@@ -163,8 +170,7 @@ def line_widths(two_theta, column, wavelength):
     """
     theta = torch.deg2rad(two_theta / 2)
     tangent, cosine = torch.tan(theta), torch.cos(theta)
-    names = ("u", "v", "w", "crystallite_size", "microstrain")
-    u, v, w, size, microstrain = (column[name][:, None] for name in names)
+    u, v, w, size, microstrain = (column[name][:, None] for name in WIDTH_COLUMNS)
     gauss = (u * tangent**2 + v * tangent + w).clamp_min(1e-8).sqrt()
     lorentz = torch.rad2deg(0.9 * wavelength / size / cosine + 4 * microstrain * tangent)
     g2, l2 = gauss * gauss, lorentz * lorentz
@@ -172,6 +178,28 @@ def line_widths(two_theta, column, wavelength):
     fwhm = (fwhm + l2 * l2 * (0.07842 * gauss + lorentz)) ** 0.2
     ratio = lorentz / fwhm
     return fwhm, ratio * (1.36603 - ratio * (0.47719 - 0.11116 * ratio))
+
+
+def compiled_widths(two_theta, values, wavelength):
+    """Compute widths and shapes of lines like `line_widths`, without torch, whose threads would compete.
+
+    Parameters
+    ----------
+    two_theta : ndarray of shape (k,)
+    values : dict of str to ndarray of shape (n,)
+    wavelength : float
+
+    Returns
+    -------
+    fwhm, eta : ndarray of shape (n, k)
+    """
+    from xtalsk.simulation.powder._line_kernels import write_widths  # numba is imported at the first use
+
+    columns = tuple(np.asarray(values[name], dtype=float) for name in WIDTH_COLUMNS)
+    fwhm = np.empty((len(columns[0]), len(two_theta)))
+    eta = np.empty_like(fwhm)
+    write_widths(np.asarray(two_theta, dtype=float), columns, float(wavelength), fwhm, eta)
+    return fwhm, eta
 
 
 def width_nodes(axis, column, conditions):
@@ -197,8 +225,13 @@ def width_nodes(axis, column, conditions):
     angles = torch.linspace(
         float(axis[0]), float(axis[-1]), N_WIDTH_SAMPLES, device=width.device, dtype=width.dtype
     )
-    fwhm, _ = line_widths(angles.clamp(*WIDTH_ANGLES), column, conditions.wavelength)
-    steps = torch.diff(torch.log(fwhm), dim=1).abs().amax(0)
+    if is_plain(width):
+        values = {name: column[name].numpy() for name in WIDTH_COLUMNS}
+        fwhm, _ = compiled_widths(angles.clamp(*WIDTH_ANGLES).numpy(), values, conditions.wavelength)
+        steps = torch.from_numpy(np.abs(np.diff(np.log(fwhm), axis=1)).max(0)).to(width)
+    else:
+        fwhm, _ = line_widths(angles.clamp(*WIDTH_ANGLES), column, conditions.wavelength)
+        steps = torch.diff(torch.log(fwhm), dim=1).abs().amax(0)
     if column["asymmetry"].any():
         steps = steps + torch.diff(torch.log(torch.tan(torch.deg2rad(angles.clamp(*TAIL_ANGLES))))) / 3
     length = torch.cat([torch.zeros_like(steps[:1]), torch.cumsum(steps, 0)])
@@ -213,5 +246,5 @@ def width_nodes(axis, column, conditions):
 
 def tail_lengths(two_theta, column):
     """Mean length in degrees of the tail of asymmetric lines, shape (n, k)."""
-    angle = torch.deg2rad(two_theta.clamp(2, 90))
+    angle = torch.deg2rad(two_theta.clamp(*COTANGENT_ANGLES))
     return column["asymmetry"][:, None] * (torch.cos(angle) / torch.sin(angle)).clamp_min(0)

@@ -99,25 +99,10 @@ def simulate_powder(
     _check_reach(reflections, conditions)
     rng = check_random_state(random_state)
     values = draw_powder(conditions, reflections, rows, rng)
-    counts = ArrayCounts(len(rows)) if is_plain(reflections.q) else Counts(len(rows))
+    counts = Counts(len(rows))
     for batch in render_in_chunks(reflections, rows, values, conditions, rng, PATTERNS_PER_CHUNK, verbose):
         counts.add(batch)
     return (counts.values, values) if return_conditions else counts.values
-
-
-class ArrayCounts(Counts):
-    """Counts on a CPU, without torch: its threads would compete with those of the compiled loops."""
-
-    def add(self, batch):
-        """Append the counts of a chunk, a tensor of shape (k, n_points)."""
-        batch = batch.numpy()
-        largest = batch.max()
-        dtype = np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.float64
-        if self.values is None:
-            self.values = np.empty((self._n, *batch.shape[1:]), dtype=dtype)
-        self.values = self.values.astype(np.promote_types(self.values.dtype, dtype), copy=False)
-        self.values[self._done : self._done + len(batch)] = batch
-        self._done += len(batch)
 
 
 def render_in_chunks(reflections, rows, values, conditions, rng, size, verbose=0):
@@ -150,8 +135,7 @@ def render_in_chunks(reflections, rows, values, conditions, rng, size, verbose=0
         renderer, seeds = CompiledRenderer(reflections, conditions, nodes), pattern_seeds(seed, len(rows))
         for part_rows, part in parts:
             of_part, seeds = np.split(seeds, [len(part_rows)])
-            part_column = columns_on(part, reflections.q)
-            yield torch.from_numpy(renderer.counts(part_rows, part, part_column, of_part))
+            yield torch.from_numpy(renderer.counts(part_rows, part, of_part))
         return
     generator = torch.Generator(device=reflections.q.device).manual_seed(seed)
     for part_rows, part in parts:

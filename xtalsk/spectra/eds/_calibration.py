@@ -25,7 +25,7 @@ def _main_elements(spectrum, setting, elements):
 
 
 def _rough_masses(amplitudes, columns, middles):
-    """Return the mass of each element by its strongest group of hard lines, or of soft lines if it has no other.
+    """Return the mass of each element by its strongest group of hard lines, or of soft ones without these.
 
     Soft lines are absorbed so much that they give no mass before the composition is known.
     """

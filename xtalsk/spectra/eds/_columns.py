@@ -89,7 +89,9 @@ def edge_columns(library, setting):
     They cannot be measured, but they are not part of the background.
     """
     lines = xray_lines()
-    is_cut = (np.abs(lines.energy - library.edges[0]) < CUT_LINE) & (lines.family == 0) & (lines.z < FIRST_WHOLE)
+    is_cut = (
+        (np.abs(lines.energy - library.edges[0]) < CUT_LINE) & (lines.family == 0) & (lines.z < FIRST_WHOLE)
+    )
     index = np.flatnonzero(is_cut & ~usable_lines(library, setting))
     intensity = _detected(typical_mass(), index, library, setting)
     shape = (N_ELEMENTS + 1, len(lines.z))

@@ -7,7 +7,6 @@ from xtalsk.io._spectra import check_spectrum
 from xtalsk.physics._depth import film_or_bulk
 from xtalsk.spectra._composition import SpectrumComposition, check_elements
 from xtalsk.spectra._signal_kind import check_is_xray_spectrum
-from xtalsk.spectra._signal_kind import check_is_xray_spectrum
 from xtalsk.spectra.eds._constants import (
     DENSITY,
     FEWEST_CHANNELS,
@@ -37,8 +36,9 @@ class EDSComposition(SpectrumComposition):
     Parameters
     ----------
     elements : sequence of str or None, default=None
-        Symbols of the elements to look for. None means all elements except noble gases and elements without a
-        stable isotope; thorium and uranium are included.
+        Symbols of the elements to look for. None means all elements. Noble gases and elements without a
+        stable isotope (except thorium and uranium) are then tried only where no others explain strong lines,
+        and are NaN otherwise.
     n_sigma : float, default=4.0
         Significance in standard deviations that an element needs. Errors of the model and overlaps with other
         elements are part of the standard deviation.
@@ -86,7 +86,12 @@ class EDSComposition(SpectrumComposition):
     The columns of the table are those of `ElementFractions`, hydrogen first. Elements without a line that the
     detector can see are NaN, not zero. These are always hydrogen to boron. A beryllium window absorbs the
     lines of all elements up to fluorine. Elements of ``exclude`` and elements outside ``elements`` are NaN,
-    too. If no element is found, as in noise, all other columns are zero.
+    too. So are elements that could make up a quarter of the atoms although their lines are not seen, because
+    stronger lines of other elements lie over them, such as nitrogen in TiN or oxygen in VO. If no element is
+    found, as in noise, all other columns are zero. A spectrum that the fit does not explain, such as one on a
+    wrong energy axis, is a row of NaN, with a warning that names the row.
+
+    *Counts.* Counts that were divided by one number, such as their maximum, are multiplied by it again.
 
     *Bins.* Neighbouring channels are summed to bins a quarter as wide as a line. NaN channels, single dead
     channels and single overflowed channels are ignored. So are energies below an electronic cut-off.
@@ -99,8 +104,10 @@ class EDSComposition(SpectrumComposition):
     *Background.* It is the predicted bremsstrahlung times a smooth factor. Sum peaks are the spectrum
     convolved with itself.
 
-    *Instrument.* The strongest elements, whichever they are, first give offset, gain and small bends of the
-    energy axis, the resolution and the tails.
+    *Instrument.* The shift of the energy axis may be up to 80 eV. A few elements are matched to the lines at
+    each shift. The best shifts are fitted completely, and the best fit is kept. The strongest elements,
+    whichever they are, then give offset, gain and small bends of the energy axis, the resolution and the
+    tails.
 
     *Evidence.* Amounts are not negative. The fit leaves out the least significant element until all remaining
     elements reach ``n_sigma``. The most significant one must reach ``n_sigma`` + 1.5, otherwise no element is
@@ -211,7 +218,7 @@ class EDSComposition(SpectrumComposition):
         )
 
     def _rare(self):
-        """Return the elements to try where those to look for explain nothing, ndarray of bool of shape (99,)."""
+        """Return the elements to try where no others explain the lines, ndarray of bool of shape (99,)."""
         rare = np.zeros(N_ELEMENTS + 1, dtype=bool)
         rare[3:] = self.elements is None
         return rare
@@ -231,8 +238,19 @@ class EDSComposition(SpectrumComposition):
             allowed=allowed,
             rare=self._rare(),
         )
-        unknown[np.setdiff1d(fit.atomic_numbers, excluded) - 1] = False  # also elements that were not looked for
+        unknown[np.setdiff1d(fit.atomic_numbers, excluded) - 1] = (
+            False  # also elements that were not looked for
+        )
         return quantify(fit, unknown, self.min_fraction, self.n_sigma)
+
+    def _failure(self, analysis):
+        if self.elements is not None or analysis.explained:
+            return None
+        return (
+            f"the fit does not explain the spectrum (reduced chi² {analysis.chi2:.3g}, deviations "
+            f"{analysis.unexplained:.0%} of the lines); expected counts on an energy axis in eV at most "
+            "80 eV off, and the right beam energy; analyse(cell).plot() shows the fit"
+        )
 
     def analyse(self, cell):
         """Analyse one spectrum and return all results of the fit.
@@ -245,13 +263,17 @@ class EDSComposition(SpectrumComposition):
         -------
         EDSFit
             It has the attributes ``elements`` (symbols), ``atomic_numbers``, ``fractions``, ``uncertainty``,
-            ``presence`` and ``significance`` (shape (98,), hydrogen first). Its curves are ``energy`` (eV),
-            ``counts``, ``curve`` (the fit) and ``background``, and ``lines`` with one row for each element.
+            ``presence`` and ``significance`` (shape (98,), hydrogen first), ``explained`` and ``chi2``
+            (whether and how well the fit explains the spectrum) and ``shift`` (of the energy axis, eV). Its
+            curves are ``energy`` (eV), ``counts``, ``curve`` (the fit) and ``background``, and ``lines`` with
+            one row for each element. ``to_frame()`` returns the elements as a table, ``plot()`` draws the
+            fit.
 
         Raises
         ------
         ValueError
-            If the cell is not a spectrum, has no beam energy, or covers too few energies.
+            If the cell is not a spectrum of X-rays, has no beam energy, covers too few energies, or holds no
+            counts.
 
         Examples
         --------

@@ -75,8 +75,9 @@ from the cut-off."""
 PILE_UP_COUNTS, PILE_UP_LOWEST = 3e3, 150.0
 """Counts of a spectrum above which sum peaks are fitted, and lowest energy of X-rays that can be summed."""
 
-UNIT_ERROR, FEWEST_SCALED_COUNTS = 1e-3, 1000
-"""Error of counts as multiples of one number; sum below which counts that are no such multiples are refused."""
+UNIT_ERROR, FEWEST_SCALED_COUNTS, FEWEST_VALUES, ROUNDING = 0.1, 1000, 20, 1e-6
+"""Error of counts as multiples of one number; sum below which other counts are refused; different values that
+show that whole numbers are multiples; and error of numbers of single precision, relative to the maximum."""
 
 LEAST_SUMS, LEAST_TRIPLES = 0.002, 0.02
 """Share of the counts in sum peaks above which they are separated from the spectrum, and above which sums of
@@ -237,7 +238,7 @@ CANDIDATE_LINE_ERROR, CANDIDATE_BACKGROUND_ERROR = 0.04, 0.05
 MAIN_ERROR = 0.1
 """Relative error of the counts in the first fit of strong elements."""
 
-UNEXPLAINED_CHI2, UNEXPLAINED_SHARE = 2.5, 0.2
+UNEXPLAINED_CHI2, UNEXPLAINED_SHARE = 5.0, 0.2
 """Reduced chi², and unexplained share of the net counts, above which a fit does not explain a spectrum."""
 
 # --- Amounts

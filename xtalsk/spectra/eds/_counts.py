@@ -2,24 +2,23 @@
 
 import numpy as np
 
-from xtalsk.spectra.eds._constants import FEWEST_SCALED_COUNTS, UNIT_ERROR
+from xtalsk.spectra.eds._constants import FEWEST_SCALED_COUNTS, FEWEST_VALUES, ROUNDING, UNIT_ERROR
 
 
 def _unit(counts):
-    """Return the number of which all counts are multiples, or None; 1 for whole numbers."""
-    counts = np.asarray(counts, dtype=float)
-    counts = counts[np.isfinite(counts)]
-    values = np.unique(counts)
+    """Return the number of which all counts are multiples, or None."""
+    values = np.unique(np.append(counts[np.isfinite(counts)], 0.0))
     if (values == np.round(values)).all():
-        return 1.0
-    steps = np.diff(np.unique(np.append(values, 0.0)))
-    unit = steps[steps > UNIT_ERROR * steps.max()].min(initial=np.inf)
-    for largest in np.abs(values).max() * np.geomspace(1e-4, 1, 9):  # large multiples give the unit precisely
-        part = values[(np.abs(values) <= largest) & (values != 0)]
+        is_sure = len(values) > FEWEST_VALUES and np.abs(values).max() < 2**53
+        return float(np.gcd.reduce(values.astype(np.int64))) if is_sure else 1.0
+    steps = np.diff(values)
+    unit = steps[steps > ROUNDING * values[-1]].min(initial=np.inf)
+    for largest in np.geomspace(unit, np.abs(values).max(), 9):  # large multiples give the unit precisely
+        part = np.abs(values[(np.abs(values) <= 1.01 * largest) & (np.abs(values) > 0.5 * unit)])
         if len(part):
-            unit = np.median(part / np.round(part / unit).clip(min=1)) if (part > 0).all() else unit
+            unit = np.median(part / np.round(part / unit).clip(min=1))
     error = np.abs(values / unit - np.round(values / unit))
-    return float(unit) if error.max() < UNIT_ERROR * 100 else None
+    return float(unit) if error.max() < UNIT_ERROR else None
 
 
 def unscaled_counts(counts):
@@ -42,6 +41,6 @@ def check_counts(counts):
     total = np.nansum(counts.clip(0))
     if total < FEWEST_SCALED_COUNTS and _unit(counts) is None:
         raise ValueError(
-            f"the spectrum holds {total:.3g} counts in all and they are no whole numbers; expected counts, not "
-            "intensities relative to a maximum or a time: multiply by the factor that was divided out"
+            f"the spectrum holds {total:.3g} counts in all and they are no whole numbers; expected counts, "
+            "not intensities relative to a maximum or a time: multiply by the factor that was divided out"
         )

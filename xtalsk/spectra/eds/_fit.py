@@ -66,9 +66,7 @@ def _try(hypothesis, counts, energy, setting, resolution, allowed, n_sigma):
     return Trial(hypothesis, spectrum, candidates, fit, estimate)
 
 
-def identify(
-    counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=4.0, allowed=None, rare=None
-):
+def identify(counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=4.0, allowed=None, rare=None):
     """Find the elements of a spectrum.
 
     Parameters

@@ -122,7 +122,9 @@ class EDSFit:
         for name, _ in self.peaks:
             symbol, family = name.split()
             families[symbol].append(family)
-        return composition_table(self, {symbol: ", ".join(names) for symbol, names in families.items()})
+        return composition_table(
+            self, {symbol: ", ".join(sorted(names)) for symbol, names in families.items()}
+        )
 
     def plot(self, ax=None):
         """Draw the measured spectrum, the fit, the background and the lines of the elements found.
