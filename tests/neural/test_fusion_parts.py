@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from xtalsk._levels import sum_to_level
 from xtalsk.columns import find_blocks
 from xtalsk.neural import FusionClassifier, schedule_factor
 from xtalsk.neural._augment import ProfileAugment, check_augment
@@ -15,7 +16,6 @@ from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
 from xtalsk.neural._mixing import choose_kept
 from xtalsk.neural._random import own_generator, own_random_numbers, rand, seed_generators
 from xtalsk.utils import check_device
-from xtalsk.utils._levels import sum_to_level
 
 
 def test_kinds_of_blocks_follow_from_names():

@@ -18,10 +18,10 @@ from xtalsk.simulation import (
     simulate_rings,
     simulate_spots,
 )
-from xtalsk.simulation import _compiled as compilation
 from xtalsk.simulation._chunks import columns_on
 from xtalsk.simulation._counting import poisson
 from xtalsk.simulation.images import _compiled_images, _rings, _spot_positions, _spots, _tensor_images
+from xtalsk.utils import _compiled as compilation
 
 PRESETS = ("ideal", "typical", "harsh")
 

@@ -18,6 +18,7 @@ from xtalsk.simulation.reflections import _fast_kernels
 from xtalsk.simulation.reflections._compute import DEFAULT_U_ISO
 from xtalsk.simulation.reflections._families import find_families, laue_group
 from xtalsk.simulation.reflections._structure_factors import padded_intensities, squared_structure_factors
+from xtalsk.utils import _compiled
 
 CU_K_ALPHA = 1.5406
 
@@ -291,14 +292,14 @@ def test_compiled_exponential():
 
 
 def test_a_machine_without_a_folder_for_machine_code_compiles(monkeypatch):
-    original = _fast_kernels.njit
+    original = _compiled.njit
 
     def njit(cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function")
         return original(**options)
 
-    monkeypatch.setattr(_fast_kernels, "njit", njit)
+    monkeypatch.setattr(_compiled, "njit", njit)
     assert _fast_kernels.fast(lambda x: 2 * x)(3) == 6
 
 

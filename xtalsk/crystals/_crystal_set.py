@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xtalsk.crystals._archive import read_arrays
-from xtalsk.crystals._constants import MIN_CELL_FULLNESS
+from xtalsk.crystals._checks import check_physics, check_shapes
 from xtalsk.crystals._ragged import ragged_arange, unique_rotations
 from xtalsk.symmetry import check_space_group
 
@@ -96,55 +96,8 @@ class CrystalSet:
         columns["rotation_sets"] = [np.asarray(r, dtype=np.int8) for r in self.rotation_sets]
         for name, column in columns.items():
             object.__setattr__(self, name, column)
-        self._check_shapes()
-        self._check_physics()
-
-    def _check_shapes(self):
-        """Raise ValueError if the arrays do not have the lengths that ``offsets`` gives."""
-        n, n_sites = len(self.offsets) - 1, len(self.atomic_numbers)
-        if n < 0 or self.offsets[0] != 0 or self.offsets[-1] != n_sites or (np.diff(self.offsets) < 0).any():
-            raise ValueError("offsets must rise from 0 to the number of sites")
-        expected = {
-            "lattices": (n, 3, 3),
-            "frac_coords": (n_sites, 3),
-            "occupancies": (n_sites,),
-            "u_iso": (n_sites,),
-        }
-        expected |= dict.fromkeys(("space_groups", "rotation_index", "formulas", "ids", "names"), (n,))
-        for name, shape in expected.items():
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
-        index = self.rotation_index
-        if n and not (index.min() >= 0 and index.max() < len(self.rotation_sets)):
-            raise ValueError(f"rotation_index must point into the {len(self.rotation_sets)} rotation sets")
-
-    def _check_physics(self):
-        """Raise ValueError for the first crystal or site with a value that is physically impossible."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            fullness = self.volumes / np.linalg.norm(self.lattices, axis=2).prod(axis=1)
-        crystal_faults = {
-            "a flat, left-handed or non-finite cell": ~(fullness > MIN_CELL_FULLNESS),
-            "no atoms": np.diff(self.offsets) == 0,
-        }
-        z, occupancies = self.atomic_numbers, self.occupancies
-        site_faults = {
-            "an atomic number outside 1 to 98": (z < 1) | (z > 98),
-            "an occupancy outside (0, 1]": ~((occupancies > 0) & (occupancies <= 1)),
-            "coordinates that are not finite": ~np.isfinite(self.frac_coords).all(axis=1),
-            "a negative u_iso": self.u_iso < 0,
-        }
-        for fault, is_faulty in crystal_faults.items():
-            if is_faulty.any():
-                raise ValueError(f"{self._label(int(np.argmax(is_faulty)))} has {fault}")
-        for fault, is_faulty in site_faults.items():
-            if is_faulty.any():
-                site = int(np.argmax(is_faulty))
-                i = int(self.crystal_of_site[site])
-                raise ValueError(f"{self._label(i)} has {fault} at its site {site - int(self.offsets[i])}")
-
-    def _label(self, i):
-        """Row and identifier (or formula) of a crystal, for messages."""
-        return f"crystal {i} ({self.ids[i] or self.formulas[i]})"
+        check_shapes(self)
+        check_physics(self)
 
     def __len__(self):
         return len(self.offsets) - 1

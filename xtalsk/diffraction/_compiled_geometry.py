@@ -14,9 +14,9 @@ import torch
 
 from xtalsk.diffraction import _constants as tuned
 from xtalsk.diffraction import _geometry_kernels as kernels
-from xtalsk.diffraction._compiled import for_each
 from xtalsk.diffraction._polar import ring_directions
 from xtalsk.diffraction._smoothing import gaussian_band
+from xtalsk.utils._threads import for_each
 
 _CPU = torch.device("cpu")
 _NO_ELLIPSE = np.zeros(2, np.float32)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from xtalsk.diffraction import _radial_kernels as kernels
-from xtalsk.diffraction._compiled import for_each
 from xtalsk.diffraction._constants import MIN_RING_SHARE, RADIAL_KERNEL, RADII_PER_PIXEL, SNIP_SMOOTHING
+from xtalsk.utils._threads import for_each
 
 
 class _Table(NamedTuple):

@@ -16,8 +16,9 @@ from xtalsk.diffraction._constants import (
     ROUNDING_STEPS,
     SNIP_SMOOTHING,
 )
-from xtalsk.diffraction._polar import is_plain, ring_radius
+from xtalsk.diffraction._polar import ring_radius
 from xtalsk.diffraction._smoothing import gaussian_band
+from xtalsk.utils._threads import is_plain
 
 
 def bin_edges(n_bins, q_range, device):

@@ -39,9 +39,9 @@ from xtalsk.diffraction._constants import (
     RIM_SMOOTHING,
     SPREADS,
 )
-from xtalsk.diffraction._polar import is_plain
 from xtalsk.diffraction._refinement import refine
 from xtalsk.diffraction._smoothing import smooth_images, smooth_valid
+from xtalsk.utils._threads import is_plain
 
 
 class Geometry(NamedTuple):

@@ -5,7 +5,7 @@ The functions of `_geometry`, `_beam_stop` and `_refinement` say what is compute
 
 import numpy as np
 
-from xtalsk.diffraction._compiled import compiled
+from xtalsk.utils._compiled import compiled_any_order as compiled
 
 
 @compiled

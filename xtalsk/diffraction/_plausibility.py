@@ -86,10 +86,22 @@ def smooth_reason(q, intensity):
         return None
     steps = np.diff(np.unique(values))
     rounding = 0.5 * steps.min() if steps.size else 0.0
-    deviation = np.abs(values - savgol_filter(values, n_points, 3)).max()
-    if deviation <= max(SMOOTH_SHARE * np.ptp(values), 1.1 * rounding):
-        return "it holds no lines: it is a smooth curve without noise"
-    return None
+    limit = max(SMOOTH_SHARE * np.ptp(values), 1.1 * rounding)
+    top = int(values.argmax())
+    part = values[max(0, top - n_points) : top + n_points + 1]  # most scans are rough here: saves the rest
+    if (
+        len(part) >= n_points
+        and _distance_from_smooth(part, n_points)[n_points // 2 : -(n_points // 2)].max() > limit
+    ):
+        return None
+    if _distance_from_smooth(values, n_points).max() > limit:
+        return None
+    return "it holds no lines: it is a smooth curve without noise"
+
+
+def _distance_from_smooth(values, n_points):
+    """Return the distance of each point of a curve from the smoothed curve."""
+    return np.abs(values - savgol_filter(values, n_points, 3))
 
 
 def image_remarks(image, sound, geometry, row, max_offset):

@@ -10,11 +10,6 @@ import torch
 from torch.nn import functional as F
 
 
-def is_plain(images):
-    """Return whether compiled loops serve ``images``: single precision on a CPU."""
-    return images.device.type == "cpu" and images.dtype == torch.float32
-
-
 def ring_directions(n_angles, dtype, device):
     """Direction (row, column) of each of ``n_angles`` angles and (cos 2φ, sin 2φ), each (2, n_angles)."""
     phi = torch.arange(n_angles, dtype=dtype, device=device) * (2 * math.pi / n_angles)

@@ -293,7 +293,7 @@ class RadialProfile(DiffractionTransformer):
         profiles = torch.empty(len(cells), self.n_bins)
         remarks = np.zeros(len(cells), dtype=int)
         if self.geometry is None:
-            from xtalsk.diffraction._compiled import for_each
+            from xtalsk.utils._threads import for_each
 
             found = for_each(lambda row: self._find_and_reduce(cells[row], edges), len(cells))
             for row, result in enumerate(found):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xtalsk.diffraction._compiled import compiled
+from xtalsk.utils._compiled import compiled_any_order as compiled
 
 
 @compiled

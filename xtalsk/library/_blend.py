@@ -4,17 +4,16 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
+from xtalsk._levels import LevelsMixin, levels_of
 from xtalsk.library._match import LibraryMatch
 from xtalsk.utils import (
     ALL_MISSING,
-    LevelsMixin,
     check_empty_rows,
     check_number,
     check_option,
     is_empty_row,
     most_probable,
 )
-from xtalsk.utils._levels import levels_of
 
 
 class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):

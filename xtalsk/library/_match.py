@@ -9,6 +9,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from xtalsk._levels import LevelsMixin, levels_of
 from xtalsk.columns import find_blocks
 from xtalsk.library._blocks import check_entries, use_of
 from xtalsk.library._chemistry import check_excused
@@ -16,7 +17,6 @@ from xtalsk.library._probability import FITTED_MODALITIES, modality_of_blocks
 from xtalsk.library._search import LibrarySearch
 from xtalsk.utils import (
     ALL_MISSING,
-    LevelsMixin,
     check_empty_rows,
     check_number,
     check_option,
@@ -24,7 +24,6 @@ from xtalsk.utils import (
     name_rows,
     to_float32,
 )
-from xtalsk.utils._levels import levels_of
 
 _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 
@@ -279,10 +278,11 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         -------
         DataFrame
             The best entries of each row of X. ``row`` counts the rows of X from 0 and ``rank`` the entries
-            from 1. Then follow the columns of ``entries_``, the ``label``, the ``score`` (the weight
-            after the softmax; the weights of the ``n_best`` entries add up to 1), the ``similarity`` of the profiles, NaN for rows without a profile, and
-            the ``probability`` that the entry is the measured phase, see `match_probability`. Rows in which
-            nothing was measured, and rows that no entry fits, have no candidates.
+            from 1. Then follow the columns of ``entries_`` and the ``label``. ``score`` is the weight after
+            the softmax; the weights of the ``n_best`` entries add up to 1. ``similarity`` is that of the
+            profiles, NaN for rows without a profile. ``probability`` is that of the entry being the measured
+            phase, see `match_probability`. Rows in which nothing was measured, and rows that no entry fits,
+            have no candidates.
 
         Warns
         -----
@@ -320,56 +320,6 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
             every entry. If it is low, no entry of the library fits, whatever the probabilities are.
         """
         return self._search(self._check_rows(X, "missing"))[1]
-
-    def match_probability(self, X):
-        """Return the probability that the best entry is the measured phase.
-
-        A logistic function of the similarity, of the gap to the best entry of another label, and of the
-        misfit of the chemistry. It was fitted on simulated harsh measurements; for half of them, the library
-        had no entry of the compound. It holds for the default parameters and for profiles like those of
-        `PowderProfile` and `RadialProfile`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            0 if chemistry excludes every entry, NaN for rows without a profile.
-
-        Raises
-        ------
-        ValueError
-            If the modality of the profiles is unknown.
-        """
-        X = self._check_rows(X, "missing")
-        if self.modality_ is None and "profile" in self.blocks_.values():
-            raise ValueError(
-                f"the probability of a match depends on the modality of the profiles: set modality to one of "
-                f"{FITTED_MODALITIES}"
-            )
-        rows, out = ~self._empty_rows(X), np.full(len(X), np.nan)
-        if rows.any():
-            out[rows] = self._probability(X[rows], self._match(X[rows]))[:, 0]
-        return out
-
-    def nothing_fits(self, X, threshold=0.5):
-        """Return whether no entry of the library is likely to be the measured phase.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        threshold : float, default=0.5
-            Nothing fits if `match_probability` is below this value.
-
-        Returns
-        -------
-        ndarray of bool, shape (n_samples,)
-            False for rows without a profile, unless their chemistry excludes every entry.
-        """
-        check_number(threshold, "threshold", min_val=0, max_val=1)
-        return self.match_probability(X) < threshold
 
     def predict_proba_and_similarity(self, X):
         """Return the results of `predict_proba` and `similarity` of one search, without warnings.

@@ -8,8 +8,9 @@ from xtalsk.library._blocks import chemistry_columns
 from xtalsk.library._chemistry import check_excused, element_shares, excluded_entries
 from xtalsk.library._compare import Matches, chemistry_penalty, compare_rigidly, find_matches
 from xtalsk.library._constants import ROWS_PER_CHUNK
-from xtalsk.library._probability import phase_probability
+from xtalsk.library._probability import FITTED_MODALITIES, phase_probability
 from xtalsk.library._profiles import ProfileLibrary, emphasise, pack
+from xtalsk.utils import check_number
 
 
 class LibrarySearch:
@@ -107,3 +108,53 @@ class LibrarySearch:
         proba = np.zeros((n_rows, len(self.classes_)))
         np.add.at(proba, (np.arange(n_rows)[:, None], self._labels[matches.entries]), matches.weights)
         return proba
+
+    def match_probability(self, X):
+        """Return the probability that the best entry is the measured phase.
+
+        A logistic function of the similarity, of the gap to the best entry of another label, and of the
+        misfit of the chemistry. It was fitted on simulated harsh measurements; for half of them, the library
+        had no entry of the compound. It holds for the default parameters and for profiles like those of
+        `PowderProfile` and `RadialProfile`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            0 if chemistry excludes every entry, NaN for rows without a profile.
+
+        Raises
+        ------
+        ValueError
+            If the modality of the profiles is unknown.
+        """
+        X = self._check_rows(X, "missing")
+        if self.modality_ is None and "profile" in self.blocks_.values():
+            raise ValueError(
+                f"the probability of a match depends on the modality of the profiles: set modality to one of "
+                f"{FITTED_MODALITIES}"
+            )
+        rows, out = ~self._empty_rows(X), np.full(len(X), np.nan)
+        if rows.any():
+            out[rows] = self._probability(X[rows], self._match(X[rows]))[:, 0]
+        return out
+
+    def nothing_fits(self, X, threshold=0.5):
+        """Return whether no entry of the library is likely to be the measured phase.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        threshold : float, default=0.5
+            Nothing fits if `match_probability` is below this value.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples,)
+            False for rows without a profile, unless their chemistry excludes every entry.
+        """
+        check_number(threshold, "threshold", min_val=0, max_val=1)
+        return self.match_probability(X) < threshold

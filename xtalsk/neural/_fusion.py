@@ -8,10 +8,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from xtalsk._levels import LevelsMixin
 from xtalsk.neural._batches import Rows
 from xtalsk.neural._net import device_for_prediction
 from xtalsk.neural._training import ACCEPTED, empty_rows, fit_anew, fit_more
-from xtalsk.utils import LevelsMixin, check_empty_rows, most_probable, to_float32
+from xtalsk.utils import check_empty_rows, most_probable, to_float32
 
 
 class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):

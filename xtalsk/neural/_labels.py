@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 
+from xtalsk._levels import level_classes
 from xtalsk.neural._constants import FEWEST_CODES
 from xtalsk.symmetry import check_space_group
-from xtalsk.utils._levels import level_classes
 
 _MEND = (
     "cross_val_predict, VotingClassifier, StackingClassifier and CalibratedClassifierCV of scikit-learn "

@@ -12,7 +12,7 @@ from xtalsk.simulation._constants import (
     QUANTILE_SLOTS,
     RATES_PER_COUNT,
 )
-from xtalsk.simulation._threads import in_threads, is_plain
+from xtalsk.utils._threads import in_threads, is_plain
 
 
 def make_generator(rng, device):

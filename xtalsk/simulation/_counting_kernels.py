@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from xtalsk.simulation._compiled import compiled
+from xtalsk.utils._compiled import compiled
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

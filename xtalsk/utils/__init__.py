@@ -3,7 +3,6 @@
 from xtalsk.utils import _fork  # noqa: F401 - makes torch safe in forked processes
 from xtalsk.utils._cell_transformer import BrokenCellWarning, CellTransformer
 from xtalsk.utils._device import check_device
-from xtalsk.utils._levels import LevelsMixin
 from xtalsk.utils._not_measured import (
     ALL_MISSING,
     NotMeasuredWarning,
@@ -26,7 +25,6 @@ __all__ = [
     "ALL_MISSING",
     "BrokenCellWarning",
     "CellTransformer",
-    "LevelsMixin",
     "LostWorkerError",
     "NotMeasuredWarning",
     "check_column",

@@ -132,7 +132,7 @@ def code_fingerprint(*modules):
     str
     """
     own = tuple(sorted({m for m in modules if m.partition(".")[0] == _PACKAGE}))
-    constants = {module: _constants(module) for module in _closure(own)}
+    constants = {module: _constants(module) for module in _closure(own, compiled=False)}
     return fingerprint([_code(own), constants])
 
 
@@ -162,14 +162,18 @@ def _is_plain(value):
 
 
 @cache
-def _closure(modules):
-    """Return the names of modules and of all modules of the package that they import, sorted."""
+def _closure(modules, compiled=True):
+    """Return the names of modules and of all modules of the package that they import, sorted.
+
+    ``compiled=False`` leaves out modules that are imported within functions, which may not be loaded yet.
+    """
     found, queue = set(), list(modules)
     while queue:
         module = queue.pop()
         if module not in found and _path(module) is not None:
             found.add(module)
-            queue += _parse(module)[1]
+            _, imports, compiled_loops = _parse(module)
+            queue += imports + compiled_loops * compiled
     return sorted(found)
 
 
@@ -182,17 +186,15 @@ def _path(module):
 
 @cache
 def _parse(module):
-    """Return the code of a module without docstrings, and the modules that it imports at the top.
-
-    Modules of compiled loops count wherever they are imported.
-    """
+    """Return the code of a module without docstrings, its imports at the top, and those of compiled loops."""
     tree = ast.parse(_path(module).read_bytes())
     imports = [name for node in tree.body for name in _imported_modules(node)]
-    imports += [name for node in ast.walk(tree) for name in _imported_modules(node) if _COMPILED.search(name)]
+    everywhere = [name for node in ast.walk(tree) for name in _imported_modules(node)]
+    compiled_loops = [name for name in everywhere if _COMPILED.search(name)]
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]
-    return ast.dump(tree), imports
+    return ast.dump(tree), imports, compiled_loops
 
 
 def _is_text(statement):

@@ -10,11 +10,12 @@ from joblib import parallel_config
 
 from xtalsk import IndexingScores, PowderProfile, RadialProfile, load_amcsd, make_specimens
 from xtalsk.diffraction._peak_search import find_lines
-from xtalsk.diffraction.indexing import _compiled, _twin
+from xtalsk.diffraction.indexing import _twin
 from xtalsk.diffraction.indexing._functional import figure_names, lattice_figures
 from xtalsk.diffraction.indexing._search_kernels import _log, _nth_key
 from xtalsk.io import Profile
 from xtalsk.symmetry import bravais_lattice
+from xtalsk.utils import _compiled
 
 Q_RANGE = (0.05, 1.15)
 DATA = Path(__file__).parents[2] / "data"

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from xtalsk.diffraction.indexing._compiled import compiled
 from xtalsk.diffraction.indexing._constants import N_KEPT, N_SECOND, TIGHT_SHARE
 from xtalsk.diffraction.indexing._refine_kernels import (
     N_BUCKETS,
@@ -26,6 +25,7 @@ from xtalsk.diffraction.indexing._search_kernels import (
     score_variants,
     sum_weights,
 )
+from xtalsk.utils._compiled import compiled
 
 # Columns of a fit: four parameters of the cell, shift, variant, number of explained lines, figures of merit.
 SHIFT, VARIANT, N_EXPLAINED, FIGURES = 4, 5, 6, 7

@@ -11,7 +11,7 @@ from xtalsk.diffraction._constants import (
     QUIET_SHARE,
 )
 from xtalsk.diffraction._peak_search import _DEVIATION_VARIANCE, _QUIET_QUANTILE
-from xtalsk.diffraction.indexing._compiled import compiled
+from xtalsk.utils._compiled import compiled
 
 _QUIET = np.float32(QUIET_SHARE)  # torch multiplies a whole number by it in single precision
 _SPREAD = _DEVIATION_VARIANCE**0.5

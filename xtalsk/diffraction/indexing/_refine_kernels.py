@@ -5,7 +5,6 @@ Parameters of cells are padded to four.
 
 import numpy as np
 
-from xtalsk.diffraction.indexing._compiled import compiled
 from xtalsk.diffraction.indexing._constants import (
     MAX_CHANGE,
     MIN_DEVIATION,
@@ -16,6 +15,7 @@ from xtalsk.diffraction.indexing._constants import (
     TIGHT_SHARE,
 )
 from xtalsk.diffraction.indexing._search_kernels import CUBIC, HEXAGONAL, ORTHORHOMBIC, TETRAGONAL
+from xtalsk.utils._compiled import compiled
 
 N_BUCKETS = 256  # of the sort of calculated lines
 PREDICTED, OBSERVED = 1, 2  # flags of calculated lines

@@ -10,7 +10,6 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from xtalsk.diffraction.indexing._compiled import compiled
 from xtalsk.diffraction.indexing._constants import (
     GRID_SIZE,
     MAX_CALCULATED,
@@ -20,6 +19,7 @@ from xtalsk.diffraction.indexing._constants import (
     N_KEPT,
     N_SECOND,
 )
+from xtalsk.utils._compiled import compiled
 
 PACK = 4  # lines that are looked up together
 LOOK_UP = 64  # candidates whose lines are looked up together

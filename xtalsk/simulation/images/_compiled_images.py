@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from xtalsk.simulation._counting import quantile_table
-from xtalsk.simulation._threads import in_threads
 from xtalsk.simulation.images import _image_kernels as kernels
 from xtalsk.simulation.images._beam import spread
 from xtalsk.simulation.images._constants import (
@@ -14,6 +13,7 @@ from xtalsk.simulation.images._constants import (
     STAMP_WIDTHS,
 )
 from xtalsk.simulation.images._radial import ellipse
+from xtalsk.utils._threads import in_threads
 
 _COPIED = (
     *("center_row", "center_column", "stop_row", "stop_column"),

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from xtalsk.simulation._compiled import compiled
 from xtalsk.simulation._counting_kernels import count_line, key_of, random_bits, standard_normal, uniform
+from xtalsk.utils._compiled import compiled
 
 COUNTS, NOISE, FAULTS, NUMBERS, GRAINS = range(5)  # purposes of the random numbers of an image
 _FOUR_LN_2, _NARROWEST = 4 * math.log(2), 0.3

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from xtalsk.simulation._compiled import compiled
+from xtalsk.utils._compiled import compiled
 
 
 @compiled

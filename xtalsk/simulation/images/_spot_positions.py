@@ -7,10 +7,10 @@ from scipy.spatial.transform import Rotation
 from xtalsk.physics._electrons import electron_wavelength
 from xtalsk.simulation._chunks import stacked
 from xtalsk.simulation._line_profiles import gather_lines
-from xtalsk.simulation._threads import in_threads, is_plain
 from xtalsk.simulation.images._constants import IMAGES_OF_LINES, N_FRINGES, PRECESSION_STEPS
 from xtalsk.simulation.reflections._families import laue_group
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, strain_tensors, strained_q
+from xtalsk.utils._threads import in_threads, is_plain
 
 TURN_COLUMNS = ("turn_x", "turn_y", "turn_z")
 """Rotation vector in radians from the frame of the crystal to that of the image."""

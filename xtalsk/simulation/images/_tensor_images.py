@@ -5,12 +5,12 @@
 
 import torch
 
-from xtalsk.simulation._threads import is_plain
 from xtalsk.simulation.images._beam import add_direct_beam, hide_behind_stop
 from xtalsk.simulation.images._detector import record
 from xtalsk.simulation.images._radial import offsets, on_pixels
 from xtalsk.simulation.images._stamps import stamp
 from xtalsk.simulation.reflections._texture import legendre
+from xtalsk.utils._threads import is_plain
 
 
 def engine(tensor):

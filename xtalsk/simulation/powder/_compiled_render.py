@@ -10,7 +10,6 @@ from scipy import fft
 from xtalsk.simulation._chunks import stacked
 from xtalsk.simulation._constants import PADDING_WIDTHS
 from xtalsk.simulation._counting import quantile_table
-from xtalsk.simulation._threads import in_threads
 from xtalsk.simulation.powder._background import low_angle_shape
 from xtalsk.simulation.powder._conditions import PowderConditions
 from xtalsk.simulation.powder._constants import (
@@ -35,6 +34,7 @@ from xtalsk.simulation.reflections._strain import (
     reciprocal_metrics,
 )
 from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, proper_rotations
+from xtalsk.utils._threads import in_threads
 
 FIELDS = (
     "ka2",

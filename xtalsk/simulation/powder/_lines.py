@@ -5,7 +5,6 @@ import torch
 
 from xtalsk.simulation._chunks import stacked
 from xtalsk.simulation._line_profiles import gather_lines
-from xtalsk.simulation._threads import is_plain
 from xtalsk.simulation.powder._constants import (
     EQUAL_WIDTHS,
     MOST_WIDTHS,
@@ -16,6 +15,7 @@ from xtalsk.simulation.powder._constants import (
 )
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, ZONE_COLUMNS, strained_q
 from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, march_factors
+from xtalsk.utils._threads import is_plain
 
 COTANGENT_ANGLES = (2, 90)
 """2θ in degrees; tails outside this range are as long as at its ends."""

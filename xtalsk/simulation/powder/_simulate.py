@@ -11,7 +11,6 @@ from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import poisson
 from xtalsk.simulation._line_profiles import broaden, deposit_between
-from xtalsk.simulation._threads import is_plain
 from xtalsk.simulation.powder._background import (
     background_shapes,
     low_angle_shape,
@@ -33,6 +32,7 @@ from xtalsk.simulation.powder._constants import (
 from xtalsk.simulation.powder._lines import line_widths, powder_lines, tail_lengths, width_nodes
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, ZONE_COLUMNS, draw_strains
 from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, draw_grain_planes
+from xtalsk.utils._threads import is_plain
 
 
 def simulate_powder(

@@ -6,11 +6,10 @@ After a change of this file, touch the files ``*_kernels.py`` that import it: nu
 import math
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-# LLVM may change the order of sums; NaN and infinity keep their meaning
-_FAST = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+from xtalsk.utils._compiled import ANY_ORDER, compiled_any_order
 
 _LOG2_E = 1.4426950408889634
 _LN_2_HIGH, _LN_2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
@@ -18,14 +17,8 @@ _LOWEST = -708.0  # the exponential of smaller numbers is about 0
 
 
 def fast(function):
-    """Compile ``function`` at its first call, without the lock of Python and with sums in any order.
-
-    The machine code is kept on disk if there is a folder that can be written to.
-    """
-    try:
-        return njit(cache=True, **_FAST)(function)
-    except RuntimeError:  # numba finds no folder for its cache
-        return njit(**_FAST)(function)
+    """Compile ``function`` as `compiled_any_order` does; divisions may become products with the inverse."""
+    return compiled_any_order(function, ANY_ORDER | {"arcp"})
 
 
 @intrinsic

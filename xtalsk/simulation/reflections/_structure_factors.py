@@ -7,8 +7,8 @@ from tqdm import tqdm
 from xtalsk.crystals._ragged import ragged_arange
 from xtalsk.physics._form_factors import _coefficients as form_factor_coefficients
 from xtalsk.physics._form_factors import form_factors
-from xtalsk.simulation._threads import in_threads
 from xtalsk.simulation.reflections._constants import CRYSTALS_PER_CHUNK, PAIRS_PER_CHUNK
+from xtalsk.utils._threads import in_threads
 
 
 def squared_structure_factors(

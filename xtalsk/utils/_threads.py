@@ -45,6 +45,12 @@ def in_threads(work, n, blocks_per_thread=BLOCKS_PER_THREAD):
         torch.set_num_threads(n_of_torch)  # threads that start later again use as many as before
 
 
+def for_each(work, n):
+    """Call ``work(i)`` for each i below ``n``, in as many threads as torch uses; return the results."""
+    parts = in_threads(lambda first, last: [work(i) for i in range(first, last)], n, blocks_per_thread=n)
+    return [result for part in parts for result in part]
+
+
 def _start_worker():
     """Let torch use one thread in this one; the number of the calling thread stays."""
     _WORKER.is_busy = True
