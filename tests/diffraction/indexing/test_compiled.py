@@ -12,7 +12,8 @@ from xtalsk import IndexingScores, PowderProfile, RadialProfile, load_amcsd, mak
 from xtalsk.diffraction._peak_search import find_lines
 from xtalsk.diffraction.indexing import _twin
 from xtalsk.diffraction.indexing._functional import figure_names, lattice_figures
-from xtalsk.diffraction.indexing._search_kernels import _log, _nth_key
+from xtalsk.diffraction.indexing._logarithm_kernels import logarithm
+from xtalsk.diffraction.indexing._search_kernels import _nth_key
 from xtalsk.io import Profile
 from xtalsk.symmetry import bravais_lattice
 from xtalsk.utils import _compiled
@@ -114,7 +115,7 @@ def test_columns_in_fortran_order(harsh):
 
 def test_logarithm():
     x = np.exp(np.random.default_rng(0).uniform(-12, 5, 500)).astype(np.float32)
-    assert max(abs(_log(value) - np.log(float(value))) for value in x) < 1e-6
+    assert max(abs(logarithm(value) - np.log(float(value))) for value in x) < 1e-6
 
 
 def test_highest_scores_with_equal_ones():

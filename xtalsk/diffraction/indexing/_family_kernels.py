@@ -100,6 +100,50 @@ def _absences(order, flags, n, classes, settings, absences):
 
 
 @compiled
+def _make_workspace(n_candidates, n_variants, n_rows, n_lines, n_chances):
+    """Allocate the arrays that `index_family` uses again for each pattern."""
+    cells, first_scores = np.empty((4, n_candidates), np.float32), np.empty(n_candidates, np.float32)
+    index, terms = np.empty((PACK, LOOK_UP), np.uint32), np.empty((7, BLOCK), np.float32)
+    first_work = (
+        np.empty((4, BLOCK), np.float32),
+        np.empty(BLOCK, np.float32),
+        np.empty(BLOCK, np.int32),
+        np.empty(BLOCK, np.int32),
+        np.empty(BLOCK, np.float32),
+        cells,
+        first_scores,
+        index,
+        terms,
+    )
+    second_work = (
+        np.empty((4, N_SECOND), np.float32),
+        np.empty((n_variants, N_SECOND), np.int32),
+        np.empty((n_variants, N_SECOND), np.int32),
+        np.empty(N_SECOND, np.int32),
+        np.empty(N_SECOND, np.int32),
+        index,
+        terms,
+    )
+    scores = np.empty((n_variants, N_SECOND), np.float32)
+    chosen = np.zeros((2, N_KEPT), np.int64)
+    sums, chances = np.empty((2, 1024), np.float32), np.empty((3, n_chances), np.float32)
+    refining = (
+        np.empty(n_rows),
+        np.empty(n_lines, np.int64),
+        np.empty((2, n_lines + 1)),
+        np.empty((2, n_lines + 1)),
+        np.empty((5, 5)),
+        np.empty(5),
+        np.empty(5),
+    )
+    sorting = (refining[0], np.empty(N_BUCKETS + 1, np.int64), np.empty(n_rows), np.empty(n_rows, np.int64))
+    n_calculated = np.zeros(2, np.int64)
+    orders, flags = np.empty((2, n_rows), np.int64), np.empty((2, n_rows), np.int64)
+    fit_work = (refining, sorting, np.empty(n_rows), orders, flags, n_calculated)
+    return first_work, second_work, scores, chosen, sums, chances, fit_work
+
+
+@compiled
 def index_family(lines, tables, family, tolerance, step, entropy, fits, best, absences):
     """Find and refine the cells of one family for all patterns.
 
@@ -125,45 +169,11 @@ def index_family(lines, tables, family, tolerance, step, entropy, fits, best, ab
     second_rows, groups, group_members = second
     n_rows, n_variants = members.shape[1], len(members)
     n_candidates = max(search[1].shape[2], N_SECOND) + 1
-    cells, first_scores = np.empty((4, n_candidates), np.float32), np.empty(n_candidates, np.float32)
-    index, terms = np.empty((PACK, LOOK_UP), np.uint32), np.empty((7, BLOCK), np.float32)
-    first_work = (
-        np.empty((4, BLOCK), np.float32),
-        np.empty(BLOCK, np.float32),
-        np.empty(BLOCK, np.int32),
-        np.empty(BLOCK, np.int32),
-        np.empty(BLOCK, np.float32),
-        cells,
-        first_scores,
-        index,
-        terms,
+    first_work, second_work, scores, chosen, sums, chances, fit_work = _make_workspace(
+        n_candidates, n_variants, n_rows, q.shape[1], entropy.shape[1]
     )
-    second_work = (
-        np.empty((4, N_SECOND), np.float32),
-        np.empty((n_variants, N_SECOND), np.int32),
-        np.empty((n_variants, N_SECOND), np.int32),
-        np.empty(N_SECOND, np.int32),
-        np.empty(N_SECOND, np.int32),
-        index,
-        terms,
-    )
-    scores = np.empty((n_variants, N_SECOND), np.float32)
-    chosen = np.zeros((2, N_KEPT), np.int64)
-    sums, chances = np.empty((2, 1024), np.float32), np.empty((3, entropy.shape[1]), np.float32)
-    n_lines = q.shape[1]
-    refining = (
-        np.empty(n_rows),
-        np.empty(n_lines, np.int64),
-        np.empty((2, n_lines + 1)),
-        np.empty((2, n_lines + 1)),
-        np.empty((5, 5)),
-        np.empty(5),
-        np.empty(5),
-    )
-    sorting = (refining[0], np.empty(N_BUCKETS + 1, np.int64), np.empty(n_rows), np.empty(n_rows, np.int64))
-    n_calculated = np.zeros(2, np.int64)
-    orders, flags = np.empty((2, n_rows), np.int64), np.empty((2, n_rows), np.int64)
-    fit_work = (refining, sorting, np.empty(n_rows), orders, flags, n_calculated)
+    cells, first_scores = first_work[5], first_work[6]
+    orders, flags, n_calculated = fit_work[3], fit_work[4], fit_work[5]
     for i in range(len(q)):
         count = np.float32(counts[i])
         sum_weights(weights[i], sums)

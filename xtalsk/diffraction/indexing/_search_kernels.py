@@ -6,9 +6,6 @@ seven bits for the calculated lines in the measured range and for those near an 
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from xtalsk.diffraction.indexing._constants import (
     GRID_SIZE,
@@ -19,6 +16,7 @@ from xtalsk.diffraction.indexing._constants import (
     N_KEPT,
     N_SECOND,
 )
+from xtalsk.diffraction.indexing._logarithm_kernels import bits_of_float, logarithm
 from xtalsk.utils._compiled import compiled
 
 PACK = 4  # lines that are looked up together
@@ -38,54 +36,6 @@ _LEAST_SHARE, _LARGEST_SHARE = _F(1e-4), _F(1 - 1e-4)
 _SPHERE = _F(4 * np.pi / 3)
 _OBLIQUE = _F(1 + 1e-3)
 _MIN_EXPECTED, _MAX_EXPECTED = _F(MIN_EXPECTED), _F(MAX_EXPECTED * MAX_CALCULATED)
-# Polynomial of log(1 + x), Cephes (Moshier), logf.
-_LOG = tuple(
-    _F(c)
-    for c in (
-        7.0376836292e-2,
-        -1.1514610310e-1,
-        1.1676998740e-1,
-        -1.2420140846e-1,
-        1.4249322787e-1,
-        -1.6668057665e-1,
-        2.0000714765e-1,
-        -2.4999993993e-1,
-        3.3333331174e-1,
-    )
-)
-_LOG_ROOT, _LOG_LOW, _LOG_HIGH = _F(0.70710678), _F(-2.12194440e-4), _F(0.693359375)
-
-
-@intrinsic
-def _as_int(typing_context, x):
-    def generate(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate
-
-
-@intrinsic
-def _as_float(typing_context, x):
-    def generate(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
-@compiled
-def _log(x):
-    """Logarithm of a positive float32, within 1e-7."""
-    bits = _as_int(x)
-    power = _F((bits >> np.int32(23)) - np.int32(126))
-    m = _as_float((bits & np.int32(0x007FFFFF)) | np.int32(0x3F000000))
-    is_small = m < _LOG_ROOT
-    power = power - _ONE if is_small else power
-    m = (m + m if is_small else m) - _ONE
-    z = m * m
-    y = _LOG[0]
-    for k in range(1, 9):
-        y = y * m + _LOG[k]
-    return (m + (y * m * z + power * _LOG_LOW - _HALF_ONE * z)) + power * _LOG_HIGH
 
 
 @compiled
@@ -242,13 +192,13 @@ def _score(bits, sums, size, weights, chances, covered, entropy, count, terms, s
         terms[4, i] = entropy[0, n, n_near]
         terms[5, i] = entropy[1, n, n_near]
         terms[6, i] = _F(n)
-    log_covered, log_uncovered = _log(covered), _log(_ONE - covered)
+    log_covered, log_uncovered = logarithm(covered), logarithm(_ONE - covered)
     least, largest = _F(MIN_CALCULATED) * count, _F(MAX_CALCULATED) * count
     for i in range(size):
         k = terms[0, i]
         k = k if k > _LEAST_SHARE else _LEAST_SHARE
         k = k if k < _LARGEST_SHARE else _LARGEST_SHARE
-        ratio = k * (_log(k) - terms[2, i]) + (_ONE - k) * (_log(_ONE - k) - terms[3, i])
+        ratio = k * (logarithm(k) - terms[2, i]) + (_ONE - k) * (logarithm(_ONE - k) - terms[3, i])
         score = count * (ratio if k > terms[1, i] else -ratio)
         share, calculated = terms[4, i], terms[6, i]
         ratio = terms[5, i] - share * log_covered - (_ONE - share) * log_uncovered
@@ -297,7 +247,7 @@ def score_candidates(pattern, family, kind, multiplicity, work):
 @compiled
 def _key(score):
     """Integer that grows with a float32."""
-    bits = np.int64(_as_int(score))
+    bits = np.int64(bits_of_float(score))
     return (bits ^ 0x7FFFFFFF if bits < 0 else bits) + 0x80000000
 
 
