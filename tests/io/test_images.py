@@ -14,7 +14,7 @@ from xtalsk.io import (
     profile_from_signal,
     read_image,
 )
-from xtalsk.io._pixels import choose_image, pixel_size
+from xtalsk.io._pixel_sizes import choose_image, pixel_size
 
 ROWS, COLUMNS = np.mgrid[:96, :96]
 Q = 0.01 * np.hypot(ROWS - 47.3, COLUMNS - 48.6)

@@ -159,7 +159,7 @@ def test_microscope_formats(tmp_path):
 
 
 def test_pixel_size_in_reciprocal_angstrom():
-    from xtalsk.io._pixels import pixel_size
+    from xtalsk.io._pixel_sizes import pixel_size
 
     def axes(units, scales=(0.1, 0.1)):
         return [{"units": units, "scale": s} for s in scales]

@@ -6,7 +6,7 @@ Other parts of the package turn a cell of a column of spectra into a `Spectrum` 
 from xtalsk.io._cells import DiffractionImage, Profile
 from xtalsk.io._errors import BrokenFileError
 from xtalsk.io._images import read_image
-from xtalsk.io._pixels import image_from_signal, profile_from_signal
+from xtalsk.io._pixel_sizes import image_from_signal, profile_from_signal
 from xtalsk.io._profiles import read_profile
 from xtalsk.io._signals import is_signal
 from xtalsk.io._spectra import check_spectrum, read_spectrum

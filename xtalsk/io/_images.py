@@ -6,7 +6,7 @@ from xtalsk.io._cells import DiffractionImage
 from xtalsk.io._colours import to_grey
 from xtalsk.io._errors import BrokenFileError, broken_file
 from xtalsk.io._files import existing_file, read_npy, read_npz
-from xtalsk.io._pixels import choose_frame, choose_image
+from xtalsk.io._pixel_sizes import choose_frame, choose_image
 from xtalsk.io._rosettasciio import read_microscope
 
 _PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif")

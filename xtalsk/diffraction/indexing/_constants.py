@@ -49,7 +49,7 @@ LOWEST = {
     "monoclinic": ((3.1, 3.1, 3.1), 7, 8000),
 }
 
-# Random lattices by which assignments are chosen (`_assignments`).
+# Random lattices by which assignments are chosen (`_trial_cells`).
 N_RANDOM = 5000  # lattices
 N_ROUNDS = 10  # rounds of the choice; after each, lattices that are hit already count less
 HIT_WEIGHT = 0.3  # factor on the weight of a lattice for each assignment that hits it

@@ -27,12 +27,12 @@ import torch
 
 from xtalsk.diffraction._peak_search import find_lines
 from xtalsk.diffraction.indexing import _twin
+from xtalsk.diffraction.indexing._cell_table import cells_of_fits
 from xtalsk.diffraction.indexing._constants import N_LINES, N_RATIOS
 from xtalsk.diffraction.indexing._lattices import FAMILIES, lattice_types
 from xtalsk.diffraction.indexing._refine import FIGURES, fit_cells
 from xtalsk.diffraction.indexing._search import make_lines, search_cells
 from xtalsk.diffraction.indexing._tables import families, settings_of_classes
-from xtalsk.diffraction.indexing._unit_cells import cells_of_fits
 
 _SYSTEMS = ("cubic", "tetragonal", "hexagonal_p", "hexagonal_r", "orthorhombic", "monoclinic")
 
@@ -137,7 +137,7 @@ def lattice_cells(profiles, q0, step, n_cells, *, tolerance=None, n_threads=None
     Returns
     -------
     list of list of tuple
-        For each profile, cells as from `_unit_cells.cells_of_fits`.
+        For each profile, cells as from `_cell_table.cells_of_fits`.
     """
     tolerance = step if tolerance is None else tolerance
     lines, _, _ = _lines_of_profiles(profiles, q0, step, tolerance, compiled=True)

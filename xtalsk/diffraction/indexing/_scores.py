@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from xtalsk.diffraction._checks import check_q_range
 from xtalsk.diffraction._powder import PowderProfile
 from xtalsk.diffraction._radial import RadialProfile
+from xtalsk.diffraction.indexing._cell_table import cell_table
 from xtalsk.diffraction.indexing._constants import MAX_FIRST_LINE, MAX_Q, MIN_LAST_LINE
 from xtalsk.diffraction.indexing._functional import figure_names, lattice_cells, lattice_figures
-from xtalsk.diffraction.indexing._unit_cells import cell_table
 from xtalsk.utils import check_number
 
 _CHUNK = 128  # profiles per batch

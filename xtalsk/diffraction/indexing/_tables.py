@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from xtalsk.diffraction.indexing._assignments import make_assignments
 from xtalsk.diffraction.indexing._constants import REACH
 from xtalsk.diffraction.indexing._lattices import FAMILIES, lattice_lines, lattice_variants
+from xtalsk.diffraction.indexing._trial_cells import make_assignments
 
 # Reflections of a general line hkl of the holohedry.
 _MULTIPLICITY = {"cubic": 48, "tetragonal": 16, "hexagonal": 24, "orthorhombic": 8, "monoclinic": 4}

@@ -1,4 +1,7 @@
-"""Direct beam and beam stop of ring and spot images."""
+"""Direct beam and beam stop of ring and spot images.
+
+The compiled twin of the beam stop is `hide` in ``_image_kernels.py``: change both.
+"""
 
 import numpy as np
 import torch
