@@ -94,10 +94,9 @@ def columns_on(values, tensor):
     return dict(zip(values, columns, strict=True))
 
 
-def select_patterns(column, part):
-    """Columns of the patterns whose numbers are in the int64 tensor ``part``; dict of str to tensor."""
-    selected = torch.stack(list(column.values())).index_select(1, part)
-    return dict(zip(column, selected.unbind(0), strict=True))
+def slice_patterns(values, first, last):
+    """Values of the conditions of the patterns ``first`` to ``last``; dict of str to ndarray."""
+    return {name: column[first:last] for name, column in values.items()}
 
 
 def stacked(values, names):

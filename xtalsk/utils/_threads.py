@@ -55,8 +55,3 @@ def _start_worker():
     """Let torch use one thread in this one; the number of the calling thread stays."""
     _WORKER.is_busy = True
     torch.set_num_threads(1)
-
-
-def slice_patterns(values, first, last):
-    """Values of the conditions of the patterns ``first`` to ``last``; dict of str to ndarray."""
-    return {name: column[first:last] for name, column in values.items()}

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
+from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on, slice_patterns
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import draw_seeds
 from xtalsk.simulation._line_profiles import deposit
@@ -19,7 +19,7 @@ from xtalsk.simulation.images._ring_lines import pole_orders, ring_lines, split_
 from xtalsk.simulation.images._tensor_images import empty_images, engine
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains
 from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, draw_planes
-from xtalsk.utils._threads import in_threads, is_plain, slice_patterns
+from xtalsk.utils._threads import in_threads, is_plain
 
 
 def simulate_rings(

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from sklearn.utils import check_random_state
 
-from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
+from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on, slice_patterns
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import draw_seeds
 from xtalsk.simulation.images._beam import check_reach, draw_geometry, spread
@@ -19,7 +19,7 @@ from xtalsk.simulation.images._spot_conditions import SpotConditions
 from xtalsk.simulation.images._spot_positions import TURN_COLUMNS, spot_positions
 from xtalsk.simulation.images._tensor_images import empty_images, engine
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains
-from xtalsk.utils._threads import in_threads, is_plain, slice_patterns
+from xtalsk.utils._threads import in_threads, is_plain
 
 _OF_SPECIMEN = [  # conditions that all patterns of a specimen share
     *STRAIN_COLUMNS,

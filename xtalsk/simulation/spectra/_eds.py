@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from xtalsk.physics._bremsstrahlung import continuum
 from xtalsk.physics._depth import film_or_bulk, mass_fractions
 from xtalsk.physics._xray_detector import (
+    POLYMER_OPEN_AREA,
     SILICON_KA,
     efficiency,
     escape_share,
@@ -26,7 +27,6 @@ from xtalsk.utils._formula import N_ELEMENTS
 
 _SPECTRA_PER_CHUNK = 64
 _STRAY = {"copper": 29, "carbon": 6, "silicon": 14}  # atomic number of each field of stray lines
-_WINDOW_OPEN = 0.775  # open share of the grid that supports a polymer window
 _CRYSTAL = 0.45  # mm of silicon in the detector
 _REACH, _TAIL_REACH = 4.0, 7.0  # standard deviations to which a line is drawn above and below its energy
 _LEAST_ENERGY = 50.0  # eV: the continuum is zero, and attenuation constant, below
@@ -246,7 +246,7 @@ def _detected(energies, column):
     """Share of the X-rays of each energy in eV that the detector counts, tensor of shape (n, n_energies)."""
     film = column["window"][:, None]
     one = torch.ones_like(film)
-    open_area = torch.where(film > 0, _WINDOW_OPEN, 1.0)
+    open_area = torch.where(film > 0, POLYMER_OPEN_AREA, 1.0)
     energies = tuple(max(energy, _LEAST_ENERGY) for energy in energies)
     return efficiency(energies, film, open_area, 0 * one, column["dead_layer"][:, None], _CRYSTAL * one)
 
