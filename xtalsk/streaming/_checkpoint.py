@@ -19,7 +19,19 @@ OTHERWISE = "Use the same model, stream and numbers to resume"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is damaged, is no checkpoint, or belongs to another training."""
+    """A checkpoint is damaged, is no checkpoint, or belongs to another training.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from xtalsk.streaming import CheckpointError, read_checkpoint
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     try:
+    ...         read_checkpoint(file.name)
+    ...     except CheckpointError:
+    ...         print("no checkpoint")
+    no checkpoint
+    """
 
 
 def make_plan(model, stream, n_chunks, n_uses):
