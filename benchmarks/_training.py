@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from xtalsk import (
     ElementFractions,
     ElementPresence,
+    FormulaConditions,
     IndexingScores,
     PowderConditions,
     PowderProfile,
@@ -26,9 +27,6 @@ from xtalsk.symmetry import crystal_system
 
 POWDER_GRID = {"n_bins": 1024, "q_range": (0.06, 0.92), "wavelength": 1.5406}
 """Grid of q in 1/Å: 5.3 to 90 degrees of 2θ for Cu Kα1, the wavelength in Å of scans that name none."""
-
-FORMULAS = [{}, {}, {"relative_error": 0.03, "absolute_error": 0.0, "detection_limit": 0.0, "invisible": ()}]
-"""Errors of compositions: two sets in three as in an X-ray spectrum, one as in an analysis or on a label."""
 
 SYSTEM_SHARES = {
     "cubic": 0.12,
@@ -82,23 +80,49 @@ def powder_conditions():
     return list(conditions), list(shares)
 
 
-def ring_conditions(size=128):
-    """Return the conditions of ring images and the share of each."""
-    harsh = replace(RingConditions.harsh(), image_size=size)
-    typical = replace(RingConditions.typical(), image_size=size, electrons=loguniform(1e4, 1e6))
-    return [harsh, typical], [0.75, 0.25]
+def ring_conditions():
+    """Return the conditions of ring images and the share of each.
+
+    Seven in ten are pictures as laboratories share them, of five cameras; the others have the lower doses of
+    scans.
+    """
+    measured, scan = RingConditions.measured(), RingConditions.harsh()
+    typical = replace(RingConditions.typical(), image_size=128, electrons=loguniform(1e4, 1e6))
+    return [
+        replace(measured, image_size=176, q_max=0.7, beam_energy=300.0),
+        replace(measured, image_size=176, q_max=0.85),
+        replace(measured, image_size=192, q_max=1.0),
+        replace(measured, image_size=192, q_max=1.15, beam_energy=80.0),
+        replace(measured, image_size=192, q_max=1.15, electrons=loguniform(1e3, 1e7)),
+        replace(scan, image_size=128),
+        replace(scan, image_size=128, ring_width=(0.01, 0.05), calibration=(-0.05, 0.05)),
+        typical,
+    ], [0.1, 0.15, 0.2, 0.2, 0.1, 0.12, 0.08, 0.05]
+
+
+def formula_conditions(modality):
+    """Return the conditions of compositions and the share of each.
+
+    With powders, two compositions in three are as in an X-ray spectrum and one is as in an analysis or on a
+    label. With rings, half of the compositions are those of a specimen on a grid and a film.
+    """
+    label = FormulaConditions(relative_error=0.03, absolute_error=0.0, detection_limit=0.0, invisible=())
+    if modality == "powder":
+        return [FormulaConditions.typical(), label], [2 / 3, 1 / 3]
+    return [FormulaConditions.typical(), label, FormulaConditions.microscope()], [0.25, 0.25, 0.5]
 
 
 def make_blocks(modality, chemistry):
     """Return the features of the published pipelines; an unreadable cell gives a warning and NaN."""
     if modality == "powder":
-        profile, lattice = (
-            PowderProfile(**POWDER_GRID, on_error="warn"),
-            IndexingScores(POWDER_GRID["q_range"]),
-        )
+        profile = PowderProfile(**POWDER_GRID, on_error="warn")
+        indexing = make_pipeline(profile, IndexingScores(POWDER_GRID["q_range"]))
+        blocks = {"diffraction": (modality, profile), "lattice": (modality, indexing)}
     else:
-        profile, lattice = RadialProfile(on_error="warn", cache=True), IndexingScores()
-    blocks = {"diffraction": (modality, profile), "lattice": (modality, make_pipeline(profile, lattice))}
+        blocks = {
+            "diffraction": (modality, RadialProfile(on_error="warn", cache=True)),
+            "spots": (modality, RadialProfile(256, statistic="spots", on_error="warn", cache=True)),
+        }
     if chemistry:
         blocks |= {
             "fractions": ("formula", ElementFractions(on_error="warn")),

@@ -1,4 +1,4 @@
-"""Remaining differences between simulated and measured powder patterns.
+"""Remaining differences between simulated and measured powder patterns or ring images.
 
 Run ``python benchmarks/bench_gap.py FILE`` with an ``.npz`` file of measured patterns: ``intensity`` of shape
 (n, n_points), ``two_theta`` (start, step, count in degrees), ``space_group`` (n,); Cu Kα.
@@ -13,14 +13,24 @@ minerals were measured.
 
 The last table sets one effect of the harsh preset at a time to its ideal value. If the area rises, the preset
 needs the effect. The measured patterns are used for this test only.
+
+Run ``python benchmarks/bench_gap.py FOLDER`` with a folder of measured ring images: ``manifest.csv`` with the
+columns ``file``, ``formula`` and ``space_group``. Images of one specimen are named ``rings/NAME_1.npz``,
+``rings/NAME_2.npz``, ...; a file has ``image`` and ``pixel_size`` in 1/Å. Each simulated image has the phase,
+the pixel size and the masked pixels of a measured one. Trees are trained without one specimen and its phase.
+The result is the share of the simulated images of this phase that look less measured than the measured image,
+averaged over the specimens; the interval is from bootstrap samples of the specimens. See ``_ring_gap.py`` for
+the features.
 """
 
 import argparse
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _ring_gap import compare_presets
 from scipy.signal import find_peaks, peak_widths
 from sklearn.base import clone
 from sklearn.ensemble import ExtraTreesClassifier
@@ -268,14 +278,18 @@ def ablations(conditions):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file")
+    parser.add_argument("file", help="file of powder patterns or folder of ring images")
     parser.add_argument(
         "--rows", choices=("all", "even", "odd"), default="all", help="rows of the measured patterns"
     )
-    parser.add_argument("--copies", type=int, default=2, help="simulated patterns for each measured pattern")
+    parser.add_argument("--copies", type=int, default=2, help="simulated ones for each measured one")
     parser.add_argument("--no-ablations", action="store_true", help="presets and importances only")
     parser.add_argument("--csv", help="file for the table")
+    parser.add_argument("--presets", nargs="+", default=["typical", "harsh", "measured"], help="of images")
     args = parser.parse_args()
+    if Path(args.file).is_dir():
+        compare_presets(args.file, args.presets, args.copies)
+        return
     patterns, axis, space_groups = measured_patterns(args.file)
     rows = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}[args.rows]
     patterns, space_groups = patterns[rows], space_groups[rows]

@@ -191,9 +191,11 @@ def time_rendering(device, n, repeats, only=""):
         works[f"rings {size}², the same before counting"] = lambda size=size: without_counting(
             lambda: simulate_rings(ring_lines, rows, RingConditions(image_size=size))
         )
-    works["rings 128², harsh"] = lambda: simulate_rings(
-        ring_lines, rows, replace(RingConditions.harsh(), image_size=128)
-    )
+    for preset in ("harsh", "measured"):
+        conditions = replace(getattr(RingConditions, preset)(), image_size=128)
+        works[f"rings 128², {preset}"] = lambda conditions=conditions: simulate_rings(
+            ring_lines, rows, conditions
+        )
     hundred = SpotConditions(image_size=128, thickness_angstrom=60.0)
     works["spots 128², 60 Å thick"] = lambda: simulate_spots(ring_lines, rows, hundred)
     rng = np.random.default_rng(0)

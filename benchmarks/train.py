@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from _materials_project import load_materials_project
 from _training import (
-    FORMULAS,
     SYSTEM_SHARES,
     crystal_weights,
+    formula_conditions,
     make_blocks,
     powder_conditions,
     random_space_groups,
@@ -96,21 +96,24 @@ def load_crystals(folder, cache, n_random):
     return CrystalSet.concatenate(list(sets.values())), weights, counts
 
 
-def conditions_of(modality):
-    """Return the conditions of a modality and their shares."""
-    return powder_conditions() if modality == "powder" else ring_conditions()
+def conditions_of(modality, chemistry):
+    """Return the conditions of a modality, and with chemistry those of formulas, and their shares."""
+    mixtures = {modality: powder_conditions() if modality == "powder" else ring_conditions()}
+    if chemistry:
+        mixtures["formula"] = formula_conditions(modality)
+    conditions = {column: members for column, (members, _) in mixtures.items()}
+    return conditions, {column: shares for column, (_, shares) in mixtures.items()}
 
 
 def make_stream(modality, chemistry, crystals, weights, options):
     """Return a stream of specimens of a modality."""
-    conditions, shares = conditions_of(modality)
+    conditions, shares = conditions_of(modality, chemistry)
     return SpecimenStream(
         crystals,
         make_blocks(modality, chemistry),
-        conditions={modality: conditions},
-        shares={modality: shares},
+        conditions=conditions,
+        shares=shares,
         weights=weights,
-        formula_params=FORMULAS,
         missing={modality: 0.05, "formula": 0.35} if chemistry else None,
         chunk_size=options.chunk_size,
         device=options.device,
@@ -153,7 +156,7 @@ def with_library(model, stream):
 
 def make_card(options, counts, device, seconds):
     """Return the description of a trained pipeline that is stored beside it."""
-    conditions, shares = conditions_of(options.modality)
+    conditions, shares = conditions_of(options.modality, options.chemistry)
     return {
         "pipeline": options.out.name,
         "xtalsk": xtalsk.__version__,
@@ -167,8 +170,12 @@ def make_card(options, counts, device, seconds):
         "source_shares": SHARES,
         "system_shares": SYSTEM_SHARES,
         "model": {k: v for k, v in MODEL.items() if k != "random_state"},
-        "formula_params": FORMULAS,
-        "conditions": [{"share": s, "conditions": repr(c)} for s, c in zip(shares, conditions, strict=True)],
+        "conditions": {
+            column: [
+                {"share": s, "conditions": repr(c)} for s, c in zip(shares[column], members, strict=True)
+            ]
+            for column, members in conditions.items()
+        },
     }
 
 

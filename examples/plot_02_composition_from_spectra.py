@@ -35,7 +35,7 @@ from xtalsk.datasets import load_amcsd, make_specimens
 from xtalsk.inspection import ComparisonDisplay
 from xtalsk.io import Spectrum
 from xtalsk.model_selection import compare
-from xtalsk.simulation import EDSConditions, EELSConditions, simulate_eds, simulate_eels
+from xtalsk.simulation import EDSConditions, EELSConditions, FormulaConditions, simulate_eds, simulate_eels
 from xtalsk.spectra import EDSComposition, EELSComposition, SpectrumBins
 from xtalsk.symmetry import crystal_system
 
@@ -222,9 +222,9 @@ systems = crystal_system(crystals.space_groups)
 rng = np.random.default_rng(0)
 classes = ("cubic", "orthorhombic", "monoclinic")
 part = np.concatenate([rng.choice(np.flatnonzero(systems == name), 80, replace=False) for name in classes])
-exact = {"relative_error": 0, "absolute_error": 0, "detection_limit": 0}
+exact = FormulaConditions(relative_error=0, absolute_error=0, detection_limit=0)
 X, y, groups = make_specimens(
-    crystals[np.sort(part)], ("eds", "formula"), counts=1e5, formula_params=exact, random_state=0
+    crystals[np.sort(part)], ("eds", "formula"), conditions={"formula": exact}, counts=1e5, random_state=0
 )
 composition = EDSComposition(exclude=("Cu", "C"), cache=True, n_jobs=2)
 presence = ("eds", make_pipeline(composition, ElementPresence()))

@@ -188,7 +188,7 @@ def other_trainings(crystals):
         np.testing.assert_array_equal(other.ids, crystals.ids)
         yield make_stream(other), r"stream differ \(stream: crystals\)"
     yield make_stream(crystals, random_state=1), r"stream differ \(stream: random_state\)"
-    yield make_stream(crystals, formula_params={"relative_error": 0.3}), "stream: formula_params"
+    yield make_stream(crystals, conditions={"formula": "microscope"}), "stream: formula_conditions"
     weights = np.ones(len(crystals))
     weights[0] = 2
     yield make_stream(crystals, weights=weights), "stream: weights"

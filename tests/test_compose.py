@@ -4,10 +4,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from xtalsk.compose import SpecimenColumns, make_features
 from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
+from xtalsk.diffraction import PowderProfile
+from xtalsk.io import Profile
 
 
 @pytest.fixture
@@ -178,3 +181,25 @@ def test_a_pipeline_refuses_a_column_that_it_would_ignore(specimens):
     assert pipeline.predict(specimens[["formula"]]).tolist() == [1, 2, 3]
     with pytest.raises(ValueError, match=r"unknown columns \['eds'\]; known columns are \['formula'\]"):
         pipeline.predict(specimens[["formula", "eds"]])
+
+
+def test_equal_first_steps_of_blocks_are_computed_once(monkeypatch):
+    q = np.linspace(0.1, 0.9, 2000)
+    noise = np.random.default_rng(0).poisson(100, size=(3, 2000))
+    X = pd.DataFrame({"powder": [Profile(counts, q=q) for counts in noise]})
+    features = make_features(
+        diffraction=("powder", PowderProfile(64)),
+        lattice=("powder", make_pipeline(PowderProfile(64), StandardScaler())),
+        linear=("powder", PowderProfile(64, scale="linear")),
+    )
+    alone = features.fit(X).transformers_[0][1].transform(X["powder"])
+    calls = []
+    plain = PowderProfile._features
+    monkeypatch.setattr(
+        PowderProfile, "_features", lambda self, cells: calls.append(self.scale) or plain(self, cells)
+    )
+    table = features.transform(X)
+    assert calls == ["sqrt", "linear"]
+    np.testing.assert_array_equal(table.filter(like="diffraction__"), alone)
+    features.transform(X[1:])
+    assert len(calls) == 4, "nothing is kept after transform"

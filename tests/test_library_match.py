@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from xtalsk import (
 )
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
-from xtalsk.library._chemistry import misfit
-from xtalsk.library._profiles import ProfileLibrary, pack, unpack
+from xtalsk.library._chemistry import CompositionLibrary
+from xtalsk.library._profiles import ProfileLibrary, pack
 
 MINERALS = Path(__file__).parents[2] / "shared" / "data" / "xrd" / "minerals.npz"
 N_BINS = 256
@@ -41,6 +42,10 @@ def frame(patterns, block="powder", **compositions):
         table = transformer.set_output(transform="pandas").fit_transform(formulas)
         X = pd.concat([X, table.add_prefix(f"{name}__")], axis=1)
     return X
+
+
+def misfit(measured, library):
+    return CompositionLibrary(library, np.arange(1, library.shape[1] + 1), "fractions").misfit(measured)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +101,9 @@ def test_packed_profiles_keep_gaps_and_shape():
     profiles[2, 10:20] = torch.nan
     packed = pack(profiles)
     assert packed.dtype == np.int8
-    values, measured = unpack(packed)
-    assert (measured == ~profiles.isnan()).all()
+    measured, values = packed != -128, torch.from_numpy(packed).float()
+    assert (measured == ~profiles.isnan().numpy()).all()
+    values = torch.where(torch.from_numpy(measured), values, 0)
     restored = values / values.amax(1, keepdim=True) * profiles.nan_to_num(0).amax(1, keepdim=True)
     assert (restored - profiles.nan_to_num(0)).abs().max() < 0.01
 
@@ -143,19 +149,19 @@ def test_misfit_grows_from_errors_of_measurement_to_other_elements():
     fractions = ElementFractions().fit_transform
     library = fractions(["Mg2SiO4", "Mg1.8Fe0.2SiO4", "Fe2SiO4", "NaCl"])
     measured = fractions(["Mg1.9Si1.05O3.9"])
-    misfits = misfit(measured, library, "fractions")[0]
+    misfits = misfit(measured, library)[0]
     assert misfits[0] < 0.7
     assert (np.diff(misfits) > 0.5).all()
     without_oxygen = measured.copy()
     without_oxygen[0, 7] = np.nan
-    assert misfit(without_oxygen, library, "fractions")[0, 0] < 0.7
+    assert misfit(without_oxygen, library)[0, 0] < 0.7
 
 
 def test_entries_without_composition_get_the_median_misfit():
     fractions = ElementFractions().fit_transform(["NaCl", None, "Fe2O3", "KCl"])
-    misfits = misfit(fractions[:1], fractions, "fractions")[0]
+    misfits = misfit(fractions[:1], fractions)[0]
     assert misfits[0] < misfits[1] < misfits[2]
-    assert (misfit(fractions[1:2], fractions, "fractions") == 0).all()
+    assert (misfit(fractions[1:2], fractions) == 0).all()
 
 
 def test_rows_with_chemistry_alone_are_matched_and_empty_rows_raise():
@@ -311,3 +317,46 @@ def test_similarity_is_at_most_one_however_little_was_measured():
     best = match.candidates(cut, n=1)
     assert (best["similarity"] <= 1 + 1e-6).all()
     assert (best["id"].to_numpy() == cut.index).mean() > 0.9
+
+
+def test_rows_with_few_candidates_get_the_same_cosine():
+    rng = np.random.default_rng(0)
+    library = ProfileLibrary(pack(torch.from_numpy(rng.uniform(size=(50, 100)))), 0)
+    measured = torch.from_numpy(rng.uniform(size=(6, 100)) > [[0.0]] * 3 + [[0.5]] * 3)
+    values = torch.from_numpy(rng.uniform(size=(6, 100))) * measured
+    is_candidate = rng.uniform(size=(6, 50)) < 0.1
+    is_candidate[0] = True
+    every = library.cosine(values, measured)
+    few = library.cosine(values, measured, is_candidate)
+    for a, b in zip(every, few, strict=True):
+        torch.testing.assert_close(a[is_candidate], b[is_candidate])
+        assert (b[1:][~is_candidate[1:]] == 0).all()
+
+
+def test_shifts_are_the_best_of_all_paths():
+    """Three segments with shifts up to one, two and two bins: every path is tried."""
+    rng = np.random.default_rng(0)
+    profiles = torch.from_numpy(rng.uniform(size=(2, 150)))
+    profiles[1, :40] = torch.nan
+    measured, values = ~profiles.isnan(), profiles.nan_to_num(0)
+    library = ProfileLibrary(pack(torch.from_numpy(rng.uniform(size=(3, 150)))), 0)
+    _, scale = library.cosine(values, measured)
+    scale *= 0.5
+    entries = np.pad(
+        library.packed.astype(float)[None] * measured.numpy()[:, None], ((0, 0), (0, 0), (0, 42))
+    )
+    padded = np.pad(values.numpy(), ((0, 0), (2, 44)))
+    expected = np.full((2, 3), -np.inf)
+    for path in itertools.product(range(-1, 2), range(-2, 3), range(-2, 3)):
+        bends = np.abs(np.diff(path))
+        if bends.max() > 2:
+            continue
+        cost = 0.005 / 3 * np.square(path).sum() + 0.01 * np.square(bends).sum()
+        parts = [
+            np.einsum("nmj,nj->nm", entries[..., 64 * k :][..., :64], padded[:, 64 * k + 2 + s :][:, :64])
+            for k, s in enumerate(path)
+        ]
+        expected = np.maximum(expected, sum(parts) * scale.numpy() - cost)
+    candidates = torch.arange(3).expand(2, -1).contiguous()
+    shifted = library.elastic(values, measured, scale, candidates, 0.01, 1.0)
+    np.testing.assert_allclose(shifted, expected.clip(max=1), rtol=1e-12)

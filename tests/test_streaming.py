@@ -14,6 +14,7 @@ from xtalsk import (
     DiffractionImage,
     ElementFractions,
     ElementPresence,
+    FormulaConditions,
     FusionClassifier,
     IndexingScores,
     PeakHistogram,
@@ -70,15 +71,39 @@ def test_ring_features_are_those_of_the_transformer():
 
 
 def test_chemistry_features_are_those_of_the_transformers(crystals):
-    exact = {"relative_error": 0.0, "absolute_error": 0.0, "detection_limit": 0.0, "invisible": ()}
     features = make_features(fractions=("formula", ElementFractions()), ranked=("formula", RankedElements()))
-    X, y = SpecimenStream(crystals, features, formula_params=exact, chunk_size=40, random_state=1).chunk(0)
+    exact = {"formula": "ideal"}
+    X, y = SpecimenStream(crystals, features, conditions=exact, chunk_size=40, random_state=1).chunk(0)
     table = pd.DataFrame({"formula": crystals.formulas.astype(object)})
     exact_features = features.fit_transform(table).to_numpy()
     for row, label in zip(X.numpy(), y, strict=True):
         apart = np.nanmax(np.abs(exact_features - row), axis=1)
         assert apart.min() < 1e-3
         assert crystals.space_groups[apart.argmin()] == label
+
+
+def test_each_formula_of_a_mixture_has_its_own_conditions(crystals):
+    copper = FormulaConditions(grid=0.5, grid_elements=(("Cu", 1),), unseen_as_nan=1, lightest=5)
+    features = make_features(fractions=("formula", ElementFractions()), ranked=("formula", RankedElements()))
+    options = {"chunk_size": 256, "random_state": 0, "shares": {"formula": [3, 1]}}
+    stream = SpecimenStream(crystals, features, conditions={"formula": [copper, "ideal"]}, **options)
+    table = pd.DataFrame(stream.chunk(0)[0].numpy(), columns=stream.feature_names_)
+    on_grid = table["fractions__li"].isna()
+    assert 0.65 < on_grid.mean() < 0.85
+    assert on_grid.head(20).nunique() == 2
+    assert (table.loc[on_grid, "fractions__cu"] > 0.4).all()
+    assert (table.loc[~on_grid, "fractions__cu"] == 0).any()
+    assert table["ranked__rank1_z"].notna().all()
+
+
+def test_a_stream_of_formulas_alone_has_no_empty_row(crystals):
+    nothing = {"formula": FormulaConditions(lightest=98)}
+    features = make_features(fractions=("formula", ElementFractions()))
+    X, _ = SpecimenStream(crystals, features, conditions=nothing, chunk_size=64, random_state=0).chunk(0)
+    np.testing.assert_allclose(X.sum(1), 1, rtol=1e-5)
+    assert (
+        make_stream(crystals, conditions=nothing | {"powder": CONDITIONS}).chunk(0)[0][:, 128:].isnan().all()
+    )
 
 
 def test_pipelines_of_transformers_work_in_streams(crystals):
@@ -161,8 +186,9 @@ def test_crystals_without_a_line_are_named(crystals):
         ({"weights": [0.0] * 30}, "weights are 0"),
         ({"conditions": {"powders": "harsh"}}, "conditions and shares name"),
         ({"shares": {"rings": [1]}}, "conditions and shares name"),
-        ({"formula_params": []}, "formula_params must hold"),
-        ({"formula_params": {"relative_error": 2.0}}, "relative_error must be"),
+        ({"conditions": {"formula": []}}, "conditions of 'formula' must hold at least one FormulaConditions"),
+        ({"conditions": {"formula": "harsh"}}, "must be a FormulaConditions or one of .*'microscope'"),
+        ({"shares": {"formula": [1, 2]}}, "shares of formula must be 1 numbers"),
         ({"chunk_size": 0}, "chunk_size"),
     ],
 )

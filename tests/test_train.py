@@ -43,7 +43,7 @@ def test_a_pipeline_is_trained_and_answers_whatever_was_measured(train, tmp_path
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["n_specimens"] == 128
     assert card["crystals"] == {"amcsd": 40}
-    assert "PowderConditions(" in card["conditions"][0]["conditions"]
+    assert "PowderConditions(" in card["conditions"]["powder"][0]["conditions"]
 
     pipeline = joblib.load(out)
     axis = np.arange(10, 80, 0.02)

@@ -13,6 +13,7 @@ _PUBLIC = {
         "Detector",
         "EDSConditions",
         "EELSConditions",
+        "FormulaConditions",
         "PowderConditions",
         "Reflections",
         "RingConditions",

@@ -1,6 +1,10 @@
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
+from pymatgen.core import Composition
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 
@@ -141,3 +145,53 @@ def test_tables_are_checked():
         fitted.fit(np.ones((2, 99)))
     with pytest.raises(ValueError, match=r"row 0 .* fraction of O is -1"):
         fitted.transform(-table)
+
+
+ALL_BLOCKS = [ElementFractions(), ElementPresence(), RankedElements(3), CompositionStatistics()]
+
+
+@pytest.mark.parametrize("transformer", ALL_BLOCKS, ids=lambda block: type(block).__name__)
+def test_cells_from_spectra_are_the_rows_of_their_table(transformer):
+    table = pd.DataFrame(np.zeros((3, 98)), columns=ElementFractions().fit(CELLS).get_feature_names_out())
+    table.loc[0, ["o", "si", "cu"]] = 0.4, 0.2, 0.4
+    table.loc[1, ["o", "fe"]] = 0.25
+    table.loc[:, "h":"b"] = np.nan
+    table.loc[2] = np.nan
+    expected = transformer.fit(table).transform(table)
+    series = [row for _, row in table.add_prefix("eds__").iterrows()]
+    dicts = [{k.capitalize(): v for k, v in row.items()} for row in table.to_dict("records")[:2]]
+    for cells in (series, dicts, list(table.to_numpy()), list(table.to_numpy()[:, :30])):
+        out = transformer.fit(cells).transform(pd.Series(cells))
+        np.testing.assert_allclose(out, expected[: len(cells)], rtol=1e-6)
+    unfit = pd.Series({"o": 1.0, "si": np.nan, "total": 1.0})
+    with pytest.raises(ValueError, match=r"row 0 .* 'total' .* must end in an element symbol"):
+        transformer.transform(pd.Series([unfit]))
+    with pytest.raises(ValueError, match="amount of O is 'much', not a number"):
+        transformer.transform([{"O": "much", "Si": np.nan}])
+
+
+@pytest.mark.parametrize("transformer", ALL_BLOCKS, ids=lambda block: type(block).__name__)
+def test_excluded_elements_are_not_known(transformer):
+    cells = ["Si25O50Cu10C15", None, "CuC", {"Ca": 1, "Cu": 3}, Composition("SiO2")]
+    transformer = clone(transformer).set_params(exclude=("Cu", "C"))
+    table = np.zeros((5, 98))
+    table[0, [7, 13]] = 2 / 3, 1 / 3
+    table[1] = np.nan
+    table[3, 19] = 1
+    table[4] = table[0]
+    table[:, [5, 28]] = np.nan
+    out = transformer.fit(cells).transform(cells)
+    np.testing.assert_allclose(out, clone(transformer).set_params(exclude=()).fit_transform(table), rtol=1e-6)
+    streamed = transformer._batched(None)(ElementFractions().fit_transform(cells))
+    np.testing.assert_allclose(streamed, out, rtol=1e-5, atol=1e-6)
+    for exclude, message in (("Cu", "exclude must be a list of symbols"), (["Qq"], "unknown element 'Qq'")):
+        with pytest.raises(ValueError, match=message):
+            clone(transformer).set_params(exclude=exclude).fit(cells)
+
+
+def test_models_from_before_exclude_load():
+    saved = ElementFractions().fit(CELLS)
+    del saved.__dict__["exclude"]
+    loaded = pickle.loads(pickle.dumps(saved))
+    np.testing.assert_array_equal(loaded.transform(CELLS), ElementFractions().fit_transform(CELLS))
+    assert clone(loaded).exclude == ()

@@ -235,3 +235,17 @@ def test_thin_specimens_have_the_density_of_their_crystal(crystals):
 def test_empty_set(crystals):
     with pytest.raises(ValueError, match="at least one crystal"):
         make_specimens(crystals[:0])
+
+
+def test_formulas_have_their_own_conditions():
+    crystals = load_amcsd()[:40]
+    microscope, _, _ = make_specimens(
+        crystals, ("formula",), conditions={"formula": "microscope"}, random_state=0
+    )
+    cells = microscope["formula"].dropna()
+    assert {str, np.ndarray} == {type(cell) for cell in cells}
+    assert "grid=Sometimes" in microscope.attrs["conditions"]["formula"]
+    typical, _, _ = make_specimens(crystals, "formula", conditions="harsh", random_state=0)
+    assert "grid=0.0" in typical.attrs["conditions"]["formula"]
+    with pytest.raises(ValueError, match="conditions of 'formula' must be a FormulaConditions or one of"):
+        make_specimens(crystals, "formula", conditions={"formula": "harsh"})

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from xtalsk.diffraction import PowderProfile
-from xtalsk.diffraction._functional import bin_mean, fill_gaps, snip, two_theta_to_q
+from xtalsk.diffraction._functional import (
+    bin_mean,
+    bin_mean_of_tensors,
+    fill_gaps,
+    snip,
+    two_theta_to_q,
+)
 from xtalsk.io import Profile
 
 CU = 1.5406
@@ -156,3 +162,18 @@ def test_measured_powders_are_read(measured_data):
     for q in (0.2873, 0.3920, 0.4203, 0.4795):
         near = np.abs(transformer.q_ - q) < 0.006
         assert alumina[near].max() > 2 * np.nanmedian(alumina)
+
+
+@pytest.mark.parametrize("n_bins", [20, 700])
+def test_compiled_means_of_bins_agree(n_bins):
+    """Uneven steps, gaps, NaN, and bins beyond both ends; also after NaN the same bins are missing."""
+    rng = np.random.default_rng(0)
+    q = torch.from_numpy(np.sort(rng.uniform(0.1, 0.9, size=(4, 500)), axis=1))
+    q[1, 250:] += 0.3
+    intensity = torch.from_numpy(rng.uniform(size=(4, 500)))
+    intensity[2, 100:140] = intensity[3, -1] = torch.nan
+    edges = torch.linspace(0, 1.1, n_bins + 1, dtype=torch.float64)
+    means = bin_mean(q, intensity, edges)
+    assert means.isnan().any()
+    assert not means.isnan().all(1).any()
+    torch.testing.assert_close(means, bin_mean_of_tensors(q, intensity, edges), equal_nan=True)

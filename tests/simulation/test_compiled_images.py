@@ -23,7 +23,7 @@ from xtalsk.simulation._counting import poisson
 from xtalsk.simulation.images import _compiled_images, _rings, _spot_positions, _spots, _tensor_images
 from xtalsk.utils import _compiled as compilation
 
-PRESETS = ("ideal", "typical", "harsh")
+PRESETS = ("ideal", "typical", "harsh", "measured")
 
 
 @pytest.fixture(scope="module")

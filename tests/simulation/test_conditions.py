@@ -12,6 +12,7 @@ from xtalsk.simulation import (
     Detector,
     EDSConditions,
     EELSConditions,
+    Export,
     PowderConditions,
     RingConditions,
     Sometimes,
@@ -22,7 +23,7 @@ from xtalsk.simulation import (
 from xtalsk.simulation._chunks import Counts
 from xtalsk.simulation._counting import poisson
 
-KINDS = [Detector, EDSConditions, EELSConditions, PowderConditions, RingConditions, SpotConditions]
+KINDS = [Detector, Export, EDSConditions, EELSConditions, PowderConditions, RingConditions, SpotConditions]
 
 
 def test_values_and_distributions():
@@ -46,7 +47,7 @@ def test_values_and_distributions():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("preset", ["ideal", "typical", "harsh"])
+@pytest.mark.parametrize("preset", ["ideal", "typical", "harsh", "measured"])
 def test_repr_of_presets_is_code(kind, preset):
     """The repr of conditions, evaluated, makes equal conditions."""
     import scipy.stats

@@ -286,7 +286,7 @@ def test_global_random_state_is_unchanged(gold_electron):
         ({"off_center": 0.5}, "from 0 to 0.25"),
         ({"background": 1.5}, "background must be from 0 to 1"),
         ({"ring_width": 0}, "ring_width must be above 0"),
-        ({"march_parameter": (0, 1)}, "march_parameter must be from 0.2 to 3"),
+        ({"march_parameter": 0.05}, "march_parameter must be from 0.1 to 3"),
         ({"eta": "wide"}, "eta must be a number, an ordered pair"),
     ],
 )

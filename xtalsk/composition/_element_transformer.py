@@ -1,20 +1,21 @@
 """Base class of the transformers of compositions, and tables of atomic fractions as their input."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from xtalsk.utils import CellTransformer
-from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, check_composition
-from xtalsk.utils._validation import from_polars
+from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS, SYMBOLS, check_composition, check_symbol
+from xtalsk.utils._validation import from_polars, is_missing
 
 _Z_OF_NAME = {name: z for z, name in enumerate(FEATURE_NAMES, start=1)}
 
 
 @dataclass(frozen=True, eq=False)
 class _TableRow:
-    """Amounts of the elements in a row of a table; NaN if an element cannot be measured."""
+    """Amounts of the elements, hydrogen first; NaN if an element cannot be measured."""
 
     amounts: np.ndarray
 
@@ -62,6 +63,54 @@ def _table_to_cells(X):
     return column
 
 
+def _measured_row(cell):
+    """Return a composition from a spectrum as a `_TableRow`, None for another cell.
+
+    Such a composition has NaN for elements that cannot be measured, or it is a Series, the row of a table.
+    """
+    if isinstance(cell, np.ndarray):
+        is_row = cell.ndim == 1 and 1 <= cell.size <= N_ELEMENTS and cell.dtype.kind == "f"
+        if not (is_row and np.isnan(cell).any()):
+            return None
+        numbers, values = np.arange(1, cell.size + 1), cell
+    elif isinstance(cell, pd.Series) or (isinstance(cell, Mapping) and _has_unmeasured(cell)):
+        numbers, values = _atomic_numbers(cell.keys()), [_to_float(*item) for item in cell.items()]
+    else:
+        return None
+    amounts = np.full(N_ELEMENTS, np.nan if np.isnan(values).all() else 0.0)
+    amounts[numbers - 1] = values
+    return _TableRow(amounts)
+
+
+def _has_unmeasured(amounts):
+    """Return whether a mapping has elements that cannot be measured, besides others."""
+    missing = [is_missing(amount) for amount in amounts.values()]
+    return any(missing) and not all(missing)
+
+
+def _to_float(name, amount):
+    """Return the amount of an element as a float, NaN if it cannot be measured."""
+    try:
+        return np.nan if is_missing(amount) else float(amount)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"the amount of {name} is {amount!r}, not a number") from None
+
+
+def check_elements(name, elements):
+    """Return the atomic numbers of a list of symbols; raise ValueError if it is none."""
+    if isinstance(elements, str):
+        raise ValueError(f"{name} must be a list of symbols such as ('Cu', 'C'), got {elements!r}")
+    return np.array([check_symbol(symbol) for symbol in elements], dtype=int)
+
+
+def _without(fractions, numbers):
+    """Return atomic fractions in which some elements are not known: NaN, and the others sum to 1 again."""
+    fractions = fractions.copy()
+    fractions[:, numbers - 1] = np.nan
+    total = np.nansum(fractions, axis=1, keepdims=True)
+    return fractions / np.where(total > 0, total, 1)
+
+
 class ElementTransformer(CellTransformer):
     """Base class of the transformers of compositions, which also accept a table of atomic fractions.
 
@@ -71,6 +120,7 @@ class ElementTransformer(CellTransformer):
     """
 
     _keeps_unmeasured = False
+    exclude = ()  # models that were saved before this parameter existed exclude nothing
 
     def fit(self, X, y=None):
         """Check the parameters and the form of X. Nothing is learnt from the compositions.
@@ -78,10 +128,11 @@ class ElementTransformer(CellTransformer):
         Parameters
         ----------
         X : Series, DataFrame of one column or list of n_specimens compositions, or table of atomic fractions
-            Compositions are formula strings, pymatgen Compositions, mappings of symbols to amounts, or 1-D
-            arrays of atomic fractions, hydrogen first. A table has one column per element. In a DataFrame,
-            the name of each column ends in an element symbol. In a 2-D array, the columns are in the order
-            of atomic number and start with hydrogen.
+            Compositions are formula strings, pymatgen Compositions, mappings or Series of symbols to amounts,
+            or 1-D arrays of atomic fractions, hydrogen first. In mappings, Series and arrays, NaN marks an
+            element that cannot be measured, as in the rows of `EDSComposition`. A table has one column per
+            element. In a DataFrame, the name of each column ends in an element symbol. In a 2-D array, the
+            columns are in the order of atomic number and start with hydrogen.
         y : ignored
 
         Returns
@@ -94,6 +145,7 @@ class ElementTransformer(CellTransformer):
             If a parameter is invalid, or a column of a table does not belong to exactly one element.
         """
         X = from_polars(X)
+        check_elements("exclude", self.exclude)
         if not _is_table(X):
             return super().fit(X)
         super().fit(_table_to_cells(X))
@@ -140,7 +192,10 @@ class ElementTransformer(CellTransformer):
 
     def _check_cell(self, cell):
         if not isinstance(cell, _TableRow):
-            return check_composition(cell)
+            row = _measured_row(cell)
+            if row is None:
+                return check_composition(cell)
+            cell = row
         if not np.nan_to_num(cell.amounts).any():  # no element was detected
             return cell.amounts
         return np.where(np.isnan(cell.amounts), np.nan, check_composition(cell.amounts))
@@ -154,6 +209,10 @@ class ElementTransformer(CellTransformer):
 
     def _from_measured(self, fractions):
         """Return the features of measured fractions, in which NaN marks elements that cannot be measured."""
-        if not self._keeps_unmeasured:
-            fractions = np.nan_to_num(fractions, nan=0.0)
-        return self._from_fractions(fractions)
+        if len(self.exclude):
+            fractions = _without(fractions, check_elements("exclude", self.exclude))
+        if self._keeps_unmeasured:
+            return self._from_fractions(fractions)
+        features = self._from_fractions(np.nan_to_num(fractions, nan=0.0))
+        not_measured = np.isnan(fractions).all(axis=1)
+        return np.where(not_measured[:, None], np.nan, features) if not_measured.any() else features

@@ -9,6 +9,9 @@ class ElementFractions(ElementTransformer):
 
     Parameters
     ----------
+    exclude : sequence of str, default=()
+        Symbols of elements that are in the measurement but not in the specimen, such as those of grid and
+        film. They count as not known: NaN, and the fractions of the others are scaled to a sum of 1.
     on_error : {"raise", "warn"}, default="raise"
         What to do with a composition that cannot be used: raise an error, or warn and treat it as not
         measured.
@@ -48,7 +51,8 @@ class ElementFractions(ElementTransformer):
 
     _keeps_unmeasured = True
 
-    def __init__(self, *, on_error="raise"):
+    def __init__(self, *, exclude=(), on_error="raise"):
+        self.exclude = exclude
         self.on_error = on_error
 
     def _from_fractions(self, fractions):

@@ -18,6 +18,9 @@ class ElementPresence(ElementTransformer):
     ----------
     threshold : float, default=0.01
         Smallest atomic fraction that counts as present, in (0, 1].
+    exclude : sequence of str, default=()
+        Symbols of elements that are in the measurement but not in the specimen, such as those of grid and
+        film. They count as not known: NaN, and the fractions of the others are scaled to a sum of 1.
     on_error : {"raise", "warn"}, default="raise"
         What to do with a composition that cannot be used: raise an error, or warn and treat it as not
         measured.
@@ -50,8 +53,9 @@ class ElementPresence(ElementTransformer):
 
     _keeps_unmeasured = True
 
-    def __init__(self, threshold=0.01, *, on_error="raise"):
+    def __init__(self, threshold=0.01, *, exclude=(), on_error="raise"):
         self.threshold = threshold
+        self.exclude = exclude
         self.on_error = on_error
 
     def _check_params(self):

@@ -66,6 +66,9 @@ class RankedElements(ElementTransformer):
         Mendeleev number and Pauling electronegativity from pymatgen. There, lanthanides and actinides are in
         group 3, and the electronegativity of He, Ne and Ar is NaN. "onehot", for dense networks: one
         indicator for each of the 98 elements.
+    exclude : sequence of str, default=()
+        Symbols of elements that are in the measurement but not in the specimen, such as those of grid and
+        film. They count as not known, and the fractions of the others are scaled to a sum of 1.
     on_error : {"raise", "warn"}, default="raise"
         What to do with a composition that cannot be used: raise an error, or warn and treat it as not
         measured.
@@ -101,9 +104,10 @@ class RankedElements(ElementTransformer):
     rank2_electronegativity   1.90   0.00
     """
 
-    def __init__(self, n_ranks=5, encoding="properties", *, on_error="raise"):
+    def __init__(self, n_ranks=5, encoding="properties", *, exclude=(), on_error="raise"):
         self.n_ranks = n_ranks
         self.encoding = encoding
+        self.exclude = exclude
         self.on_error = on_error
 
     def _check_params(self):

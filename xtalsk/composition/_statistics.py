@@ -233,6 +233,9 @@ class CompositionStatistics(ElementTransformer):
           composition. The results of the last 65,536 compositions stay in the memory of the process.
     n_jobs : int or None, default=None
         Number of processes for matminer featurizers. The named presets run in one process.
+    exclude : sequence of str, default=()
+        Symbols of elements that are in the measurement but not in the specimen, such as those of grid and
+        film. They count as not known, and the fractions of the others are scaled to a sum of 1.
     on_error : {"raise", "warn"}, default="raise"
         What to do with a composition that cannot be used: raise an error, or warn and treat it as not
         measured.
@@ -266,10 +269,16 @@ class CompositionStatistics(ElementTransformer):
     """
 
     def __init__(
-        self, presets=("magpie", "stoichiometry", "valence", "ionic"), *, n_jobs=None, on_error="raise"
+        self,
+        presets=("magpie", "stoichiometry", "valence", "ionic"),
+        *,
+        n_jobs=None,
+        exclude=(),
+        on_error="raise",
     ):
         self.presets = presets
         self.n_jobs = n_jobs
+        self.exclude = exclude
         self.on_error = on_error
 
     def _check_params(self):

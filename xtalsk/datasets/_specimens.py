@@ -17,6 +17,7 @@ from xtalsk.io import DiffractionImage, Profile
 from xtalsk.simulation import (
     EDSConditions,
     EELSConditions,
+    FormulaConditions,
     PowderConditions,
     RingConditions,
     SpotConditions,
@@ -36,6 +37,7 @@ _KINDS = {
     "powder": PowderConditions,
     "eds": EDSConditions,
     "eels": EELSConditions,
+    "formula": FormulaConditions,
 }
 _SPECTRA = {"eds": eds_cells, "eels": eels_cells}
 
@@ -50,7 +52,6 @@ def make_specimens(
     electrons=None,
     counts=None,
     missing=0.0,
-    formula_params=None,
     on_error="warn",
     memory=None,
     random_state=None,
@@ -66,10 +67,12 @@ def make_specimens(
         (electron diffraction images of single crystals), ``"powder"`` (X-ray powder profiles), ``"formula"``
         (chemical formulas with measurement errors), ``"eds"`` (X-ray spectra) and ``"eels"`` (energy-loss
         spectra). Thin specimens have the density of their crystal.
-    conditions : {"ideal", "typical", "harsh"} or dict
-        Measurement conditions: one preset for all modalities, or a dict from modality to a preset or a
-        `RingConditions`, `SpotConditions`, `PowderConditions`, `EDSConditions` or `EELSConditions`.
-        Modalities that the dict lacks are ``"typical"``.
+    conditions : {"ideal", "typical", "harsh", "measured"} or dict
+        Measurement conditions: one preset for all instruments, or a dict from modality to a preset or a
+        `RingConditions`, `SpotConditions`, `PowderConditions`, `EDSConditions`, `EELSConditions` or
+        `FormulaConditions`. Modalities that the dict lacks are ``"typical"``, and so are formulas unless the
+        dict names them: they are no record of an instrument. Presets of formulas are ``"ideal"``,
+        ``"typical"`` and ``"microscope"``.
     n_replicas : int
         Number of specimens of each crystal, with independent random draws. They are consecutive rows.
     n_zones : int
@@ -83,8 +86,6 @@ def make_specimens(
     missing : float or dict of str to float
         Probability that a specimen lacks a modality, for all modalities or by modality or column. Every
         specimen keeps at least one column.
-    formula_params : dict or None
-        Further arguments of `simulate_formulas`.
     on_error : {"warn", "raise"}
         Some crystals have more than one atom on one position. ``"warn"`` leaves them out and lists them in a
         `BrokenEntryWarning`; ``"raise"`` raises ValueError. A crystal without any reflection in range is
@@ -152,8 +153,7 @@ def make_specimens(
     for name in modalities:
         seed = seeds[name]
         if name == "formula":
-            cells = simulate_formulas(crystals, rows, random_state=seed, **(formula_params or {}))
-            columns[name] = cells
+            columns[name] = simulate_formulas(crystals, rows, conditions[name], random_state=seed)
         elif name == "spots":
             columns |= _spot_columns(reflections, rows, conditions[name], n_zones, seed, verbose)
         elif name in _SPECTRA:
@@ -198,7 +198,7 @@ def _check_conditions(conditions, electrons, counts):
     if not isinstance(conditions, dict):
         if not (isinstance(conditions, str) and conditions in PRESETS):
             raise ValueError(_describe_mistake(conditions))
-        conditions = dict.fromkeys(_KINDS, conditions)
+        conditions = dict.fromkeys(_KINDS.keys() - {"formula"}, conditions)
     unknown = [name for name in conditions if name not in _KINDS]
     if unknown:
         raise ValueError(f"conditions name {unknown}, expected names from {tuple(_KINDS)}")

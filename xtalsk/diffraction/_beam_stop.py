@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from xtalsk.diffraction._constants import (
+    BLACK_SHARE,
     GROWN_LEVEL,
     GROWN_SMOOTHING,
     SHADOW_LEVEL,
@@ -70,12 +71,23 @@ def _ring_means(level, weight, index, n_rings):
 
 
 def _stop_radius(ring):
-    """Return the number of inner rings as dark as the middle one, (n,); 0 if no ring is much brighter."""
+    """Return the number of inner rings as dark as the middle one, (n,); 0 if no ring is much brighter.
+
+    It is also 0 if a quarter of the rings beyond, up to half of the radius, is black: without diffuse
+    scattering, a dark middle is no shadow.
+    """
     near = ring[:, : ring.shape[1] // STOP_RADIUS]
     middle = near[:, :2].amin(1, keepdim=True)
     dark = (near < STOP_CONTRAST * middle + 1) | near.isinf()  # a ring may hold no pixel
     run = dark.long().cumprod(1).sum(1)
-    return torch.where(run < near.shape[1], run, 0)
+    radii = torch.arange(ring.shape[1] // 2, device=ring.device)
+    beyond = (radii >= run[:, None]) & ring[:, : len(radii)].isfinite()
+    rings = torch.where(beyond, ring[:, : len(radii)], torch.inf).sort(1).values
+    count = beyond.sum(1, keepdim=True)
+    quarter = rings.gather(1, (count - 1).clamp_min(0) // 4)
+    highest = rings.gather(1, (count - 1).clamp_min(0))
+    is_black = (count > 0) & (torch.maximum(middle, quarter) <= BLACK_SHARE * highest)
+    return torch.where((run < near.shape[1]) & ~is_black[:, 0], run, 0)
 
 
 def _darkest_ring(ring, stop, slack):

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import scipy.fft
 import torch
+from torch.nn import functional as F
 
 from xtalsk.diffraction import _constants as tuned
 from xtalsk.diffraction import _geometry_kernels as kernels
 from xtalsk.diffraction._polar import ring_directions
+from xtalsk.diffraction._ring_center import NEAR, search_grid
 from xtalsk.diffraction._smoothing import gaussian_band
 from xtalsk.utils._threads import for_each
 
@@ -177,7 +179,7 @@ def _is_same(a, b):
 
 
 def _coarse_center(reduced, max_offset):
-    """Centre (2,) of the half image by inversion symmetry, without the pixels in shadow."""
+    """Centre (2,) of the half image by inversion symmetry or by rings, without the pixels in shadow."""
     center = _bright_center(reduced.half, reduced.half_valid)
     root, before, flat = np.sqrt(reduced.half), None, None
     for slack in tuned.COARSE_SLACKS:
@@ -187,7 +189,37 @@ def _coarse_center(reduced, max_offset):
             flat = _flatten(root, unshadowed, tuned.COARSE_SMOOTHING)
             center = _inversion_center(flat, unshadowed, max_offset)
         before = shadow
+    return _ring_center(root, unshadowed.astype(np.float32), center, max_offset)
+
+
+def _ring_center(root, valid, center, max_offset):
+    """Return the better of a centre (2,) and the best one on a grid; see `_ring_center.ring_center`."""
+    level = _smooth_valid(root, valid, tuned.COARSE_SMOOTHING)
+    level = (level - (level * valid).sum() / max(valid.sum(), 1)) * valid
+    half, half_valid = (
+        F.avg_pool2d(torch.from_numpy(a)[None], 2, ceil_mode=True)[0].numpy() for a in (level, valid)
+    )
+    grid = _search_grid(root.shape, max_offset)
+    best = grid[_ring_sums(half, half_valid, (grid + np.float32(0.5)) / 2 - np.float32(0.5)).argmax()]
+    sums = _ring_sums(level, valid, np.concatenate([best + NEAR.numpy(), center[None]]))
+    explained = sums[:-1].max()
+    rest = (level**2).sum() - explained
+    if explained - sums[-1] > tuned.RING_CENTER_GAIN * rest:
+        return best + NEAR.numpy()[sums[:-1].argmax()]
     return center
+
+
+def _ring_sums(image, valid, centers):
+    """Sum of squares that rings around each centre (n, 2) explain of one image, (n,)."""
+    out = np.empty(len(centers), np.float32)
+    kernels.ring_sums(image, valid, centers.astype(np.float32), out)
+    return out
+
+
+@lru_cache(maxsize=8)
+def _search_grid(shape, max_offset):
+    """Return the centres of the grid (n, 2), see `_ring_center.search_grid`."""
+    return search_grid(shape, max_offset).numpy()
 
 
 def _bright_center(image, valid):

@@ -7,7 +7,15 @@ import numpy as np
 import torch
 
 from xtalsk.diffraction import _radial_kernels as kernels
-from xtalsk.diffraction._constants import MIN_RING_SHARE, RADIAL_KERNEL, RADII_PER_PIXEL, SNIP_SMOOTHING
+from xtalsk.diffraction._constants import (
+    MIN_RING_SHARE,
+    N_SECTORS,
+    RADIAL_KERNEL,
+    RADII_PER_PIXEL,
+    SATURATED_CORE,
+    SATURATED_PIXELS,
+    SNIP_SMOOTHING,
+)
 from xtalsk.utils._threads import for_each
 
 
@@ -52,15 +60,45 @@ def radial_means(images, geometry, pixel_size, edges):
     return torch.from_numpy(np.stack(for_each(mean, len(images))))
 
 
-def _bin_means(sums, pixel_size, edges):
-    """Means in bins of q, float32 (n_bins,), from the sums on fine radii (2, n_radii)."""
+def find_saturated(images, valid):
+    """Find saturated pixels of float32 images (n, h, w) on a CPU; see `_halo.find_saturated`."""
+    images, valid = images.contiguous().numpy(), valid.numpy()
+    found = np.empty(images.shape, bool)
+    for_each(
+        lambda i: kernels.find_saturated(images[i], valid[i], SATURATED_PIXELS, SATURATED_CORE, found[i]),
+        len(images),
+    )
+    return torch.from_numpy(found)
+
+
+def sector_means(images, geometry, pixel_size, edges):
+    """Mean intensity of each sector in bins of q, Tensor (n, N_SECTORS, n_bins); see `_sectors`."""
+    images, pixel_size, edges = images.contiguous().numpy(), pixel_size.double().numpy(), edges.numpy()
+    center, ellipticity, valid = (values.numpy() for values in geometry)
+
+    def means(i):
+        n_radii = _largest_radius(images.shape[1:], center[i], ellipticity[i]) + 1
+        sums = np.zeros((N_SECTORS, 2, n_radii), np.float32)
+        scale = np.float32(RADII_PER_PIXEL)
+        kernels.sum_on_sectors(images[i], valid[i], center[i], ellipticity[i], scale, sums)
+        share = MIN_RING_SHARE / N_SECTORS
+        return np.stack([_bin_means(part, pixel_size[i], edges, share) for part in sums])
+
+    return torch.from_numpy(np.stack(for_each(means, len(images))))
+
+
+def _bin_means(sums, pixel_size, edges, share=MIN_RING_SHARE):
+    """Means in bins of q, float32 (n_bins,), from the sums on fine radii (2, n_radii).
+
+    A bin is NaN if no more than a ``share`` of its ring was recorded.
+    """
     kernel = _kernel(RADIAL_KERNEL * RADII_PER_PIXEL, np.float32)
     position = edges / pixel_size * RADII_PER_PIXEL
     total, number = np.empty(len(edges) - 1), np.empty(len(edges) - 1)
     kernels.bin_sums(sums[0], kernel, position + 0.5, total)
     kernels.bin_sums(sums[1], kernel, position + 0.5, number)
     area = np.pi * np.diff(np.maximum(position, 0) ** 2) / RADII_PER_PIXEL**2
-    recorded = number > MIN_RING_SHARE * area
+    recorded = number > share * area
     return np.where(recorded, total / np.where(recorded, number, 1), np.nan).astype(np.float32)
 
 

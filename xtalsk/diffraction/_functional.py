@@ -69,30 +69,34 @@ def radial_mean_of_tensors(images, geometry, pixel_size, edges):
     """Compute what `radial_mean` returns, for a batch at once, on any device."""
     radius = ring_radius(images.shape[1:], geometry.center, geometry.ellipticity).flatten(1) * RADII_PER_PIXEL
     last = int(radius.max()) + 2
-    sums = _sum_on_radii(images, geometry.valid, radius, last + 1)
+    sums = sum_on_radii(images, geometry.valid, radius, last + 1)
     band = gaussian_band(last + 1, RADIAL_KERNEL * RADII_PER_PIXEL, images.dtype, images.device)
     cumulative = F.pad((sums @ band).double().cumsum(2), (1, 0))
     position = edges / pixel_size.double()[:, None] * RADII_PER_PIXEL + 0.5
-    total, n_pixels = _interpolate_sums(cumulative, position.clamp(0, last + 0.999)).diff(dim=2)
-    recorded = n_pixels > MIN_RING_SHARE * _ring_areas(position - 0.5)
+    total, n_pixels = interpolate_sums(cumulative, position.clamp(0, last + 0.999)).diff(dim=2)
+    recorded = n_pixels > MIN_RING_SHARE * ring_areas(position - 0.5)
     return torch.where(recorded, total / n_pixels, torch.nan).to(images.dtype)
 
 
-def _sum_on_radii(images, valid, radius, n_radii):
-    """Sum intensities and numbers of valid pixels on fine radii, (2, n, n_radii)."""
+def sum_on_radii(images, valid, radius, n_radii, offset=0):
+    """Sum intensities and numbers of valid pixels on fine radii, (2, n, n_radii).
+
+    ``offset`` (n, h * w) is added to the place of a pixel, for sums of parts of an image.
+    """
     low = radius.long()
+    first = low + offset
     weight = valid.flatten(1).to(images.dtype)
     upper = (radius - low) * weight
     lower = weight - upper
     intensity = torch.where(valid, images, 0).flatten(1)
     sums = images.new_zeros(2, len(images), n_radii)
-    for share, index in ((lower, low), (upper, low + 1)):
+    for share, index in ((lower, first), (upper, first + 1)):
         sums[0].scatter_add_(1, index, share * intensity)
         sums[1].scatter_add_(1, index, share)
     return sums
 
 
-def _interpolate_sums(cumulative, position):
+def interpolate_sums(cumulative, position):
     """Values of cumulative sums (2, n, m) at fractional positions (n, n_edges), (2, n, n_edges)."""
     first = position.long()
     part = position - first
@@ -100,7 +104,7 @@ def _interpolate_sums(cumulative, position):
     return low + part * (cumulative.gather(2, (first + 1).expand(2, -1, -1)) - low)
 
 
-def _ring_areas(radii):
+def ring_areas(radii):
     """Areas of full rings between neighbouring fine radii (n, n_edges), in pixels, (n, n_bins)."""
     outer, inner = radii[:, 1:], radii[:, :-1].clamp_min(0)
     return torch.pi * (outer**2 - inner**2) / RADII_PER_PIXEL**2
@@ -126,6 +130,15 @@ def bin_mean(q, intensity, edges):
     float64 Tensor of shape (n, n_bins)
         NaN where less than half of a bin is covered.
     """
+    if q.device.type == "cpu" and q.dtype == intensity.dtype == torch.float64:
+        from xtalsk.diffraction._compiled_scans import bin_means
+
+        return bin_means(q, intensity, edges)
+    return bin_mean_of_tensors(q, intensity, edges)
+
+
+def bin_mean_of_tensors(q, intensity, edges):
+    """Compute what `bin_mean` returns, for a batch at once, on any device."""
     step = q.diff(dim=1)
     left, right = intensity[:, :-1], intensity[:, 1:]
     usual_step = step.median(1, keepdim=True).values
@@ -246,13 +259,21 @@ def condition(profiles, background_width=None, scale="sqrt"):
     Tensor of shape (n, n_bins)
         NaN stays NaN.
     """
+    return compress(subtract_background(profiles, background_width), scale)
+
+
+def subtract_background(profiles, background_width):
+    """Return the intensity above the background, at least 0; arguments as of `condition`."""
     if background_width is None:
-        profiles = profiles - profiles.nan_to_num(torch.inf).amin(1, keepdim=True).clamp_max(0)
-    else:
-        level = profiles.abs().nan_to_num(0.0).amax(1, keepdim=True)
-        profiles = (profiles - snip(profiles, background_width)).clamp_min(0)
-        highest = profiles.nan_to_num(0.0).amax(1, keepdim=True)
-        profiles = profiles * (highest > ROUNDING_STEPS * torch.finfo(profiles.dtype).eps * level)
+        return profiles - profiles.nan_to_num(torch.inf).amin(1, keepdim=True).clamp_max(0)
+    level = profiles.abs().nan_to_num(0.0).amax(1, keepdim=True)
+    profiles = (profiles - snip(profiles, background_width)).clamp_min(0)
+    highest = profiles.nan_to_num(0.0).amax(1, keepdim=True)
+    return profiles * (highest > ROUNDING_STEPS * torch.finfo(profiles.dtype).eps * level)
+
+
+def compress(profiles, scale):
+    """Divide intensities by the mean over the covered bins and compress them; arguments as of `condition`."""
     mean = profiles.nanmean(1, keepdim=True)
     profiles = profiles / torch.where(mean > 0, mean, 1)
     return {"linear": torch.clone, "sqrt": torch.sqrt, "log": torch.log1p}[scale](profiles)

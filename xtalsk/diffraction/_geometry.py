@@ -7,7 +7,8 @@ pixels from the middle of the first pixel. The geometry is found in three steps:
    with a copy turned by 180° when both share the centre. The correlation is normalised over the pixels that
    are valid in both [1]_; it takes three Fourier transforms and four inverse ones.
 2. A pixel in the shadow of a beam stop is darker than the rest of its ring (`_beam_stop`). Such pixels are
-   excluded from the correlation and from the refinement.
+   excluded from the correlation and from the refinement. Spots of few grains break the symmetry; then the
+   centre is that of the rings (`_ring_center`).
 3. Centre and ellipticity are refined by least squares (`_refinement`).
 
 References
@@ -40,6 +41,7 @@ from xtalsk.diffraction._constants import (
     SPREADS,
 )
 from xtalsk.diffraction._refinement import refine
+from xtalsk.diffraction._ring_center import ring_center
 from xtalsk.diffraction._smoothing import smooth_images, smooth_valid
 from xtalsk.utils._threads import is_plain
 
@@ -169,13 +171,13 @@ def _gain(images, valid):
 
 
 def _coarse_center(images, valid, max_offset):
-    """Centre (n, 2) by inversion symmetry, without the pixels in shadow."""
+    """Centre (n, 2) by inversion symmetry, or by rings if these are spotty, without the pixels in shadow."""
     center = bright_center(images, valid)
     for slack in COARSE_SLACKS:
         unshadowed = valid * ~find_shadow(images, valid, center, torch.zeros_like(center), slack)
         flat = _flatten(images.sqrt(), unshadowed, COARSE_SMOOTHING)
         center = inversion_center(flat, unshadowed, max_offset)
-    return center
+    return ring_center(images.sqrt(), unshadowed, center, max_offset, COARSE_SMOOTHING)
 
 
 def bright_center(images, valid, n_steps=BRIGHT_STEPS):

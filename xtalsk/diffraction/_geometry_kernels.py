@@ -5,6 +5,7 @@ The functions of `_geometry`, `_beam_stop` and `_refinement` say what is compute
 
 import numpy as np
 
+from xtalsk.diffraction._constants import BLACK_SHARE
 from xtalsk.utils._compiled import compiled_any_order as compiled
 
 
@@ -128,6 +129,15 @@ def ring_radii(h, w, center, ellipticity, out):
 
 
 @compiled
+def _is_black_beyond(ring, stop, middle):
+    """Whether the pattern has no diffuse scattering, see `_beam_stop`."""
+    rings = ring[stop : len(ring) // 2]
+    rings = np.sort(rings[np.isfinite(rings)])
+    black = np.float32(BLACK_SHARE) * rings[-1] if len(rings) else np.float32(0)
+    return len(rings) > 0 and max(middle, rings[(len(rings) - 1) // 4]) <= black
+
+
+@compiled
 def _expected_levels(level, bright, index, contrast, n_near, slack, ring, outside, expected):
     """Write the darkest level near each ring to ``expected``; return the radius of a stop in the middle."""
     n_rings = len(ring)
@@ -143,7 +153,8 @@ def _expected_levels(level, bright, index, contrast, n_near, slack, ring, outsid
     middle, stop = min(ring[0], ring[1]), 0
     while stop < n_near and (ring[stop] < contrast * middle + 1 or np.isinf(ring[stop])):
         stop += 1
-    stop = 0 if stop == n_near else stop
+    if stop == n_near or _is_black_beyond(ring, stop, middle):
+        stop = 0
     for r in range(n_rings):
         outside[r] = np.inf if r < stop else ring[r]
     for r in range(n_rings):
@@ -302,3 +313,31 @@ def normal_equations(gram, mean, moments, total, scatter, is_full, slopes, free,
                 covariance = gram[r, 4 * j + k] - np.float64(mean[r, j]) * mean[r, k] / weight
                 left[j, k] += lever * covariance * slopes[0, r] * (radius if k > 1 else 1.0)
     return left, right, noise / max(weights, 1e-6)
+
+
+@compiled
+def ring_sums(image, valid, centers, out):
+    """Write what rings around each centre (n, 2) explain of an image, see `_ring_center`, to ``out`` (n,)."""
+    h, w = image.shape
+    n_radii = 2 * int(np.sqrt(h * h + w * w)) + 3  # centres may lie outside the image
+    total, number = np.empty(n_radii, np.float32), np.empty(n_radii, np.float32)
+    for i in range(len(centers)):
+        total[:] = 0
+        number[:] = 0
+        for y in range(h):
+            dy = np.float32(y) - centers[i, 0]
+            for x in range(w):
+                dx = np.float32(x) - centers[i, 1]
+                radius = min(np.sqrt(dy * dy + dx * dx), np.float32(n_radii - 2))
+                low = int(radius)
+                upper = (radius - np.float32(low)) * valid[y, x]
+                value = image[y, x]
+                total[low] += (valid[y, x] - upper) * value
+                total[low + 1] += upper * value
+                number[low] += valid[y, x] - upper
+                number[low + 1] += upper
+        explained = np.float32(0)
+        for r in range(n_radii):
+            if number[r] > 1:
+                explained += total[r] * total[r] / number[r]
+        out[i] = explained

@@ -9,7 +9,6 @@ prominence within 24 bins, which is fast on a GPU, and keeps the peaks of lowest
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from xtalsk.diffraction._constants import (
     LINE_LAG,
@@ -108,6 +107,8 @@ def locate_peaks(q, profile, width=0.004, n_sigma=6.0, min_height=0.05, max_peak
     >>> position.round(4).tolist(), prominence.round(1).tolist()
     ([0.3004, 0.5], [0.9, 0.4])
     """
+    from scipy.signal import find_peaks  # slow to import
+
     measured = np.isfinite(profile)
     if measured.sum() < 8:
         return np.empty(0), np.empty(0)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.signal import savgol_filter
 
 from xtalsk.diffraction._artefacts import quantile
 from xtalsk.diffraction._constants import (
@@ -84,16 +83,13 @@ def smooth_reason(q, intensity):
     n_points = int(SMOOTH_WIDTH / np.median(np.diff(q))) // 2 * 2 + 1
     if not 7 <= n_points <= len(values):
         return None
+    from xtalsk.diffraction._compiled_scans import is_rough
+
+    if is_rough(values, n_points):  # most scans are: saves the rest
+        return None
     steps = np.diff(np.unique(values))
     rounding = 0.5 * steps.min() if steps.size else 0.0
     limit = max(SMOOTH_SHARE * np.ptp(values), 1.1 * rounding)
-    top = int(values.argmax())
-    part = values[max(0, top - n_points) : top + n_points + 1]  # most scans are rough here: saves the rest
-    if (
-        len(part) >= n_points
-        and _distance_from_smooth(part, n_points)[n_points // 2 : -(n_points // 2)].max() > limit
-    ):
-        return None
     if _distance_from_smooth(values, n_points).max() > limit:
         return None
     return "it holds no lines: it is a smooth curve without noise"
@@ -101,6 +97,8 @@ def smooth_reason(q, intensity):
 
 def _distance_from_smooth(values, n_points):
     """Return the distance of each point of a curve from the smoothed curve."""
+    from scipy.signal import savgol_filter  # slow to import, and few scans are smooth
+
     return np.abs(values - savgol_filter(values, n_points, 3))
 
 

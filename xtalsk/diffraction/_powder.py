@@ -7,7 +7,8 @@ import torch
 from sklearn.utils import check_scalar
 
 from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
-from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_background, check_q_grid
+from xtalsk.diffraction._checks import axis_names, check_background, check_q_grid
+from xtalsk.diffraction._constants import SCANS_PER_CHUNK
 from xtalsk.diffraction._functional import (
     bin_edges,
     bin_mean,
@@ -19,6 +20,7 @@ from xtalsk.diffraction._functional import (
 from xtalsk.diffraction._plausibility import blank_reason, smooth_reason
 from xtalsk.io import Profile, is_signal, profile_from_signal, read_profile
 from xtalsk.utils import check_option
+from xtalsk.utils._threads import for_each
 
 
 def check_profile(cell, wavelength):
@@ -46,11 +48,13 @@ def check_profile(cell, wavelength):
     return cell
 
 
-def profile_q(profile):
-    """Axis of a checked profile in 1/Å, float64 ndarray."""
-    if profile.q is not None:
-        return np.asarray(profile.q, dtype=np.float64)
-    return two_theta_to_q(profile.two_theta, profile.wavelength).numpy()
+def profile_q(profile, ends_only=False):
+    """Axis of a checked profile in 1/Å, float64 ndarray, or only its two ends."""
+    axis = profile.two_theta if profile.q is None else profile.q
+    axis = axis[[0, -1]] if ends_only else axis
+    return (
+        axis.astype(np.float64) if profile.q is not None else two_theta_to_q(axis, profile.wavelength).numpy()
+    )
 
 
 def scan_reason(profile):
@@ -147,7 +151,7 @@ class PowderProfile(DiffractionTransformer):
 
     def _check_cell(self, cell):
         cell = check_profile(cell, self.wavelength)
-        q = profile_q(cell)
+        q = profile_q(cell, ends_only=True)
         if q[-1] <= self.q_range[0] or q[0] >= self.q_range[1]:
             raise ValueError(
                 f"the profile covers q = {q[0]:.3g} to {q[-1]:.3g} 1/Å, outside q_range={self.q_range}"
@@ -158,15 +162,19 @@ class PowderProfile(DiffractionTransformer):
         return scan_reason(cell)
 
     def _features(self, cells):
-        features = np.empty((len(cells), self.n_bins), dtype=np.float32)
-        for rows in batch_by_shape([(len(cell.intensity),) for cell in cells]):
-            q = torch.from_numpy(np.stack([profile_q(cells[row]) for row in rows]))
-            intensity = np.stack([np.asarray(cells[row].intensity, dtype=np.float64) for row in rows])
-            profiles = bin_mean(
-                q, torch.from_numpy(intensity), bin_edges(self.n_bins, self.q_range, q.device)
-            )
-            features[rows] = self._from_binned(profiles).numpy()
-        return add_remarks(features)
+        chunks = [cells[i : i + SCANS_PER_CHUNK] for i in range(0, len(cells), SCANS_PER_CHUNK)]
+        return add_remarks(np.concatenate([self._chunk_features(chunk) for chunk in chunks]))
+
+    def _chunk_features(self, cells):
+        """Features of a chunk of checked cells, float32 ndarray (n_cells, n_bins)."""
+        edges = bin_edges(self.n_bins, self.q_range, "cpu")
+
+        def bin_scan(i):
+            q = torch.from_numpy(profile_q(cells[i]))
+            intensity = torch.from_numpy(np.asarray(cells[i].intensity, dtype=np.float64))
+            return bin_mean(q[None], intensity[None], edges)
+
+        return self._from_binned(torch.cat(for_each(bin_scan, len(cells)))).float().numpy()
 
     def _from_binned(self, profiles):
         """Features of scans on the grid of q, both Tensors of shape (n, n_bins)."""

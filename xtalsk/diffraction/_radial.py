@@ -10,16 +10,21 @@ from sklearn.utils.validation import check_is_fitted
 from xtalsk.diffraction._artefacts import remove_artefacts
 from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
 from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_background, check_q_grid
-from xtalsk.diffraction._constants import MAX_STREAKS
-from xtalsk.diffraction._functional import bin_edges, condition, radial_mean
+from xtalsk.diffraction._constants import HALO_REACH, MAX_STREAKS
+from xtalsk.diffraction._functional import bin_edges, compress, radial_mean, subtract_background
 from xtalsk.diffraction._geometry import find_geometry, reject_defects
+from xtalsk.diffraction._halo import find_bloom, find_saturated, hide_flank, hide_halo, may_be_saturated
+from xtalsk.diffraction._located import last_located, pack_geometry, unpack_geometry
 from xtalsk.diffraction._plausibility import blank_reason, center_remark, image_remarks
 from xtalsk.diffraction._ring_geometry import check_geometry, join_geometries, to_tensors
+from xtalsk.diffraction._sectors import STATISTICS, along_rings
 from xtalsk.diffraction._streaks import find_streak
 from xtalsk.io import DiffractionImage, image_from_signal, is_signal, read_image
 from xtalsk.utils import check_column, check_option
+from xtalsk.utils._shared_features import shared_of_cell
 
 _PROFILES_AT_ONCE = 256
+_OF_GEOMETRY = ("center", "max_offset", "ellipticity", "mask")  # parameters that determine the geometry
 
 
 def check_image(cell, pixel_size):
@@ -56,8 +61,9 @@ class RadialProfile(DiffractionTransformer):
     The transformer first finds the direct beam, with or without a beam stop, to a small fraction of a pixel.
     It also finds the pixels in the shadow of a beam stop, and how elliptical the lenses make the rings.
     Defective pixels, cosmic-ray hits, dead lines, gaps, streaks and burnt-in scale bars are left out.
-    It then averages the intensity of the valid pixels in each bin of q, subtracts the background (SNIP),
-    divides by the mean over the covered bins, and compresses by ``scale``.
+    It then averages the intensity of the valid pixels in each bin of q, hides the bins in which the central
+    halo was not measured, subtracts the background (SNIP), divides by the mean over the covered bins, and
+    compresses by ``scale``.
 
     Parameters
     ----------
@@ -81,6 +87,12 @@ class RadialProfile(DiffractionTransformer):
         Known geometry of all images, for example of a scan: from `geometry_of`, or from a calibration. Then
         only the integration is left to do: neither centres nor artefacts are looked for, and ``center``,
         ``max_offset`` and ``ellipticity`` have no effect. None finds the geometry of each image.
+    statistic : {"mean", "median", "spots"}, default="mean"
+        What is computed along each ring: the mean; the median of 24 sectors, which leaves out the spots of
+        large grains; or what the mean has above the median: the spots alone.
+    halo : {"hide", None}, default="hide"
+        "hide" sets the bins around the beam to NaN in which the halo of diffuse scattering is saturated,
+        darkened by the rim of a beam stop, or too steep for the background. None keeps them.
     background : {"snip", None}, default="snip"
         "snip" subtracts the background; None subtracts nothing.
     background_width : float, default=0.06
@@ -125,7 +137,8 @@ class RadialProfile(DiffractionTransformer):
     ((2, 120), 0.305)
     """
 
-    geometry = None  # of transformers that were saved before the parameter existed
+    geometry = halo = None  # of transformers that were saved before these parameters existed
+    statistic = "mean"
 
     def __init__(
         self,
@@ -138,6 +151,8 @@ class RadialProfile(DiffractionTransformer):
         ellipticity="auto",
         mask=None,
         geometry=None,
+        statistic="mean",
+        halo="hide",
         background="snip",
         background_width=0.06,
         scale="sqrt",
@@ -153,6 +168,8 @@ class RadialProfile(DiffractionTransformer):
         self.ellipticity = ellipticity
         self.mask = mask
         self.geometry = geometry
+        self.statistic = statistic
+        self.halo = halo
         self.background = background
         self.background_width = background_width
         self.scale = scale
@@ -167,6 +184,8 @@ class RadialProfile(DiffractionTransformer):
         check_option("center", self.center, ("auto", "find", "image"))
         check_scalar(self.max_offset, "max_offset", (int, float), min_val=0, max_val=0.45)
         check_option("ellipticity", self.ellipticity, ("auto", None))
+        check_option("statistic", self.statistic, STATISTICS)
+        check_option("halo", self.halo, ("hide", None))
         check_option("scale", self.scale, ("sqrt", "log", "linear"))
         check_background(self.background, self.q_range, self.n_bins, self.background_width)
         if self.mask is not None and np.ndim(self.mask) != 2:
@@ -286,11 +305,16 @@ class RadialProfile(DiffractionTransformer):
         if self.center == "image":
             h, w = images.shape[1:]
             center = torch.tensor([(h - 1) / 2, (w - 1) / 2]).to(center).expand_as(center)
-        return images, find_geometry(images, valid, center, self.ellipticity == "auto", self.max_offset)
+        refines = self.ellipticity == "auto"
+        if self.halo is None:
+            return images, find_geometry(images, valid, center, refines, self.max_offset)
+        saturated = find_saturated(images, valid)  # their shape is that of the halo and of overflowing charge
+        geometry = find_geometry(images, valid & ~saturated, center, refines, self.max_offset)
+        return images, geometry._replace(valid=geometry.valid | saturated)
 
     def _features(self, cells):
-        edges = bin_edges(self.n_bins, self.q_range, "cpu")
-        profiles = torch.empty(len(cells), self.n_bins)
+        edges = self._edges("cpu")
+        profiles = torch.empty(len(cells), len(edges) - 1)
         remarks = np.zeros(len(cells), dtype=int)
         if self.geometry is None:
             from xtalsk.utils._threads import for_each
@@ -305,41 +329,101 @@ class RadialProfile(DiffractionTransformer):
         return add_remarks(np.concatenate(features), remarks)
 
     def _find_and_reduce(self, cell, edges):
-        """Find the geometry of one image; return its profile (n_bins,) and its remarks."""
-        images, geometry, sound = self._locate_cells([cell])
-        profiles = radial_mean(images, geometry, torch.tensor([cell.pixel_size]), edges)
-        is_given = self.center == "image" or (self.center == "auto" and cell.center is not None)
-        offset = None if is_given else self.max_offset
-        return profiles[0], image_remarks(images[0].numpy(), sound[0].numpy(), geometry, 0, offset)
+        """Find the geometry of one image; return its profile on the bins of `_edges` and its remarks."""
+        known, key = shared_of_cell(self, cell, _OF_GEOMETRY)
+        if key in known:
+            images = torch.from_numpy(np.nan_to_num(cell.data, nan=0.0).astype(np.float32))[None]
+            geometry, remarks = unpack_geometry(known[key][1], images.shape)
+        else:
+            images, geometry, sound = self._locate_cells([cell])
+            is_given = self.center == "image" or (self.center == "auto" and cell.center is not None)
+            offset = None if is_given else self.max_offset
+            remarks = image_remarks(images[0].numpy(), sound[0].numpy(), geometry, 0, offset)
+            if key is not None:
+                known[key] = cell, pack_geometry(geometry, remarks)
+        profiles = self._reduce(images, geometry, torch.tensor([cell.pixel_size]), edges)
+        return profiles[0], remarks
 
     def _reduce_known(self, cells, edges):
-        """Integrate images of one shape with the known geometry; return profiles (n, n_bins) and remarks."""
-        from xtalsk.diffraction._compiled_radial import known_radial_means
-
+        """Integrate images of one shape with the known geometry; return profiles and remarks."""
         geometry, shape = check_geometry(self.geometry), cells[0].data.shape
-        known = to_tensors(geometry, self.mask, 1, shape)
-        profiles = known_radial_means([c.data for c in cells], known, [c.pixel_size for c in cells], edges)
+        profiles = torch.empty(len(cells), len(edges) - 1)
+        is_plain = [self.statistic == "mean" and not self._may_saturate(cell) for cell in cells]
+        for reduce, rows in (
+            (self._reduce_by_table, [row for row, plain in enumerate(is_plain) if plain]),
+            (self._reduce_located, [row for row, plain in enumerate(is_plain) if not plain]),
+        ):
+            if rows:
+                profiles[rows] = reduce([cells[row] for row in rows], edges)
         return profiles, center_remark(np.array(geometry.center), np.array(shape))
 
+    def _may_saturate(self, cell):
+        return self.halo is not None and may_be_saturated(cell.data)
+
+    def _reduce_by_table(self, cells, edges):
+        """Means along rings by the look-up table of the known geometry, of images without saturation."""
+        from xtalsk.diffraction._compiled_radial import known_radial_means
+
+        known = to_tensors(check_geometry(self.geometry), self.mask, 1, cells[0].data.shape)
+        pixel_sizes = [cell.pixel_size for cell in cells]
+        profiles = known_radial_means([cell.data for cell in cells], known, pixel_sizes, edges)
+        return profiles if self.halo is None else hide_halo(profiles, None, self._step())
+
+    def _reduce_located(self, cells, edges):
+        """Profiles of images with the known geometry, by the way of images whose geometry is found."""
+        images = torch.from_numpy(np.stack([cell.data for cell in cells]).astype(np.float32))
+        pixel_size = torch.tensor([cell.pixel_size for cell in cells], dtype=torch.float32)
+        return self._reduce(*self._locate_found(images), pixel_size, edges)
+
+    def _reduce(self, images, geometry, pixel_size, edges):
+        """Profiles of images with known geometry; ``pixel_size`` (n,) in 1/Å."""
+        share = None
+        if self.halo is not None:
+            saturated = find_saturated(images, geometry.valid)
+            if saturated.any():
+                share = radial_mean(saturated.to(images.dtype), geometry, pixel_size, edges)
+                bloom = find_bloom(saturated, geometry.center)
+                geometry = geometry._replace(valid=geometry.valid & ~bloom)
+        mean = radial_mean(images, geometry, pixel_size, edges)
+        if self.halo is not None:
+            mean = hide_halo(mean, share, self._step())
+        return along_rings(images, geometry, pixel_size, edges, mean, self.statistic)
+
+    def _step(self):
+        """Width of a bin in 1/Å."""
+        return (self.q_range[1] - self.q_range[0]) / self.n_bins
+
+    def _edges(self, device):
+        """Edges of the bins in 1/Å; with ``halo="hide"``, bins below ``q_range`` come first, see `_halo`."""
+        step, low = self._step(), self.q_range[0]
+        n_below = 0 if self.halo is None else int(min(HALO_REACH, low) / step)
+        return bin_edges(n_below + self.n_bins, (low - n_below * step, self.q_range[1]), device)
+
     def _condition(self, profiles):
-        """Features (n, n_bins) from profiles (n, n_bins)."""
+        """Features (n, n_bins) from profiles on the bins of `_edges`."""
         width = check_background(self.background, self.q_range, self.n_bins, self.background_width)
-        return condition(profiles, width, self.scale)
+        profiles = subtract_background(profiles, width)
+        if self.halo is not None and width is not None:
+            profiles = hide_flank(profiles, self._step())
+        return compress(profiles[:, -self.n_bins :], self.scale)
 
     def _from_located(self, images, geometry, pixel_size):
         """Features of images with known geometry, Tensor (n, n_bins); ``pixel_size`` (n,) in 1/Å."""
-        edges = bin_edges(self.n_bins, self.q_range, images.device)
-        return self._condition(radial_mean(images, geometry, pixel_size, edges))
+        return self._condition(self._reduce(images, geometry, pixel_size, self._edges(images.device)))
 
     def _batched(self, pixel_size):
         """Return the function from images (n, h, w), of one pixel size in 1/Å, to their features."""
 
         def featurise(images):
-            no_center = images.new_full((len(images), 2), torch.nan)
-            pixel_sizes = images.new_full((len(images),), pixel_size)
-            return self._from_located(*self._locate(images, no_center), pixel_sizes)
+            parameters = [getattr(self, name) for name in (*_OF_GEOMETRY, "geometry")]
+            located = last_located(images, parameters, self._locate_found)
+            return self._from_located(*located, images.new_full((len(images),), pixel_size))
 
         return featurise
+
+    def _locate_found(self, images):
+        """Images with NaN set to 0, and the geometry that is found in them."""
+        return self._locate(images, images.new_full((len(images), 2), torch.nan))
 
     def _feature_names(self):
         return axis_names("q", self.q_)

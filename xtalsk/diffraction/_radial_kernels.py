@@ -38,6 +38,34 @@ def sum_on_radii(image, valid, center, ellipticity, scale, sums):
 
 
 @compiled
+def sum_on_sectors(image, valid, center, ellipticity, scale, sums):
+    """Sum as `sum_on_radii`, for each sector by itself, in ``sums`` (n_sectors, 2, n_radii).
+
+    Sectors are equal steps of an angle that is linear between the axes; see `_sectors`.
+    """
+    h, w = image.shape
+    radius = np.empty(w, np.float32)
+    n_sectors, last = sums.shape[0], sums.shape[2] - 2
+    steps = np.float32(n_sectors / 4)
+    for y in range(h):
+        radius_of_row(y, center, ellipticity, scale, radius)
+        dy = np.float32(y) - center[0]
+        for x in range(w):
+            if valid[y, x]:
+                dx = np.float32(x) - center[1]
+                along = dy / max(abs(dy) + abs(dx), np.float32(1e-6))
+                angle = (along if dx >= 0 else np.float32(2) - along) + np.float32(1)
+                part = sums[int(angle * steps) % n_sectors]
+                low = min(int(radius[x]), last)
+                upper = radius[x] - np.float32(low)
+                value = image[y, x]
+                part[0, low] += (np.float32(1) - upper) * value
+                part[0, low + 1] += upper * value
+                part[1, low] += np.float32(1) - upper
+                part[1, low + 1] += upper
+
+
+@compiled
 def sum_in_order(values, order, upper, starts, sums):
     """Sum intensities on fine radii, in ``sums`` (n_radii,), by a look-up table of one geometry.
 
@@ -116,3 +144,29 @@ def snip_row(row, kernel, width, out):
         level[:] = clipped
     for i in range(n):
         out[i] = level[i] ** 2 + floor if measured[i] else np.nan
+
+
+@compiled
+def find_saturated(image, valid, least, core_share, out):
+    """Write the saturated pixels of one image to ``out`` (h, w), see `_halo.find_saturated`."""
+    h, w = image.shape
+    top = np.float32(-np.inf)
+    for y in range(h):
+        for x in range(w):
+            if valid[y, x] and image[y, x] > top:
+                top = image[y, x]
+    count = 0
+    for y in range(h):
+        for x in range(w):
+            out[y, x] = valid[y, x] and image[y, x] >= top
+            count += out[y, x]
+    if count >= least:
+        core = 0
+        for y in range(h):
+            for x in range(w):
+                if out[y, x]:
+                    block = out[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+                    core += block.all()
+        if core >= core_share * count:
+            return
+    out[:] = False

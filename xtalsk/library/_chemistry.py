@@ -1,6 +1,9 @@
 """Comparison of compositions: pure functions on arrays."""
 
+from functools import cached_property
+
 import numpy as np
+import torch
 
 from xtalsk.library._constants import (
     ABSENT_FRACTION,
@@ -62,50 +65,106 @@ def stabilise_variance(amounts, kind):
     return np.arcsinh(fractions * (RELATIVE_ERROR / ABSOLUTE_ERROR)) / RELATIVE_ERROR
 
 
-def chi_squared(measured, library, kind):
-    """Return χ² of each measured composition with each of the library, shape (n, n_entries)."""
-    measured, library = stabilise_variance(measured, kind), stabilise_variance(library, kind)
-    squares = np.square(measured).sum(axis=1)[:, None] + np.square(library).sum(axis=1)
-    return np.maximum(squares - 2 * (measured @ library.T), 0)
-
-
-def misfit(measured, library, kind):
-    """Return how much compositions differ from those of the library: log(1 + χ² / 4).
-
-    The logarithm limits the effect of a large χ². Natural minerals are solid solutions: one foreign element
-    is nearly as bad as two. Elements that are NaN in a row were not measured; they are left out on both
-    sides.
+class CompositionLibrary:
+    """Compositions of a library, arranged for the comparison with measured ones.
 
     Parameters
     ----------
-    measured : float32 ndarray of shape (n, n_elements)
-        Atomic fractions or presence.
-    library : float32 ndarray of shape (n_entries, n_elements)
-        NaN counts as 0. An entry of nothing but NaN has no composition.
+    amounts : ndarray of shape (n_entries, n_elements)
+        Atomic fractions or presence. NaN counts as 0. An entry of nothing but NaN has no composition.
+    numbers : ndarray of int, shape (n_elements,)
+        Atomic number of each column.
     kind : {"fractions", "presence"}
+
+    Attributes
+    ----------
+    shares : float32 ndarray of shape (n_entries, 118)
+        See `element_shares`.
+    """
+
+    def __init__(self, amounts, numbers, kind):
+        amounts = amounts.astype(np.float32)
+        self.numbers, self.kind = numbers, kind
+        self.no_composition = np.isnan(amounts).all(axis=1)
+        self.shares = element_shares(amounts, numbers, kind)
+        self._amounts = np.nan_to_num(amounts)
+        self._stable = stabilise_variance(self._amounts, kind)
+
+    @cached_property
+    def sparse(self):
+        """The elements of all entries: first position of each entry and end, columns of H to Cf, amounts."""
+        entries, elements = np.nonzero(self.shares > 0)
+        starts = np.searchsorted(entries, np.arange(len(self.shares) + 1))
+        return starts, elements, self.shares[entries, elements].astype(float)
+
+    def misfit(self, measured):
+        """Return how much measured compositions differ from those of the library: log(1 + χ² / 4).
+
+        The logarithm limits the effect of a large χ². Natural minerals are solid solutions: one foreign
+        element is nearly as bad as two. Elements that are NaN in a row were not measured; they are left out
+        on both sides.
+
+        Parameters
+        ----------
+        measured : float32 ndarray of shape (n, n_elements)
+            Atomic fractions or presence.
+
+        Returns
+        -------
+        float32 ndarray of shape (n, n_entries)
+            0 for rows without composition. Entries without composition get the median of the other entries.
+        """
+        out = np.zeros((len(measured), len(self._amounts)), dtype=np.float32)
+        masks, mask_index = np.unique(~np.isnan(measured), axis=0, return_inverse=True)
+        mask_index = mask_index.reshape(-1)
+        has_none = self.no_composition
+        for k in np.flatnonzero(masks.any(axis=1)):
+            rows = np.flatnonzero(mask_index == k)
+            misfits = self._misfit_of_elements(measured[rows], masks[k])
+            if has_none.any() and not has_none.all():
+                misfits[:, has_none] = np.median(misfits[:, ~has_none], axis=1)[:, None]
+            out[rows] = misfits
+        return out
+
+    def _misfit_of_elements(self, measured, columns):
+        """Return the misfit of rows in which the same elements were measured: True in ``columns``."""
+        library = self._stable
+        if not columns.all():
+            library = stabilise_variance(self._amounts[:, columns], self.kind)
+        measured = stabilise_variance(measured[:, columns], self.kind)
+        misfits = torch.from_numpy(measured @ library.T).mul_(-2)
+        misfits += torch.from_numpy(np.square(measured).sum(axis=1)[:, None])
+        misfits += torch.from_numpy(np.square(library).sum(axis=1))
+        return misfits.clamp_(min=0).div_(TOLERATED_CHI2).log1p_().numpy()
+
+
+def needed_elements(libraries, excused):
+    """Return which elements each entry needs: it is excluded if one of them was found absent.
+
+    An entry does not need its light elements (up to fluorine), its traces (below 5 at%) and the excused
+    elements.
+
+    Parameters
+    ----------
+    libraries : list of CompositionLibrary
+        One for each block of chemistry.
+    excused : list of int
+        Atomic numbers.
 
     Returns
     -------
-    float32 ndarray of shape (n, n_entries)
-        0 for rows without composition. Entries without composition get the median of the other entries.
+    float32 ndarray of shape (n_entries, 118)
+        1 for elements that are needed, else 0.
     """
-    out = np.zeros((len(measured), len(library)), dtype=np.float32)
-    no_composition = np.isnan(library).all(axis=1)
-    library = np.nan_to_num(library)
-    masks, mask_index = np.unique(~np.isnan(measured), axis=0, return_inverse=True)
-    mask_index = mask_index.reshape(-1)
-    for k in np.flatnonzero(masks.any(axis=1)):
-        rows, columns = np.flatnonzero(mask_index == k), masks[k]
-        chi2 = chi_squared(measured[rows][:, columns], library[:, columns], kind)
-        out[rows] = np.log1p(chi2 / TOLERATED_CHI2)
-        if no_composition.any() and not no_composition.all():
-            medians = np.median(out[rows][:, ~no_composition], axis=1)
-            out[np.ix_(rows, no_composition)] = medians[:, None]
-    return out
+    fractions = [of.shares >= TRACE_FRACTION for of in libraries if of.kind == "fractions"]
+    needed = np.any(fractions or [of.shares > 0 for of in libraries], axis=0)
+    needed[:, :HEAVIEST_LIGHT] = False
+    needed[:, np.array(excused, dtype=int) - 1] = False
+    return needed.astype(np.float32)
 
 
-def check_excused(excused):
-    """Return the atomic numbers of a list of element symbols.
+def check_excused(excused, name="excused"):
+    """Return the atomic numbers of a list of element symbols; ``name`` is that of the parameter.
 
     Raises
     ------
@@ -113,10 +172,10 @@ def check_excused(excused):
         If it is not a list of symbols of elements.
     """
     if isinstance(excused, str) or not all(isinstance(symbol, str) for symbol in excused):
-        raise ValueError(f"excused must be a list of symbols such as ('H', 'Na'), got {excused!r}")
+        raise ValueError(f"{name} must be a list of symbols such as ('H', 'Na'), got {excused!r}")
     unknown = [symbol for symbol in excused if symbol.lower() not in FEATURE_NAMES]
     if unknown:
-        raise ValueError(f"excused has symbols of no element: {unknown}")
+        raise ValueError(f"{name} has symbols of no element: {unknown}")
     return [FEATURE_NAMES.index(symbol.lower()) + 1 for symbol in excused]
 
 
@@ -142,29 +201,23 @@ def element_shares(amounts, numbers, kind):
     return shares
 
 
-def excluded_entries(measured, library, excused):
+def excluded_entries(compositions, needed):
     """Return which entries need an element that was measured and found absent.
-
-    An entry does not need its light elements (up to fluorine), its traces (below 5 at%) and the excused
-    elements.
 
     Parameters
     ----------
-    measured, library : list of (float32 ndarray of shape (n, 118), str)
-        For each block of chemistry the shares from `element_shares` and their kind.
-    excused : list of int
-        Atomic numbers.
+    compositions : list of (float32 ndarray of shape (n, n_elements), CompositionLibrary)
+        For each block of chemistry the measured amounts and the library.
+    needed : float32 ndarray of shape (n_entries, 118)
+        See `needed_elements`.
 
     Returns
     -------
     bool ndarray of shape (n, n_entries)
     """
     absent, seen = False, False
-    for shares, kind in measured:
-        limit = ABSENT_FRACTION if kind == "fractions" else 0
+    for amounts, library in compositions:
+        shares = element_shares(amounts, library.numbers, library.kind)
+        limit = ABSENT_FRACTION if library.kind == "fractions" else 0
         absent, seen = absent | (shares <= limit), seen | (shares > limit)
-    fractions = [shares >= TRACE_FRACTION for shares, kind in library if kind == "fractions"]
-    needed = np.any(fractions or [shares > 0 for shares, _ in library], axis=0)
-    needed[:, :HEAVIEST_LIGHT] = False
-    needed[:, np.array(excused, dtype=int) - 1] = False
-    return (absent & ~seen).astype(np.float32) @ needed.T.astype(np.float32) > 0
+    return (absent & ~seen).astype(np.float32) @ needed.T > 0

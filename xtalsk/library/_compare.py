@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from xtalsk.library._chemistry import misfit
 from xtalsk.library._profiles import ProfileLibrary
+from xtalsk.library._strays import misfit_with_strays
 
 
 class RigidComparison(NamedTuple):
@@ -60,34 +60,47 @@ class Matches(NamedTuple):
     penalty: np.ndarray
 
 
-def compare_rigidly(library, profiles):
-    """Return the `RigidComparison` of emphasised profiles, NaN where not measured, with a library."""
-    profiles = profiles.to(library.values.dtype)
+def compare_rigidly(library, profiles, is_candidate=None):
+    """Return the `RigidComparison` of emphasised profiles, NaN where not measured, with a library.
+
+    ``is_candidate``: see `ProfileLibrary.cosine`.
+    """
+    profiles = profiles.to(library.dtype).contiguous()
     is_measured = ~profiles.isnan()
     values = profiles.nan_to_num(0)
-    return RigidComparison(library, values, is_measured, *library.cosine(values, is_measured))
+    return RigidComparison(library, values, is_measured, *library.cosine(values, is_measured, is_candidate))
 
 
-def chemistry_penalty(compositions, chemistry_weight):
+def chemistry_penalty(compositions, chemistry_weight, strays=None, is_candidate=None):
     """Return what misfit of the chemistry subtracts from the score of each entry.
 
     Parameters
     ----------
-    compositions : list of (ndarray, ndarray, str)
-        For each block the measured compositions, those of the library and their kind, see `misfit`. At
-        least one.
+    compositions : list of (float32 ndarray of shape (n, n_elements), CompositionLibrary)
+        For each block the measured compositions and those of the library. At least one.
     chemistry_weight : float
+    strays : Strays or None
+        Elements that may be in excess.
+    is_candidate : bool ndarray of shape (n, n_entries)
+        Entries that need a penalty; only with strays.
 
     Returns
     -------
     float32 Tensor of shape (n, n_entries)
         Mean over the blocks that a row has, times the weight; 0 for rows without composition.
     """
-    total = sum(misfit(measured, library, kind) for measured, library, kind in compositions)
-    n_blocks = sum(
-        (~np.isnan(measured).all(axis=1, keepdims=True)).astype(np.float32) for measured, *_ in compositions
+    total = sum(
+        torch.from_numpy(
+            library.misfit(measured)
+            if strays is None
+            else misfit_with_strays(measured, library, strays, is_candidate)
+        )
+        for measured, library in compositions
     )
-    return torch.from_numpy(total).mul_(torch.from_numpy(chemistry_weight / np.maximum(n_blocks, 1)))
+    n_blocks = sum(
+        (~np.isnan(measured).all(axis=1, keepdims=True)).astype(np.float32) for measured, _ in compositions
+    )
+    return total.mul_(torch.from_numpy(chemistry_weight / np.maximum(n_blocks, 1)))
 
 
 def block_shares(comparisons, n_rows):
@@ -108,7 +121,7 @@ def rigid_scores(comparisons, shares, penalty, sharpness):
     """Return the scores after the first stage, sharpness × similarity - penalty, of shape (n, n_entries)."""
     scores = -penalty
     for k, comparison in enumerate(comparisons):
-        scores = scores + comparison.cosine * (sharpness * shares[:, k, None])
+        scores = torch.addcmul(scores, comparison.cosine, sharpness * shares[:, k, None])
     return scores
 
 

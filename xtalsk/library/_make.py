@@ -19,7 +19,7 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
         of each crystal; the other columns are simulated. The library and the measurements need the same
         names of blocks and columns. For example, fractions that `EDSComposition` measures in spectra are
         compared with those of ``("formula", ElementFractions())`` if both blocks have the same name.
-    conditions : {"ideal", "typical", "harsh"} or dict
+    conditions : {"ideal", "typical", "harsh", "measured"} or dict
         Conditions of the simulation, see `make_specimens`.
     on_error : {"warn", "raise"}
         What to do with crystals whose structure has faults, see `make_specimens`.

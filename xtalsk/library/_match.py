@@ -78,6 +78,12 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
     excused : sequence of str, default=("H",)
         Symbols of further elements that never exclude an entry, such as elements that the measurement cannot
         see. Hydrogen to fluorine never do.
+    stray : sequence of str, default=("C", "O", "Al", "Ni", "Cu", "Mo", "Au")
+        Symbols of elements of film, grid, holder and contamination. They count in a composition that has one
+        of them besides oxygen and aluminium (or NaN for it), and that no entry fits as it is. There, stray
+        elements may be in excess at a small cost, the elements of an entry are scaled to the measurement by
+        one factor, and light elements of an entry (up to fluorine) may be missing. With ``()``, compositions
+        are compared as they are.
     sharpness : float, default=25.0
         Factor of the similarity in the score: the ratio of two weights is exp(sharpness × difference of their
         similarities).
@@ -143,6 +149,8 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
     array([1.], dtype=float32)
     """
 
+    stray = ()  # classifiers that were saved before this parameter existed know no strays
+
     def __init__(
         self,
         power=0.7,
@@ -155,6 +163,7 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         sharpness=25.0,
         n_best=100,
         excused=("H",),
+        stray=("C", "O", "Al", "Ni", "Cu", "Mo", "Au"),
         modality=None,
         all_missing="raise",
     ):
@@ -167,6 +176,7 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         self.sharpness = sharpness
         self.n_best = n_best
         self.excused = excused
+        self.stray = stray
         self.modality = modality
         self.all_missing = all_missing
 
@@ -353,6 +363,7 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         check_option("modality", self.modality, (*FITTED_MODALITIES, None))
         check_option("all_missing", self.all_missing, ALL_MISSING)
         check_excused(self.excused)
+        check_excused(self.stray, "stray")
 
     def _check_rows(self, X, all_missing):
         """Return rows as float32; raise or warn if one has neither profile nor chemistry, None: neither."""

@@ -5,7 +5,17 @@ import torch
 from torch.nn import functional as F
 
 from xtalsk.diffraction._functional import smooth_profiles
-from xtalsk.library._constants import BEND_COST, MAX_BEND, MAX_DOUBLE_SIZE, SEGMENT_BINS, SHIFT_COST
+from xtalsk.library._constants import (
+    BEND_COST,
+    ENTRIES_PER_BLOCK,
+    FEW_CANDIDATES,
+    MAX_BEND,
+    MAX_DOUBLE_SIZE,
+    SEGMENT_BINS,
+    SHIFT_COST,
+    SMALLEST_SHARE,
+)
+from xtalsk.utils._threads import in_threads
 
 _FULL_SCALE = 127  # largest value of a packed profile
 _NOT_MEASURED = -128  # value of a packed bin that was not measured
@@ -54,26 +64,6 @@ def pack(profiles):
     return scaled.round().nan_to_num(_NOT_MEASURED).to(torch.int8).numpy()
 
 
-def unpack(packed):
-    """Restore the profiles that `pack` stored, except for the scale of each.
-
-    Parameters
-    ----------
-    packed : int8 ndarray of shape (n, n_bins)
-
-    Returns
-    -------
-    values : Tensor of shape (n, n_bins)
-        0 where not measured. Small libraries have double precision: the results for a row then do not
-        depend on the other rows of its chunk.
-    is_measured : bool Tensor of shape (n, n_bins)
-    """
-    packed = torch.from_numpy(packed)
-    is_measured = packed != _NOT_MEASURED
-    dtype = torch.float64 if packed.numel() < MAX_DOUBLE_SIZE else torch.float32
-    return torch.where(is_measured, packed, 0).to(dtype), is_measured
-
-
 def distinct_masks(is_measured):
     """Find the distinct masks of measured bins.
 
@@ -87,6 +77,8 @@ def distinct_masks(is_measured):
     index : int64 Tensor of shape (n,)
         Mask of each row.
     """
+    if (is_measured == is_measured[:1]).all():
+        return is_measured[:1], torch.zeros(len(is_measured), dtype=torch.int64)
     bits = np.packbits(is_measured.numpy(), axis=1)
     _, first, index = np.unique(bits, axis=0, return_index=True, return_inverse=True)
     return is_measured[torch.from_numpy(first)], torch.from_numpy(index.reshape(-1))
@@ -95,43 +87,95 @@ def distinct_masks(is_measured):
 class ProfileLibrary:
     """Profiles of a library, arranged for the comparison with measured ones.
 
+    Small libraries are compared in double precision: the results for a row then do not depend on the other
+    rows of its chunk.
+
     Parameters
     ----------
     packed : int8 ndarray of shape (n_entries, n_bins)
         See `pack`.
     first : int
         Number of bin widths between the zero of the axis and the first bin.
+
+    Attributes
+    ----------
+    packed : int8 ndarray of shape (n_entries, n_bins)
+        0 where not measured.
+    dtype : torch.dtype
+        That of profiles to compare.
     """
 
     def __init__(self, packed, first):
-        self.values, is_measured = unpack(packed)
-        self.squares = self.values.square()
-        self.masks, self.mask_index = distinct_masks(is_measured)
-        self.masks = self.masks.to(self.values)
+        is_measured = packed != _NOT_MEASURED
+        self.packed = np.ascontiguousarray(np.where(is_measured, packed, np.int8(0)))
+        self.dtype = torch.float64 if packed.size < MAX_DOUBLE_SIZE else torch.float32
+        masks, self._mask_index = distinct_masks(torch.from_numpy(is_measured))
+        self._masks = masks.to(self.dtype)
         self.first = first
-        self._segments = None
 
-    def cosine(self, values, is_measured):
+    def cosine(self, values, is_measured, is_candidate=None):
         """Return the cosine of each profile with each entry, over the bins that both have.
+
+        Rows with few candidates are compared with these alone.
 
         Parameters
         ----------
         values : Tensor of shape (n, n_bins)
             0 where not measured; dtype of the library.
         is_measured : bool Tensor of shape (n, n_bins)
+        is_candidate : bool ndarray of shape (n, n_entries), or None
+            False for entries that need not be compared. None: all are candidates.
 
         Returns
         -------
         cosine : Tensor of shape (n, n_entries)
         scale : Tensor of shape (n, n_entries)
-            Factor between the scalar product and the cosine; 0 where one of the two profiles is empty.
+            Factor between the scalar product and the cosine; 0 where one of the two profiles is empty. Both
+            are 0 for entries that were not compared.
         """
-        masks, index = distinct_masks(is_measured)
-        library_squares = (masks.to(values) @ self.squares.T)[index]
-        profile_squares = values.square() @ self.masks.T
-        scale = library_squares.mul_(profile_squares[:, self.mask_index]).rsqrt_()
-        scale[~torch.isfinite(scale)] = 0
-        return (values @ self.values.T).mul_(scale), scale
+        products, squares = (torch.empty(len(values), len(self.packed), dtype=self.dtype) for _ in range(2))
+        few = np.zeros(len(values), dtype=bool)
+        if is_candidate is not None:
+            few = is_candidate.mean(axis=1) < FEW_CANDIDATES
+            self._compare_few(values, is_measured, is_candidate, np.flatnonzero(few), products, squares)
+        many = torch.from_numpy(np.flatnonzero(~few))
+        self._compare_all(values, is_measured, many, products, squares)
+        profile_squares = values.square() @ self._masks.T
+        if len(self._masks) > 1:
+            profile_squares = profile_squares[:, self._mask_index]
+        squares = squares.mul_(profile_squares)
+        scale = torch.where(squares > 0, squares.rsqrt(), 0)
+        return products.mul_(scale), scale
+
+    def _compare_few(self, values, is_measured, is_candidate, rows, products, squares):
+        """Write the scalar products of rows with their candidates, and the squared lengths of these."""
+        from xtalsk.library._profile_kernels import compare_row
+
+        measured = is_measured.to(values).numpy()
+        values, products, squares = values.numpy(), products.numpy(), squares.numpy()
+
+        def compare(first, last):
+            for i in rows[first:last]:
+                compare_row(values[i], measured[i], self.packed, is_candidate[i], products[i], squares[i])
+
+        in_threads(compare, len(rows))
+
+    def _compare_all(self, values, is_measured, rows, products, squares):
+        """Write the scalar products of rows with all entries, and the squared lengths of these."""
+        if not len(rows):
+            return
+        values = values[rows]
+        masks, index = distinct_masks(is_measured[rows])
+        lacking = torch.nonzero(~masks.all(0)).squeeze(1)
+        lacks = (~masks[:, lacking]).to(values)
+        for first in range(0, len(self.packed), ENTRIES_PER_BLOCK):
+            entries = torch.from_numpy(self.packed[first : first + ENTRIES_PER_BLOCK]).to(self.dtype)
+            block = slice(first, first + len(entries))
+            products[rows, block] = values @ entries.T
+            entries = entries.square_()
+            whole = entries.sum(1)
+            lengths = whole - lacks @ entries[:, lacking].T
+            squares[rows, block] = torch.where(lengths > SMALLEST_SHARE * whole, lengths, 0)[index]
 
     def elastic(self, values, is_measured, scale, candidates, max_stretch, max_shift):
         """Return the cosine after segments of each profile were shifted to fit a candidate.
@@ -159,74 +203,30 @@ class ProfileLibrary:
         Tensor of shape (n, n_candidates)
             At most 1. A line at the border of two segments may be counted twice.
         """
-        segments = self._library_segments()
-        limits = max_shift + max_stretch * ((torch.arange(len(segments)) + 0.5) * SEGMENT_BINS + self.first)
-        cost = _shift_costs(limits, values)
-        shifted = _shifted_segments(values, len(segments), int(limits.max()))
-        masks = _split_segments(is_measured.to(values), len(segments))
-        scale = scale[..., None]
-        best = None
-        for k in range(len(segments)):
-            entries = segments[k][candidates]
-            if not masks[:, k].all():
-                entries = entries * masks[:, None, k]
-            gain = (entries @ shifted[:, k]).mul_(scale).sub_(cost[k])
-            best = gain if best is None else gain.add_(_best_before(best))
-        return best.amax(2).clamp_max(1)
+        from xtalsk.library._profile_kernels import shift_row
 
-    def _library_segments(self):
-        """Return the entries in segments, (n_segments, n_entries, 64), contiguous for the comparison."""
-        if self._segments is None:
-            n_segments = -(-self.values.shape[1] // SEGMENT_BINS)
-            self._segments = _split_segments(self.values, n_segments).transpose(0, 1).contiguous()
-        return self._segments
+        n_bins = self.packed.shape[1]
+        middles = (np.arange(-(-n_bins // SEGMENT_BINS)) + 0.5) * SEGMENT_BINS + self.first
+        widths = (max_shift + max_stretch * middles).astype(np.int64)
+        after = len(middles) * SEGMENT_BINS - n_bins
+        padded = F.pad(values, (int(widths.max()), int(widths.max()) + after)).numpy()
+        measured, scale, candidates = is_measured.to(values).numpy(), scale.numpy(), candidates.numpy()
+        costs = np.array([SHIFT_COST / len(widths), *(BEND_COST * np.arange(1, MAX_BEND + 1) ** 2)])
+        costs, out = costs.astype(padded.dtype), np.empty_like(scale)
 
+        def shift(first, last):
+            for i in range(first, last):
+                shift_row(
+                    padded[i],
+                    measured[i],
+                    self.packed,
+                    widths,
+                    scale[i],
+                    candidates[i],
+                    costs,
+                    SEGMENT_BINS,
+                    out[i],
+                )
 
-def _split_segments(values, n_segments):
-    """Return profiles in segments, padded with 0 at the end: (n, n_segments, 64)."""
-    padding = n_segments * SEGMENT_BINS - values.shape[1]
-    return F.pad(values, (0, padding)).unflatten(1, (n_segments, SEGMENT_BINS))
-
-
-def _shifted_segments(values, n_segments, max_shift):
-    """Return each segment at each shift from -max_shift to max_shift, (n, n_segments, 64, n_shifts)."""
-    padding = n_segments * SEGMENT_BINS - values.shape[1]
-    padded = F.pad(values, (max_shift, max_shift + padding))
-    windows = padded.unfold(1, SEGMENT_BINS + 2 * max_shift, SEGMENT_BINS)
-    return windows.unfold(2, SEGMENT_BINS, 1).transpose(2, 3)
-
-
-def _shift_costs(limits, like):
-    """Return the similarity that each shift of each segment costs; infinite beyond the limit of the segment.
-
-    Parameters
-    ----------
-    limits : Tensor of shape (n_segments,)
-        Largest shift of each segment in bins.
-    like : Tensor
-        Has the dtype of the result.
-
-    Returns
-    -------
-    Tensor of shape (n_segments, n_shifts)
-    """
-    furthest = int(limits.max())
-    shifts = torch.arange(-furthest, furthest + 1)
-    cost = SHIFT_COST / len(limits) * shifts.square().to(like)
-    return torch.where(shifts.abs() <= limits[:, None], cost, torch.inf)
-
-
-def _best_before(best):
-    """Return the best similarity up to the segment before, for each shift of the next segment.
-
-    Parameters
-    ----------
-    best : Tensor of shape (n, n_candidates, n_shifts)
-        Best similarity up to a segment, for each shift of this segment.
-    """
-    out = best.clone()
-    for step in range(1, min(MAX_BEND, best.shape[2] - 1) + 1):
-        cost = BEND_COST * step**2
-        torch.maximum(out[..., step:], best[..., :-step] - cost, out=out[..., step:])
-        torch.maximum(out[..., :-step], best[..., step:] - cost, out=out[..., :-step])
-    return out
+        in_threads(shift, len(padded))
+        return torch.from_numpy(out)

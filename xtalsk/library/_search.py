@@ -1,16 +1,42 @@
 """The search of `LibraryMatch`: comparison of checked rows with the library."""
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 
 from xtalsk.columns import block_presence
 from xtalsk.library._blocks import chemistry_columns
-from xtalsk.library._chemistry import check_excused, element_shares, excluded_entries
+from xtalsk.library._chemistry import CompositionLibrary, check_excused, excluded_entries, needed_elements
 from xtalsk.library._compare import Matches, chemistry_penalty, compare_rigidly, find_matches
 from xtalsk.library._constants import ROWS_PER_CHUNK
 from xtalsk.library._probability import FITTED_MODALITIES, phase_probability
 from xtalsk.library._profiles import ProfileLibrary, emphasise, pack
+from xtalsk.library._strays import Strays
 from xtalsk.utils import check_number
+
+_prepared = WeakKeyDictionary()  # estimator -> (packed library, PreparedLibrary)
+
+
+class PreparedLibrary:
+    """A library, arranged for the comparison.
+
+    Parameters
+    ----------
+    profiles : list of (Block, ProfileLibrary)
+    compositions : list of (ndarray of int, CompositionLibrary)
+        For each block of chemistry the columns of X, and the library.
+    """
+
+    def __init__(self, profiles, compositions):
+        self.profiles, self.compositions = profiles, compositions
+        self._needed = None, None
+
+    def needed(self, excused):
+        """Return the elements that each entry needs, see `needed_elements`."""
+        if self._needed[0] != excused:
+            self._needed = excused, needed_elements([library for _, library in self.compositions], excused)
+        return self._needed[1]
 
 
 class LibrarySearch:
@@ -48,22 +74,43 @@ class LibrarySearch:
             return pack(self._emphasise(X[:, block.columns]))
         return X[:, chemistry_columns(block, self.feature_names_in_)[0]].astype(np.float16)
 
+    def _prepared(self):
+        """Return the library, arranged for the comparison: profiles, compositions and elements needed.
+
+        It is kept in memory as long as the estimator and its library.
+        """
+        library, prepared = _prepared.get(self, (None, None))
+        if library is not self._library:
+            profiles = [block for block in self._used if self.blocks_[block.name] == "profile"]
+            compositions = [block for block in self._used if self.blocks_[block.name] != "profile"]
+            prepared = PreparedLibrary(
+                [(block, ProfileLibrary(self._library[block.name], block.first)) for block in profiles],
+                [self._prepare_composition(block) for block in compositions],
+            )
+            _prepared[self] = self._library, prepared
+        return prepared
+
+    def _prepare_composition(self, block):
+        """Return the columns of X that a block of chemistry uses, and its library."""
+        columns, numbers = chemistry_columns(block, self.feature_names_in_)
+        library = CompositionLibrary(self._library[block.name], numbers, self.blocks_[block.name])
+        return columns, library
+
     def _match(self, X):
         """Return the `Matches` of checked rows, which are compared in chunks."""
-        profiles = [
-            (block, ProfileLibrary(self._library[block.name], block.first))
-            for block in self._used
-            if self.blocks_[block.name] == "profile"
-        ]
         starts = range(0, max(1, len(X)), ROWS_PER_CHUNK)
-        chunks = [self._match_chunk(X[start : start + ROWS_PER_CHUNK], profiles) for start in starts]
+        chunks = [self._match_chunk(X[start : start + ROWS_PER_CHUNK]) for start in starts]
         return Matches(*(np.concatenate(tables) for tables in zip(*chunks, strict=True)))
 
-    def _match_chunk(self, X, profiles):
-        """Return the `Matches` of a chunk of rows; ``profiles`` are pairs of a block and its library."""
+    def _match_chunk(self, X):
+        """Return the `Matches` of a chunk of rows."""
+        penalty, is_candidate = self._penalty(X)
         return find_matches(
-            [compare_rigidly(library, self._emphasise(X[:, block.columns])) for block, library in profiles],
-            self._penalty(X),
+            [
+                compare_rigidly(library, self._emphasise(X[:, block.columns]), is_candidate)
+                for block, library in self._prepared().profiles
+            ],
+            penalty,
             sharpness=self.sharpness,
             n_best=self.n_best,
             max_stretch=self.max_stretch,
@@ -71,29 +118,26 @@ class LibrarySearch:
         )
 
     def _compositions(self, X):
-        """Return for each chemistry block the measured amounts, those of the library, columns and kind."""
-        blocks = [block for block in self._used if self.blocks_[block.name] != "profile"]
-        columns = [chemistry_columns(block, self.feature_names_in_) for block in blocks]
-        return [
-            (X[:, position], self._library[block.name].astype(np.float32), numbers, self.blocks_[block.name])
-            for block, (position, numbers) in zip(blocks, columns, strict=True)
-        ]
+        """Return for each chemistry block the measured amounts and the library."""
+        return [(X[:, columns], library) for columns, library in self._prepared().compositions]
 
     def _penalty(self, X):
-        """Return what chemistry subtracts from the score of each entry, (n, n_entries); inf if excluded."""
+        """Return what chemistry subtracts from the score of each entry, and which entries it leaves.
+
+        Both have the shape (n, n_entries). The penalty of excluded entries is infinite.
+        """
         compositions = self._compositions(X)
         if not compositions or not self.chemistry_weight:
-            return torch.zeros(1, 1).expand(len(X), len(self._labels))
-        amounts = [(measured, library, kind) for measured, library, _, kind in compositions]
-        measured = [(element_shares(m, numbers, kind), kind) for m, _, numbers, kind in compositions]
-        library = [(element_shares(of, numbers, kind), kind) for _, of, numbers, kind in compositions]
-        excluded = excluded_entries(measured, library, check_excused(self.excused))
-        penalty = chemistry_penalty(amounts, self.chemistry_weight)
-        return penalty.masked_fill_(torch.from_numpy(excluded), torch.inf)
+            return torch.zeros(1, 1).expand(len(X), len(self._labels)), None
+        excused = check_excused(self.excused)
+        excluded = excluded_entries(compositions, self._prepared().needed(excused))
+        strays = Strays(self.stray) if len(self.stray) else None
+        penalty = chemistry_penalty(compositions, self.chemistry_weight, strays, ~excluded)
+        return penalty.masked_fill_(torch.from_numpy(excluded), torch.inf), ~excluded
 
     def _probability(self, X, matches):
         """Return the probability that each of the best entries is the measured phase."""
-        chemistry = [~np.isnan(measured).all(axis=1) for measured, *_ in self._compositions(X)]
+        chemistry = [~np.isnan(measured).all(axis=1) for measured, _ in self._compositions(X)]
         return phase_probability(
             matches,
             self._labels[matches.entries],

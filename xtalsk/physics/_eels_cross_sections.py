@@ -86,7 +86,7 @@ def cross_sections(edges, beam_energy, convergence, collection, part=slice(None)
     speed, gamma = (v[:, None] for v in effective_energy(beam_energy))
     log_q2, theta, half = _momentum_nodes(energy, speed, gamma, convergence + collection)
     share = aperture_share(theta, convergence[:, None, None], collection[:, None, None])
-    strength = _interpolate_strength(table[edges][:, part], log_q2)
+    strength = _interpolate_strength(table[:, part][edges], log_q2)
     integral = (strength * share * half * _WEIGHTS.to(beam_energy)).sum(2)
     return _BOHR2 * RYDBERG**2 / (energy * speed) * integral
 

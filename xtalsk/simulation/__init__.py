@@ -7,6 +7,7 @@ step or one instrument: `reflections`, `powder`, `images` and `spectra`.
 from xtalsk.physics._electrons import camera_pixel_size, electron_wavelength
 from xtalsk.simulation._conditions import Sometimes
 from xtalsk.simulation.images._detector import Detector
+from xtalsk.simulation.images._export import Export
 from xtalsk.simulation.images._ring_conditions import RingConditions
 from xtalsk.simulation.images._rings import simulate_rings
 from xtalsk.simulation.images._spot_conditions import SpotConditions
@@ -19,12 +20,15 @@ from xtalsk.simulation.spectra._eds import simulate_eds
 from xtalsk.simulation.spectra._eds_conditions import EDSConditions
 from xtalsk.simulation.spectra._eels import simulate_eels
 from xtalsk.simulation.spectra._eels_conditions import EELSConditions
-from xtalsk.simulation.spectra._formulas import simulate_formulas
+from xtalsk.simulation.spectra._formula_conditions import FormulaConditions
+from xtalsk.simulation.spectra._measured_formulas import simulate_formulas
 
 __all__ = [
     "Detector",
     "EDSConditions",
     "EELSConditions",
+    "Export",
+    "FormulaConditions",
     "PowderConditions",
     "Reflections",
     "RingConditions",

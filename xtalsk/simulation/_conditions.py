@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-PRESETS = ("ideal", "typical", "harsh")
+PRESETS = ("ideal", "typical", "harsh", "measured")
 _TINY, _HUGE = 1e-6, 1e5  # limits below and above these only exclude zero and infinity
 
 
@@ -109,9 +109,11 @@ class Conditions:
 
     A field is a number, a pair (low, high) for a uniform distribution, a scipy.stats distribution or
     `Sometimes`. Fields named in `_plain` are fixed: they are the same for all patterns. `_limits` holds the
-    lowest and highest number that a field may take.
+    lowest and highest number that a field may take, `_presets` the names of the class methods that return
+    ready conditions.
     """
 
+    _presets = PRESETS
     _plain = ()
     _limits = {}
 
@@ -121,6 +123,11 @@ class Conditions:
 
     def __post_init__(self):
         self.draw(8, 0)
+
+    @classmethod
+    def measured(cls):
+        """Make conditions of data that laboratories share: the harsh ones, unless the class has its own."""
+        return cls.harsh()
 
     def draw(self, n, random_state=None):
         """Draw the conditions of ``n`` patterns.
@@ -170,7 +177,8 @@ def check_conditions(conditions, kind, name="conditions"):
 
     Parameters
     ----------
-    conditions : Conditions or {"ideal", "typical", "harsh"}
+    conditions : Conditions or str
+        A string is the name of a preset of the class.
     kind : type
         The class that the conditions must have.
     name : str
@@ -186,12 +194,14 @@ def check_conditions(conditions, kind, name="conditions"):
     ValueError
         If ``conditions`` is neither of the class ``kind`` nor a preset; the message names the class.
     """
-    if isinstance(conditions, str) and conditions in PRESETS:
+    if isinstance(conditions, str) and conditions in kind._presets:
         return getattr(kind, conditions)()
     if not isinstance(conditions, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         received = type(conditions).__name__ if isinstance(conditions, Conditions) else repr(conditions)
         if isinstance(conditions, type):
             received = f"the class {conditions.__name__} itself, which must be called"
-        raise ValueError(f"{name} must be {article} {kind.__name__} or one of {PRESETS}, got {received}")
+        raise ValueError(
+            f"{name} must be {article} {kind.__name__} or one of {kind._presets}, got {received}"
+        )
     return conditions

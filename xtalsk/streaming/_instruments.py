@@ -8,12 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from xtalsk.diffraction._functional import two_theta_to_q
-from xtalsk.simulation import PowderConditions, RingConditions
+from xtalsk.simulation import FormulaConditions, PowderConditions, RingConditions
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation.images import _rings
 from xtalsk.simulation.images._beam import IMAGE_REACH
 from xtalsk.simulation.powder import _simulate as _powder
-from xtalsk.simulation.spectra._formulas import atomic_fractions, measured_fractions
+from xtalsk.simulation.spectra._formulas import atomic_fractions
+from xtalsk.simulation.spectra._measured_formulas import measured_fractions
 from xtalsk.streaming._constants import POWDER_BATCH, RING_BATCH
 
 
@@ -87,29 +88,36 @@ INSTRUMENTS = {"powder": Powder, "rings": Rings}
 
 
 class Formulas:
-    """Compositions of crystals with errors of measurement.
+    """Compositions of crystals as they are measured, each under conditions of its own.
 
     Parameters
     ----------
     formulas : sequence of str
         One for each crystal.
-    parameter_sets : list of dict
-        Arguments of `xtalsk.simulation.simulate_formulas`, from which `measure` draws one.
+    conditions : list of FormulaConditions
+    shares : ndarray of float
+        Probability of each of the conditions.
     """
 
-    def __init__(self, formulas, parameter_sets):
-        self.fractions, self.parameter_sets = atomic_fractions(formulas), parameter_sets
-        for parameters in parameter_sets:  # raises ValueError if a value is out of range
-            measured_fractions(self.fractions[:1], np.random.RandomState(0), **parameters)
+    def __init__(self, formulas, conditions, shares):
+        self.fractions, self.conditions, self.shares = atomic_fractions(formulas), conditions, shares
 
     def measure(self, rows, rng):
-        """Return atomic fractions (n, n_elements) of crystals; a row is 0 where no element was detected."""
-        parameters = self.parameter_sets[rng.randint(len(self.parameter_sets))]
-        return measured_fractions(self.fractions[rows], rng, **parameters)
+        """Return atomic fractions (n, 98) of crystals.
+
+        NaN marks elements that were not seen. A row is 0 where no element of the crystal was
+        detected.
+        """
+        choice = rng.choice(len(self.conditions), len(rows), p=self.shares)
+        out = np.zeros((len(rows), self.fractions.shape[1]))
+        for k in np.unique(choice):
+            members = choice == k
+            out[members] = measured_fractions(self.fractions[rows[members]], self.conditions[k], rng)
+        return out
 
 
 def check_settings(columns, conditions, shares):
-    """Return the instruments of each column and the probability of each instrument.
+    """Return the instruments of each column and the probability of each; for formulas, their conditions.
 
     Parameters
     ----------
@@ -120,8 +128,10 @@ def check_settings(columns, conditions, shares):
 
     Returns
     -------
-    dict of {str: (list of instruments, ndarray of float)}
+    settings : dict of {str: (list of instruments, ndarray of float)}
         In the order of `INSTRUMENTS`.
+    formulas : (list of FormulaConditions, ndarray of float) or None
+        None if the features use no formulas.
 
     Raises
     ------
@@ -140,17 +150,26 @@ def check_settings(columns, conditions, shares):
         if column not in columns:
             continue
         choice = conditions.get(column, "harsh") if isinstance(conditions, Mapping) else conditions
-        choice = choice if isinstance(choice, list | tuple) else [choice]
-        name = f"conditions of {column!r}"
-        if not choice:
-            raise ValueError(f"{name} must hold at least one {instrument.kind.__name__} or preset")
-        instruments = [instrument(check_conditions(one, instrument.kind, name)) for one in choice]
-        settings[column] = instruments, _check_shares(column, shares.get(column), len(instruments))
-    return settings
+        members, probability = _check_mixture(column, choice, instrument.kind, shares)
+        settings[column] = [instrument(one) for one in members], probability
+    if "formula" not in columns:
+        return settings, None
+    choice = conditions.get("formula", "typical") if isinstance(conditions, Mapping) else "typical"
+    return settings, _check_mixture("formula", choice, FormulaConditions, shares)
+
+
+def _check_mixture(column, choice, kind, shares):
+    """Return the conditions of a column as a list, and the probability of each of them."""
+    choice = choice if isinstance(choice, list | tuple) else [choice]
+    name = f"conditions of {column!r}"
+    if not choice:
+        raise ValueError(f"{name} must hold at least one {kind.__name__} or preset")
+    members = [check_conditions(one, kind, name) for one in choice]
+    return members, _check_shares(column, shares.get(column), len(members))
 
 
 def _check_shares(column, shares, n):
-    """Return the probability of each of ``n`` instruments; equal ones if ``shares`` is None."""
+    """Return the probability of each of ``n`` conditions; equal ones if ``shares`` is None."""
     shares = np.ones(n) if shares is None else np.asarray(shares, dtype=float)
     if shares.shape != (n,) or not (shares >= 0).all() or not shares.sum() > 0:
         raise ValueError(f"shares of {column} must be {n} numbers, none below 0, got {shares.tolist()}")

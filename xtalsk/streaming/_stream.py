@@ -1,7 +1,6 @@
 """Endless streams of simulated specimens, as features."""
 
 import warnings
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -32,16 +31,16 @@ class SpecimenStream:
     crystals : CrystalSet
     features : ColumnTransformer
         From `xtalsk.compose.make_features`, with the columns ``powder``, ``rings`` and ``formula``.
-    conditions : {"ideal", "typical", "harsh"} or dict
+    conditions : {"ideal", "typical", "harsh", "measured"} or dict
         Conditions under which patterns are recorded: a preset for all modalities, or by modality a preset,
-        a `PowderConditions` or `RingConditions`, or a list of these. Of a list, 256 consecutive specimens
-        share one member, chosen at random.
+        a `PowderConditions`, `RingConditions` or `FormulaConditions`, or a list of these. Of a list, 256
+        consecutive patterns share one member, chosen at random; each formula has a member of its own.
+        Formulas are ``"typical"`` unless the dict names ``"formula"``; their presets are ``"ideal"``,
+        ``"typical"`` and ``"microscope"``.
     shares : dict of {str: sequence of float} or None
         By modality, relative frequencies of the members of such a list; equal by default.
     weights : array-like of shape (n_crystals,) or None
         Relative frequency of each crystal; equal by default.
-    formula_params : dict, list of dict or None
-        Arguments of `xtalsk.simulation.simulate_formulas`, or a list of such sets, chosen like conditions.
     missing : dict of {str: float} or None
         By column, the probability that it was not measured. Each specimen keeps at least one column.
     chunk_size : int
@@ -95,7 +94,6 @@ class SpecimenStream:
         conditions="harsh",
         shares=None,
         weights=None,
-        formula_params=None,
         missing=None,
         chunk_size=2048,
         device="auto",
@@ -109,16 +107,13 @@ class SpecimenStream:
         self._blocks = list(features.transformers)
         self.columns_ = _check_columns(self._blocks)
         self._missing = _check_missing(missing or {}, self.columns_)
-        self._settings = check_settings(self.columns_, conditions, shares or {})
+        self._settings, formulas = check_settings(self.columns_, conditions, shares or {})
         self.features_ = clone(features).fit(
             pd.DataFrame({c: pd.Series([None], dtype=object) for c in self.columns_})
         )
         self.feature_names_ = self.features_.get_feature_names_out()
         self._functions = self._featurisers()
-        self._formula_params = _check_formula_params(formula_params)
-        self._formulas = None
-        if "formula" in self.columns_:
-            self._formulas = Formulas(crystals.formulas, self._formula_params)
+        self._formulas = Formulas(crystals.formulas, *formulas) if formulas else None
         self._reflections = self._compute_reflections(crystals, verbose)
         self.rows_ = self._usable(crystals)
         self._space_groups = np.asarray(crystals.space_groups).astype(np.int64)
@@ -135,13 +130,14 @@ class SpecimenStream:
             column: [[instrument.conditions for instrument in instruments], shares]
             for column, (instruments, shares) in self._settings.items()
         }
+        formulas = self._formulas and [self._formulas.conditions, self._formulas.shares]
         content = {
             "crystals": crystal_content(crystals),
             "weights": [self.rows_, self._cumulative],
             "features": [self._blocks, self.feature_names_],
             "conditions": instruments,
             "missing": self._missing,
-            "formula_params": self._formula_params,
+            "formula_conditions": formulas,
             "chunk_size": self.chunk_size,
             "random_state": self._seed,
         }
@@ -195,7 +191,11 @@ class SpecimenStream:
         missing = self._draw_missing(len(rows), rng)
         if self._formulas is not None:
             fractions = self._formulas.measure(rows, rng)
-            _hide_empty_formulas(missing, fractions)
+            is_empty = ~np.nan_to_num(fractions).any(1)
+            if self.columns_ == ["formula"]:  # a specimen needs at least one column
+                fractions[is_empty] = self._formulas.fractions[rows[is_empty]]
+            else:
+                _hide_empty_formulas(missing, is_empty)
             for name, function in self._functions["formula"][0].items():
                 features[name] = torch.from_numpy(function(fractions).astype(np.float32)).to(self.device)
         parts = []
@@ -285,9 +285,8 @@ def _lines_between(reflections, low, high):
     return np.diff(cumulative[reflections.offsets])
 
 
-def _hide_empty_formulas(missing, fractions):
+def _hide_empty_formulas(missing, is_empty):
     """Mark formulas without any detected element as missing; the other columns of these rows are measured."""
-    is_empty = ~fractions.any(1)
     for column in missing:
         missing[column] = missing[column] | is_empty if column == "formula" else missing[column] & ~is_empty
 
@@ -300,15 +299,6 @@ def _check_columns(blocks):
     if unknown:
         raise ValueError(f"features use the columns {unknown}; a stream makes {available}")
     return columns
-
-
-def _check_formula_params(formula_params):
-    """Return a list of sets of arguments of `simulate_formulas`."""
-    if isinstance(formula_params, Mapping | None):
-        return [formula_params or {}]
-    if not len(formula_params):
-        raise ValueError("formula_params must hold at least one set of arguments")
-    return list(formula_params)
 
 
 def _check_missing(missing, columns):

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from xtalsk.utils._parallel import LostWorkerError, map_cells
+from xtalsk.utils._shared_features import shared_features
 from xtalsk.utils._validation import check_column, check_option, is_missing, name_rows
 
 _CACHED_PER_CELL = 4  # rows of features kept for one cell; set by eye
@@ -105,6 +106,9 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         expected = getattr(self, "feature_names_in_", [None])[0]
         if name is not None and expected is not None and name != expected:
             raise ValueError(f"{type(self).__name__} was fitted on column {expected!r}, got column {name!r}")
+        known, key = shared_features(self, cells, name)
+        if key in known:
+            return known[key][1].copy()
         checked, rows = self._checked_cells(cells, name)
         features = np.full((len(cells), len(self._feature_names())), np.nan, dtype=np.float32)
         if rows:
@@ -112,6 +116,8 @@ class CellTransformer(TransformerMixin, BaseEstimator):
             self._report_lost([rows[i] for i in lost], features)
             kept = [i for i in range(len(rows)) if i not in set(lost)]
             self._report_features([checked[i] for i in kept], [rows[i] for i in kept], features, name)
+        if key is not None:
+            known[key] = cells, features.copy()
         return features
 
     def _cached_features(self, cells):

@@ -13,7 +13,7 @@ from xtalsk.diffraction._peak_search import find_lines
 from xtalsk.diffraction.indexing import _twin
 from xtalsk.diffraction.indexing._functional import figure_names, lattice_figures
 from xtalsk.diffraction.indexing._logarithm_kernels import logarithm
-from xtalsk.diffraction.indexing._search_kernels import _nth_key
+from xtalsk.diffraction.indexing._rank_kernels import nth_key
 from xtalsk.io import Profile
 from xtalsk.symmetry import bravais_lattice
 from xtalsk.utils import _compiled
@@ -122,7 +122,7 @@ def test_highest_scores_with_equal_ones():
     scores = np.random.default_rng(0).integers(-20, 20, 700).astype(np.float32) / 7
     ordered = np.sort(scores)[::-1]
     for rank in (0, 5, 319, 699):
-        assert _nth_key(scores, 700, rank)[1] == (scores > ordered[rank]).sum()
+        assert nth_key(scores, 700, rank)[1] == (scores > ordered[rank]).sum()
 
 
 def test_a_folder_that_cannot_be_written_to(monkeypatch):

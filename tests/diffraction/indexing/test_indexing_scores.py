@@ -190,7 +190,7 @@ def test_names():
     names = pd.Series(figure_names())
     assert names.is_unique
     assert names.str.fullmatch("[a-z0-9]+(_[a-z0-9]+)*").all()
-    assert 60 <= len(names) <= 120
+    assert len(names) == 125
 
 
 @pytest.mark.parametrize("profile", [PowderProfile(), RadialProfile()])
@@ -261,7 +261,7 @@ def test_ring_images(draw_rings):
 
 
 def test_oblique_cells_are_reduced():
-    family = families()[-1]
+    family = families()[-2]
     cell = torch.tensor([[0.02, 0.01, 0.05, 0.047], [0.05, 0.01, 0.02, -0.013]])
     reduced = reduce_cells(cell, family)
     assert (reduced[:, 3] <= reduced[:, 0]).all()

@@ -60,11 +60,11 @@ def test_bins_keep_all_counts(step):
     energy = np.arange(-470.0, 20000, step)
     counts = np.random.default_rng(0).poisson(smooth(100.0, energy=energy)).astype(float)
     spectrum = BinnedSpectrum(counts, energy, SETTING, 130.0)
-    low, high = spectrum.edges[0], spectrum.edges[-1]
+    low, high = spectrum.bins.edges[0], spectrum.bins.edges[-1]
     assert (low, spectrum.measured.all()) == (180.0, True)
     inside = counts[(energy > low + step) & (energy < high - step)].sum()
     assert spectrum.counts.sum() == pytest.approx(inside, rel=0.02)
-    widths = np.diff(spectrum.edges)
+    widths = np.diff(spectrum.bins.edges)
     assert (widths >= step - 0.01).all()
     assert widths[-1] > widths[0]
 

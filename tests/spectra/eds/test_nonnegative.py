@@ -25,9 +25,9 @@ def problem(seed, n=30, width=3.0):
 
 def system(columns, counts, weights, free=None, precision=(), expected=(), **kwargs):
     free = np.empty((0, N_BINS)) if free is None else free
-    return NonnegativeSystem(
-        columns, free, np.asarray(precision), np.asarray(expected), counts, weights, **kwargs
-    )
+    precision, expected = np.asarray(precision, dtype=float), np.asarray(expected, dtype=float)
+    both = np.concatenate([columns, free])
+    return NonnegativeSystem(both, len(columns), precision, expected, counts.astype(float), weights, **kwargs)
 
 
 def misfit(columns, counts, weights, x):

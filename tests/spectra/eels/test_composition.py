@@ -12,9 +12,6 @@ from xtalsk.io import Spectrum
 from xtalsk.simulation import EELSConditions, simulate_eels
 from xtalsk.spectra import EELSComposition
 from xtalsk.spectra.eels._bins import bin_spectrum, noise, usable, zero_loss
-from xtalsk.spectra.eels._constants import SHIFTS
-from xtalsk.spectra.eels._model import LinearModel, background_columns, envelope
-from xtalsk.spectra.eels._templates import make_templates, strengths
 from xtalsk.utils import BrokenCellWarning
 from xtalsk.utils._formula import FEATURE_NAMES, SYMBOLS, parse_formula
 
@@ -290,66 +287,6 @@ def test_errors_of_bins_hold_for_blurred_noise():
         bins = bin_spectrum(energy[2:-2], counts[2:-2])
         z = (bins.counts * bins.scale - 2000) / (bins.error * bins.scale)
         assert 0.6 < z.std() < 1.3
-
-
-def test_curves_below_and_through_a_spectrum():
-    energy = np.arange(200.0, 900.0, 1.0)
-    smooth = 1e5 * (energy / 200) ** -3.0
-    counts = smooth + 5e3 * (energy > 532) * (532 / energy) ** 3
-    bins = bin_spectrum(energy, counts + np.random.default_rng(0).normal(0, 20, energy.size))
-    back, through = (curve * bins.scale / np.interp(bins.energy, energy, smooth) for curve in envelope(bins))
-    np.testing.assert_allclose(back[bins.energy < 500], 1, atol=0.03)
-    assert (
-        np.diff(back * np.interp(bins.energy, energy, smooth)) < 0
-    ).all()  # the curve cannot follow an edge
-    assert back[bins.energy > 560].mean() <= through[bins.energy > 560].mean() + 0.05
-
-
-def test_terms_with_priors_are_ridge_regression():
-    rng = np.random.default_rng(0)
-    columns, data = rng.normal(size=(3, 40)), rng.normal(size=40)
-    sizes = np.array([1e3, 0.5, 0.1])
-    model = LinearModel(data, rng.normal(size=(5, 40)))
-    model.add(columns[:1], sizes[:1])
-    model.add(columns[1:], sizes[1:])
-    normal = columns @ columns.T + np.diag(sizes**-2.0)
-    coefficients, covariance = model.solve()
-    np.testing.assert_allclose(coefficients, np.linalg.solve(normal, columns @ data), rtol=1e-5)
-    np.testing.assert_allclose(covariance, np.linalg.inv(normal), rtol=1e-5)
-    amplitude, precision, chi2 = model.scores()
-    for i, candidate in enumerate(model.candidates):
-        wider = np.concatenate([columns, candidate[None]])
-        normal = wider @ wider.T + np.diag(np.append(sizes**-2.0, 0))
-        solution = np.linalg.solve(normal, wider @ data)
-        assert amplitude[i] == pytest.approx(solution[-1], rel=1e-5)
-        assert precision[i] == pytest.approx(1 / np.linalg.inv(normal)[-1, -1], rel=1e-5)
-        after = ((data - solution @ wider) ** 2).sum() + (solution[:3] ** 2 / sizes**2).sum()
-        assert chi2 - amplitude[i] ** 2 * precision[i] == pytest.approx(after, rel=1e-5)
-
-
-def test_background_columns_span_power_laws():
-    energy = np.arange(100.0, 1000.0, 2.0)
-    back = energy**-3.1
-    columns, sizes = background_columns(energy, back, back)
-    free = columns[sizes > 100]
-    target = energy**-2.4
-    fitted = np.linalg.lstsq((free / target).T, np.ones(len(target)), rcond=None)[0] @ free
-    np.testing.assert_allclose(fitted / target, 1, atol=2e-3)
-
-
-def test_templates_rise_at_their_onsets():
-    energy = np.arange(400.0, 900.0, 1.0)
-    t = make_templates(energy, np.ones(500), 1.0)
-    names = [f"{SYMBOLS[z - 1]} {family}" for z, family in zip(t.z, t.family, strict=True)]
-    assert "O K" in names
-    assert "Si K" not in names
-    row = names.index("O K")
-    for shift in (0, 5, 10):
-        template = t.smooth[row, shift]
-        assert abs(energy[np.diff(template).argmax()] - 532 - SHIFTS[shift]) <= 1
-    ratio = strengths(t, 300.0, 10.0, 40.0)
-    assert ((ratio > 0.3) & (ratio < 3)).all()
-    np.testing.assert_allclose(strengths(t, 200.0, 10.0, 20.0), 1)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
 """Conventional unit cells from the parameters of refined lattices, and their table."""
 
+import gemmi
 import numpy as np
 import pandas as pd
 
 from xtalsk.diffraction.indexing._lattices import lattice_variants
 
-COLUMNS = ("row", "rank", "lattice", "a", "b", "c", "alpha", "beta", "gamma", "volume", "m20", "n_explained")
+COLUMNS = (
+    *("row", "rank", "lattice", "a", "b", "c", "alpha", "beta", "gamma"),
+    *("volume", "m20", "n_explained", "zero_shift"),
+)
+NIGGLI_TOLERANCE = 1e-6  # products of axes that differ by this share of the mean square count as equal
 SAME_CELL = 0.003  # cells of one lattice type whose axes and angles agree to this share are one cell
 
 
@@ -25,8 +30,10 @@ def unit_cell(family, variant, parameters):
     ndarray of shape (6,)
         a, b, c in Å and α, β, γ in degrees. Rhombohedral lattices have hexagonal axes. Orthorhombic cells
         have a <= b <= c; if one face is centred, it is C, and a <= b. Monoclinic cells have the unique axis b
-        and an obtuse angle; P has a <= c, and the centred ones are C.
+        and an obtuse angle; P has a <= c, and the centred ones are C. Triclinic cells are Niggli cells.
     """
+    if family == "triclinic":
+        return _niggli_cell(parameters)
     if family == "monoclinic":
         return _monoclinic_cell(variant, parameters)
     axes = 1 / np.sqrt(parameters)
@@ -42,6 +49,20 @@ def unit_cell(family, variant, parameters):
         special = 2 - faces.index(variant)
         return np.array([*np.sort(np.delete(axes, special)), axes[special], 90.0, 90.0, 90.0])
     return np.array([*np.sort(axes), 90.0, 90.0, 90.0])
+
+
+def _niggli_cell(parameters):
+    """Niggli cell from a*², b*², c*², 2 b* c* cos α*, 2 a* c* cos β*, 2 a* b* cos γ*; NaN for no cell."""
+    a, b, c, d, e, f = parameters
+    metric = np.array([[a, f / 2, e / 2], [f / 2, b, d / 2], [e / 2, d / 2, c]])
+    if np.linalg.eigvalsh(metric)[0] <= 0:
+        return np.full(6, np.nan)
+    metric = np.linalg.inv(metric)
+    lengths = np.sqrt(np.diag(metric))
+    cosines = [metric[i, j] / (lengths[i] * lengths[j]) for i, j in ((1, 2), (0, 2), (0, 1))]
+    reduced = gemmi.GruberVector(gemmi.UnitCell(*lengths, *np.degrees(np.arccos(cosines))), "P")
+    reduced.niggli_reduce(epsilon=NIGGLI_TOLERANCE * lengths.mean() ** 2)
+    return np.array(reduced.cell_parameters())
 
 
 def _monoclinic_cell(variant, parameters):
@@ -68,32 +89,45 @@ def cells_of_fits(fits, n):
 
     Parameters
     ----------
-    fits : list of (str, str, ndarray)
-        Family, lattice type (such as ``cubic_p``) and its fits (n_fits, FIT_SIZE), as in `_family_kernels`.
+    fits : list of (str, str, ndarray, float)
+        Family, lattice type (such as ``cubic_p``), its fits (n_fits, FIT_SIZE), as in `_family_kernels`, and
+        the trial shift of the zero in 1/Å.
     n : int
         Largest number of cells.
 
     Returns
     -------
     list of tuple
-        Lattice type, a, b, c, α, β, γ, volume, M20, number of lines explained; highest evidence first.
+        Lattice type, a, b, c, α, β, γ, volume, M20, number of lines explained, shift of the
+        zero in 1/Å; highest evidence first.
     """
-    from xtalsk.diffraction.indexing._family_kernels import FIGURES, N_EXPLAINED, VARIANT
+    from xtalsk.diffraction.indexing._family_kernels import FIGURES, N_EXPLAINED, SHIFT, VARIANT
 
-    found = [(fit[FIGURES], family, name, fit) for family, name, of_type in fits for fit in of_type]
+    found = [
+        (fit[FIGURES], family, name, fit, shift) for family, name, of_type, shift in fits for fit in of_type
+    ]
     found = [item for item in found if np.isfinite(item[0])]
     cells = []
-    for _, family, name, fit in sorted(found, key=lambda item: -item[0]):
+    for _, family, name, fit, shift in sorted(found, key=lambda item: -item[0]):
         cell = unit_cell(family, int(fit[VARIANT]), fit[: _N_PARAMETERS[family]])
+        if np.isnan(cell).any():
+            continue
         if not any(name == other[0] and np.allclose(cell, other[1:7], rtol=SAME_CELL) for other in cells):
             volume, m20 = np.exp(fit[FIGURES + 5]), np.exp(fit[FIGURES + 1])
-            cells.append((name, *cell, volume, m20, int(fit[N_EXPLAINED])))
+            cells.append((name, *cell, volume, m20, int(fit[N_EXPLAINED]), shift + fit[SHIFT]))
         if len(cells) == n:
             break
     return cells
 
 
-_N_PARAMETERS = {"cubic": 1, "tetragonal": 2, "hexagonal": 2, "orthorhombic": 3, "monoclinic": 4}
+_N_PARAMETERS = {
+    "cubic": 1,
+    "tetragonal": 2,
+    "hexagonal": 2,
+    "orthorhombic": 3,
+    "monoclinic": 4,
+    "triclinic": 6,
+}
 
 
 def cell_table(cells_of_rows):

@@ -5,11 +5,15 @@ A cell is given by the parameters of its family, in 1/Å², as listed in `_table
 
 import torch
 
+from xtalsk.diffraction.indexing._zones import reduce_triclinic
+
 
 def reduce_cells(cells, family):
     """Bring cells to the order of axes of the tables: by length, and the oblique axes reduced, (..., p)."""
     if family.name == "orthorhombic":
         return cells.sort(dim=-1).values
+    if family.name == "triclinic":
+        return reduce_triclinic(cells)
     if family.name != "monoclinic":
         return cells
     a, b, c, d = cells.unbind(-1)
@@ -18,6 +22,11 @@ def reduce_cells(cells, family):
         is_long = d > a
         c, d = torch.where(is_long, a + c - d, c), torch.where(is_long, d - 2 * a, d)
     return torch.stack([torch.minimum(a, c), b, torch.maximum(a, c), d.abs()], -1)
+
+
+def _triclinic_determinant(a, b, c, d, e, f):
+    """Return the determinant of the reciprocal metric."""
+    return a * b * c + (d * e * f - a * d * d - b * e * e - c * f * f) * 0.25
 
 
 def cell_volume(cells, family):
@@ -29,6 +38,7 @@ def cell_volume(cells, family):
         "hexagonal": lambda a, c: 0.75 * a * a * c,
         "orthorhombic": lambda a, b, c: a * b * c,
         "monoclinic": lambda a, b, c, d: b * (a * c - d * d / 4),
+        "triclinic": _triclinic_determinant,
     }[family.name](*a)
     is_cell = (cells[..., :3] > 0).all(-1) & (determinant > 0)
     if family.name == "monoclinic":

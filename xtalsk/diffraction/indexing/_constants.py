@@ -9,6 +9,9 @@ varied.
 # Lines and figures of merit.
 N_LINES = 20  # lowest lines of a profile that are indexed; `_search` splits them into two tens
 N_RATIOS = 10  # lines whose position relative to the first one is a feature
+LENIENT_SIGMA = 2.5  # least prominence of a line of the lenient set, in noises; LINE_SIGMA is strict ...
+LENIENT_MIN_HEIGHT = 0.004  # ... and as a share of the highest value
+SHIFT_SPACING = 1.5  # largest distance of trial shifts of the zero, in bins; set by eye
 
 # Coarse search (`_search`).
 GRID_SIZE = 8192  # cells of the table over Q in which coarse scores look up calculated lines
@@ -21,6 +24,18 @@ MAX_EXPECTED = 1.2  # largest such number, in units of MAX_CALCULATED
 WEAK_SHARE = 0.15  # lines below this share of the strongest one give way to stronger lines of higher q ...
 N_SPARE_LINES = 3  # ... among so many lines beyond those that are assigned
 ORDER_PENALTY = 1e-3  # price, per place in the order of q, in that choice; a share of the strongest line
+
+# Trial cells of triclinic lattices (`_zones`), tuned on ideal patterns of AMCSD and of random Niggli cells
+# below 800 Å³: `python benchmarks/bench_lattice.py --triclinic`. More zones, corners or cells hardly help.
+N_KEPT_TRICLINIC = 12  # triclinic cells that are refined
+N_ZONE_LINES = 9  # lowest lines whose pairs span zones
+ZONE_POINTS = ((1, 1), (1, -1), (2, 1), (2, -1), (1, 2), (1, -2), (2, 0), (0, 2), (3, 1), (3, -1), (3, 0))
+ZONE_TOLERANCE = 0.5  # largest distance of a point of a zone from a line, as a share of the tolerance
+ZONE_PENALTY = 0.1  # price of a point that is not observed; observed ones gain up to 1
+ZONE_END = 1.01  # points beyond this share of the last Q do not count
+MAX_MIXED = 2.0  # largest mixed parameter of a zone, in units of the smaller square; reduced axes have 1
+N_ZONES, N_CORNERS = 40, 100  # best zones, and best pairs of zones, that are used
+REDUCTION_STEPS = 2  # steps of the reduction of a trial cell
 
 # Refinement (`_refine`).
 REFINE_PARTS = (1.0, 0.8)  # tolerance of each least-squares step, as a share of the tolerance of the search
@@ -38,6 +53,7 @@ REACH = {
     "hexagonal": (7.5, 7.5, 12.5),
     "orthorhombic": (7.5, 5.5, 4.5),
     "monoclinic": (5.5, 4.5, 4.5),
+    "triclinic": (6.5, 4.6, 3.8),
 }
 # The same for the lines that the lowest observed ones may be; the number of these lowest lines; the number of
 # assignments that are tried.
@@ -47,6 +63,8 @@ LOWEST = {
     "hexagonal": ((4.1, 4.1, 9.1), 8, 1500),
     "orthorhombic": ((4.1, 4.1, 4.1), 8, 4000),
     "monoclinic": ((3.1, 3.1, 3.1), 7, 8000),
+    # Chosen of five on ideal patterns of 500 monoclinic minerals: 2 % more of the volumes are right.
+    "monoclinic_deep": ((4.1, 3.1, 4.1), 8, 16000),
 }
 
 # Random lattices by which assignments are chosen (`_trial_cells`).
@@ -64,4 +82,5 @@ FOREIGN_SHARE = 0.2  # probability that one of the lowest lines is foreign
 # Plausible ranges of q (`_scores`); set by eye, not with the others.
 MAX_Q = 5.0  # ends of ranges beyond this, in 1/Å, are not 1/d
 MAX_FIRST_LINE = 0.7  # first lines beyond this, in 1/Å: diamond has 0.485, beryllium 0.505
+MAX_ZERO_SHIFT = 0.02  # largest ``zero_shift`` in 1/Å: 1.8° of 2θ for Cu Kα
 MIN_LAST_LINE = 0.05  # last of 20 lines below this, in 1/Å

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xtalsk.diffraction.indexing._constants import N_KEPT, N_SECOND, TIGHT_SHARE
+from xtalsk.diffraction.indexing._constants import N_SECOND, TIGHT_SHARE
 from xtalsk.diffraction.indexing._refine_kernels import (
     N_BUCKETS,
     OBSERVED,
@@ -25,11 +25,12 @@ from xtalsk.diffraction.indexing._search_kernels import (
     score_variants,
     sum_weights,
 )
+from xtalsk.diffraction.indexing._zone_kernels import MAX_TRIALS, TRICLINIC, zone_workspace
 from xtalsk.utils._compiled import compiled
 
-# Columns of a fit: four parameters of the cell, shift, variant, number of explained lines, figures of merit.
-SHIFT, VARIANT, N_EXPLAINED, FIGURES = 4, 5, 6, 7
-FIT_SIZE = 13
+# Columns of a fit: six parameters of the cell, shift, variant, number of explained lines, figures of merit.
+SHIFT, VARIANT, N_EXPLAINED, FIGURES = 6, 7, 8, 9
+FIT_SIZE = 15
 
 
 @compiled
@@ -47,12 +48,12 @@ def _refine_chosen(cells, chosen, n, n_parameters, kind, rows, members, line, fi
     """
     q, low, last, chance, covered, weights, tolerance, step = line
     refining, sorting, positions, orders, flags, n_lines = work
-    cell = np.empty(4)
+    cell = np.empty(len(cells))
     tight = TIGHT_SHARE * tolerance
     limit = last + tolerance + step + tight
     best, best_merit = 0, -np.inf
     for k in range(max(n, 1)):
-        for j in range(4):
+        for j in range(len(cells)):
             cell[j] = cells[j, chosen[0, k]]
         of_variant = members[chosen[1, k]]
         shift = refine_cell(cell, n_parameters, rows, of_variant, q, tolerance, step, refining)
@@ -64,7 +65,7 @@ def _refine_chosen(cells, chosen, n, n_parameters, kind, rows, members, line, fi
         volume = volume_of(cell, kind)
         fit = fits[k]
         if n and np.isfinite(volume) and matched[0] > 0 and len(q) >= n_parameters + 2:
-            fit[:4] = cell
+            fit[: len(cell)] = cell
             fit[SHIFT], fit[VARIANT], fit[N_EXPLAINED] = shift, chosen[1, k], matched[2]
             merits(
                 matched, volume, n_parameters, len(q), last, chance, covered, tolerance, step, fit[FIGURES:]
@@ -100,12 +101,12 @@ def _absences(order, flags, n, classes, settings, absences):
 
 
 @compiled
-def _make_workspace(n_candidates, n_variants, n_rows, n_lines, n_chances):
+def _make_workspace(n_padded, n_candidates, n_kept, n_variants, n_rows, n_lines, n_chances, zones, trials):
     """Allocate the arrays that `index_family` uses again for each pattern."""
-    cells, first_scores = np.empty((4, n_candidates), np.float32), np.empty(n_candidates, np.float32)
+    cells, first_scores = np.empty((n_padded, n_candidates), np.float32), np.empty(n_candidates, np.float32)
     index, terms = np.empty((PACK, LOOK_UP), np.uint32), np.empty((7, BLOCK), np.float32)
     first_work = (
-        np.empty((4, BLOCK), np.float32),
+        np.empty((n_padded, BLOCK), np.float32),
         np.empty(BLOCK, np.float32),
         np.empty(BLOCK, np.int32),
         np.empty(BLOCK, np.int32),
@@ -114,9 +115,11 @@ def _make_workspace(n_candidates, n_variants, n_rows, n_lines, n_chances):
         first_scores,
         index,
         terms,
+        zones,
+        trials,
     )
     second_work = (
-        np.empty((4, N_SECOND), np.float32),
+        np.empty((n_padded, N_SECOND), np.float32),
         np.empty((n_variants, N_SECOND), np.int32),
         np.empty((n_variants, N_SECOND), np.int32),
         np.empty(N_SECOND, np.int32),
@@ -125,16 +128,16 @@ def _make_workspace(n_candidates, n_variants, n_rows, n_lines, n_chances):
         terms,
     )
     scores = np.empty((n_variants, N_SECOND), np.float32)
-    chosen = np.zeros((2, N_KEPT), np.int64)
+    chosen = np.zeros((2, n_kept), np.int64), np.empty(n_kept, np.float32)
     sums, chances = np.empty((2, 1024), np.float32), np.empty((3, n_chances), np.float32)
     refining = (
         np.empty(n_rows),
         np.empty(n_lines, np.int64),
         np.empty((2, n_lines + 1)),
         np.empty((2, n_lines + 1)),
-        np.empty((5, 5)),
-        np.empty(5),
-        np.empty(5),
+        np.empty((7, 7)),
+        np.empty(7),
+        np.empty(7),
     )
     sorting = (refining[0], np.empty(N_BUCKETS + 1, np.int64), np.empty(n_rows), np.empty(n_rows, np.int64))
     n_calculated = np.zeros(2, np.int64)
@@ -157,7 +160,7 @@ def index_family(lines, tables, family, tolerance, step, entropy, fits, best, ab
     tolerance, step : float
         In 1/Å.
     entropy : float32 ndarray
-    fits : ndarray of shape (n, n_types, N_KEPT, FIT_SIZE)
+    fits : ndarray of shape (n, n_types, n_kept, FIT_SIZE)
         Is filled; NaN where there is no cell.
     best : int64 ndarray of shape (n, n_types)
         Is filled with the number of the best fit of each type.
@@ -168,9 +171,17 @@ def index_family(lines, tables, family, tolerance, step, entropy, fits, best, ab
     search, second, rows, members, types, classes, settings, kind, n_parameters, multiplicity = family
     second_rows, groups, group_members = second
     n_rows, n_variants = members.shape[1], len(members)
-    n_candidates = max(search[1].shape[2], N_SECOND) + 1
-    first_work, second_work, scores, chosen, sums, chances, fit_work = _make_workspace(
-        n_candidates, n_variants, n_rows, q.shape[1], entropy.shape[1]
+    n_trials = MAX_TRIALS if kind == TRICLINIC else search[1].shape[2]
+    first_work, second_work, scores, (chosen, values), sums, chances, fit_work = _make_workspace(
+        len(rows),
+        max(n_trials, N_SECOND) + 1,
+        fits.shape[2],
+        n_variants,
+        n_rows,
+        q.shape[1],
+        entropy.shape[1],
+        zone_workspace(),
+        np.empty((6, MAX_TRIALS if kind == TRICLINIC else 0), np.float32),
     )
     cells, first_scores = first_work[5], first_work[6]
     orders, flags, n_calculated = fit_work[3], fit_work[4], fit_work[5]
@@ -178,7 +189,19 @@ def index_family(lines, tables, family, tolerance, step, entropy, fits, best, ab
         count = np.float32(counts[i])
         sum_weights(weights[i], sums)
         chance_table(chance[i], entropy.shape[1] - 1, chances)
-        pattern = (q2_low[i], count, last[i], factors[i], covered[i], tables[i], sums, chances, entropy)
+        pattern = (
+            q2_low[i],
+            count,
+            last[i],
+            factors[i],
+            covered[i],
+            tables[i],
+            sums,
+            chances,
+            entropy,
+            q[i, : counts[i]],
+            np.float32(tolerance),
+        )
         n = score_candidates(pattern, search, kind, multiplicity, first_work)
         n = choose_first(cells, first_scores, n)
         score_variants(pattern, second_rows, groups, group_members, cells, n, second_work, scores)
@@ -196,7 +219,7 @@ def index_family(lines, tables, family, tolerance, step, entropy, fits, best, ab
             step,
         )
         for t in range(len(types) - 1):
-            n_chosen = choose_of_type(scores, first_scores, n, types[t], types[t + 1], chosen)
+            n_chosen = choose_of_type(scores, first_scores, n, types[t], types[t + 1], chosen, values)
             best[i, t] = _refine_chosen(
                 cells, chosen, n_chosen, n_parameters, kind, rows, members, line, fits[i, t], fit_work
             )

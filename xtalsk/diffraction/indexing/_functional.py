@@ -19,51 +19,75 @@ itself; lines and refined cells in double precision; among equal scores the firs
 
 The search is dense for cubic, tetragonal and hexagonal lattices. For ideal patterns of minerals, the
 candidates include about 90% of the orthorhombic and about half of the monoclinic cells. Rhombohedral lattices
-are searched for by their hexagonal cell. Triclinic lattices are not searched for.
+are searched for by their hexagonal cell. Triclinic cells are made from zones (`_zones`).
+
+A pattern may be indexed several times: with its lines moved by trial shifts of the zero, of which it keeps
+the one of highest evidence, and with a second set of lines that includes weaker ones, whose figures have the
+prefix ``lenient_``.
 """
 
 import numpy as np
 import torch
 
+from xtalsk.diffraction._constants import LINE_MIN_HEIGHT, LINE_SIGMA
 from xtalsk.diffraction._peak_search import find_lines
 from xtalsk.diffraction.indexing import _twin
 from xtalsk.diffraction.indexing._cell_table import cells_of_fits
-from xtalsk.diffraction.indexing._constants import N_LINES, N_RATIOS
-from xtalsk.diffraction.indexing._lattices import FAMILIES, lattice_types
+from xtalsk.diffraction.indexing._constants import (
+    LENIENT_MIN_HEIGHT,
+    LENIENT_SIGMA,
+    N_LINES,
+    N_RATIOS,
+    SHIFT_SPACING,
+)
+from xtalsk.diffraction.indexing._lattices import lattice_types
 from xtalsk.diffraction.indexing._refine import FIGURES, fit_cells
 from xtalsk.diffraction.indexing._search import make_lines, search_cells
-from xtalsk.diffraction.indexing._tables import families, settings_of_classes
+from xtalsk.diffraction.indexing._tables import DEFAULT, families, settings_of_classes
 
-_SYSTEMS = ("cubic", "tetragonal", "hexagonal_p", "hexagonal_r", "orthorhombic", "monoclinic")
+_SYSTEMS = ("cubic", "tetragonal", "hexagonal_p", "hexagonal_r", "orthorhombic", "monoclinic", "triclinic")
+_STRICT, _LENIENT = (LINE_SIGMA, LINE_MIN_HEIGHT), (LENIENT_SIGMA, LENIENT_MIN_HEIGHT)
+_LOG_VOLUME = FIGURES.index("log_volume")
 
 
-def _type_names():
+def _type_names(options):
     """Names of the lattice types of all families, such as ``cubic_p``."""
-    return [f"{family}_{name}" for family in FAMILIES for name in lattice_types(family)]
+    return [f"{family}_{name}" for family in options.families for name in lattice_types(family)]
 
 
-def figure_names():
+def _systems(options):
+    """Names of the systems that are compared with each other."""
+    return _SYSTEMS if options.triclinic else _SYSTEMS[:-1]
+
+
+def _thresholds(options):
+    """Least prominence of the lines of each set: in units of the noise, and as a share of the highest."""
+    return (_STRICT, _LENIENT) if options.lenient else (_STRICT,)
+
+
+def figure_names(options=DEFAULT):
     """Names of the columns of `lattice_figures`, without building any table."""
-    names = [f"{name}_{figure}" for name in _type_names() for figure in FIGURES]
-    names += [f"{system}_margin" for system in _SYSTEMS]
-    for family in FAMILIES:
+    names = [f"{name}_{figure}" for name in _type_names(options) for figure in FIGURES]
+    names += [f"{system}_margin" for system in _systems(options)]
+    for family in options.families:
         for name, n_settings in settings_of_classes(family).items():
             settings = [""] if n_settings == 1 else [f"_{k}" for k in range(1, n_settings + 1)]
             names += [f"{family}_{name}{k}" for k in settings]
     names += ["lines", "lines_in_all", "q_first", "q_last"]
-    return names + [f"q_ratio_{k}" for k in range(2, N_RATIOS + 1)]
+    names += [f"q_ratio_{k}" for k in range(2, N_RATIOS + 1)]
+    return names + [f"lenient_{name}" for name in names] if options.lenient else names
 
 
-def _margins(evidences):
+def _margins(evidences, options):
     """Evidence of each system less the highest evidence of the others, (n, n_systems)."""
-    types = _type_names()
+    types, systems = _type_names(options), _systems(options)
     best = [
         evidences[:, [i for i, name in enumerate(types) if name.startswith(system)]].amax(1)
-        for system in _SYSTEMS
+        for system in systems
     ]
     best = torch.stack(best, 1)
     others = torch.stack(
-        [best[:, [j for j in range(len(_SYSTEMS)) if j != i]].amax(1) for i in range(len(_SYSTEMS))], 1
+        [best[:, [j for j in range(len(systems)) if j != i]].amax(1) for i in range(len(systems))], 1
     )
     return best - others
 
@@ -83,53 +107,89 @@ def _absences(fitted, family):
     return torch.cat([usual[:, :0], *(share.sort(1).values for share in shares)], 1)
 
 
-def _line_features(lines, total):
+def _line_features(q, _, total):
     """Numbers of lines, first and last line in 1/Å, and ratios to the first line, (n, 3 + N_RATIOS)."""
-    first = lines.q[:, :1]
-    ratios = lines.q[:, 1:N_RATIOS] / first.clamp_min(1e-6)
-    return torch.cat([lines.count[:, None], total[:, None], first, lines.last, ratios], 1)
+    count = torch.isfinite(q).sum(1, keepdim=True).to(q.dtype)
+    q = torch.where(torch.isfinite(q), q, 0)
+    first, last = q[:, :1], q.amax(1, keepdim=True)
+    ratios = q[:, 1:N_RATIOS] / first.clamp_min(1e-6)
+    return torch.cat([count, total[:, None], first, last, ratios], 1)
 
 
-def _batched_figures(lines, tolerance, step):
+def _batched_figures(lines, tolerance, step, options):
     """Figures (n, n_types, n_figures) and shares of absence classes, a list, by batched tensors."""
     figures, absences = [], []
-    for family in families(lines.q.device, lines.q.dtype):
-        fitted = fit_cells(search_cells(lines, family), family, lines, tolerance, step)
+    for family in families(lines.q.device, lines.q.dtype, options):
+        fitted = fit_cells(search_cells(lines, family, tolerance), family, lines, tolerance, step)
         figures.append(fitted.figures)
         absences.append(_absences(fitted, family))
     return torch.cat(figures, 1).to(lines.q.dtype), [x.to(lines.q.dtype) for x in absences]
 
 
-def _compiled_figures(lines, tolerance, step, n_threads=None):
+def _compiled_figures(lines, tolerance, step, options, n_threads=None):
     """Compute what `_batched_figures` computes, by compiled loops on a processor."""
-    found = _twin.index_patterns(lines, tolerance, step, n_threads)
+    found = _twin.index_patterns(lines, tolerance, step, n_threads, options)
     figures = torch.from_numpy(np.concatenate([fits.figures for fits in found], axis=1))
     return figures.to(lines.q.dtype), [torch.from_numpy(fits.absences).to(lines.q.dtype) for fits in found]
 
 
-def _lines_of_profiles(profiles, q0, step, tolerance, compiled):
-    """Lines of profiles, the numbers of all their lines (n,), and which profiles were measured (n,)."""
+def _measured_bins(profiles, compiled):
+    """First measured bin of each profile (n, 1), and which profiles were measured (n,)."""
     if compiled:  # without operations of torch on all bins, for which its threads would wake up
-        found = _twin.find_lines(profiles, q0, step, N_LINES)
-        measured = torch.from_numpy(~np.isnan(profiles.numpy()))
-        first = torch.from_numpy(measured.numpy().argmax(1, keepdims=True))
-        is_measured = torch.from_numpy(measured.numpy().any(1))
+        measured = ~np.isnan(profiles.numpy())
+        return torch.from_numpy(measured.argmax(1)[:, np.newaxis]), torch.from_numpy(measured.any(1))
+    measured = ~profiles.isnan()
+    return measured.to(torch.int8).argmax(1, keepdim=True), measured.any(1)
+
+
+def _lines_of_profiles(profiles, q0, step, thresholds, compiled):
+    """Lines of profiles: q and prominence, (n, n_lines), and the numbers of all their lines (n,)."""
+    n_sigma, min_height = thresholds
+    if compiled:
+        found = _twin.find_lines(profiles, q0, step, N_LINES, n_sigma, min_height)
     else:
-        found = find_lines(profiles.double(), q0, step, N_LINES)
-        measured = ~profiles.isnan()
-        first = measured.to(torch.int8).argmax(1, keepdim=True)
-        is_measured = measured.any(1)
-    q, prominence, total = (x.to(profiles.dtype) for x in found)
-    low = q0 + step * first.to(profiles.dtype)
-    return make_lines(q, prominence, low, tolerance, with_table=not compiled), total, is_measured
+        found = find_lines(profiles.double(), q0, step, N_LINES, n_sigma=n_sigma, min_height=min_height)
+    return tuple(x.to(profiles.dtype) for x in found)
 
 
-def lattice_cells(profiles, q0, step, n_cells, *, tolerance=None, n_threads=None):
+def trial_shifts(zero_shift, step):
+    """Shifts of the zero in 1/Å at which lines are indexed; the refinement moves each by up to one bin."""
+    rest = max((zero_shift or 0.0) - step, 0.0)
+    n = int(np.ceil(rest / (SHIFT_SPACING * step)))
+    return [0.0, *(sign * rest * k / n for k in range(1, n + 1) for sign in (1, -1))]
+
+
+def _moved_lines(found, low, tolerance, step, options, compiled):
+    """Yield each trial shift and the `Lines` that it leaves."""
+    q, prominence, _ = found
+    for shift in trial_shifts(options.zero_shift, step):
+        yield shift, make_lines(q - shift, prominence, low - shift, tolerance, with_table=not compiled)
+
+
+def _figures_of_lines(found, low, tolerance, step, options, n_threads, compiled):
+    """Figures, margins and absences of one set of lines, at the trial shift of highest evidence."""
+    best, highest = None, None
+    for _, lines in _moved_lines(found, low, tolerance, step, options, compiled):
+        if compiled:
+            figures, absences = _compiled_figures(lines, tolerance, step, options, n_threads)
+        else:
+            figures, absences = _batched_figures(lines, tolerance, step, options)
+        columns = torch.cat([figures.flatten(1), _margins(figures[:, :, 0], options), *absences], 1)
+        merit = torch.where(figures[..., _LOG_VOLUME] != 0, figures[..., 0], -torch.inf).amax(1)
+        if best is None:
+            best, highest = columns, merit
+        else:
+            best = torch.where((merit > highest)[:, None], columns, best)
+            highest = torch.maximum(highest, merit)
+    return best
+
+
+def lattice_cells(profiles, q0, step, n_cells, *, tolerance=None, n_threads=None, options=DEFAULT):
     """Cells of highest evidence of each profile, by compiled loops on a processor.
 
     Parameters
     ----------
-    profiles, q0, step, tolerance, n_threads
+    profiles, q0, step, tolerance, n_threads, options
         As in `lattice_figures`; the profiles are in single precision.
     n_cells : int
         Largest number of cells of a profile.
@@ -140,18 +200,29 @@ def lattice_cells(profiles, q0, step, n_cells, *, tolerance=None, n_threads=None
         For each profile, cells as from `_cell_table.cells_of_fits`.
     """
     tolerance = step if tolerance is None else tolerance
-    lines, _, _ = _lines_of_profiles(profiles, q0, step, tolerance, compiled=True)
-    found = _twin.index_patterns(lines, tolerance, step, n_threads)
-    types = [(family, i, name) for family in FAMILIES for i, name in enumerate(lattice_types(family))]
-    return [
-        cells_of_fits(
-            [(f, f"{f}_{name}", found[FAMILIES.index(f)].fits[row, i]) for f, i, name in types], n_cells
-        )
-        for row in range(len(profiles))
+    low, _ = _measured_bins(profiles, compiled=True)
+    low = q0 + step * low.to(profiles.dtype)
+    results = []
+    for thresholds in _thresholds(options):
+        found = _lines_of_profiles(profiles, q0, step, thresholds, compiled=True)
+        for shift, lines in _moved_lines(found, low, tolerance, step, options, compiled=True):
+            fits = _twin.index_patterns(lines, tolerance, step, n_threads, options)
+            results.append((shift, [family.fits for family in fits]))
+    return [_cells_of_row(results, row, n_cells, options) for row in range(len(profiles))]
+
+
+def _cells_of_row(results, row, n_cells, options):
+    """Cells of one profile from the fits of each set of lines at each trial shift."""
+    fits = [
+        (family, f"{family}_{name}", of_family[number][row, i], shift)
+        for shift, of_family in results
+        for number, family in enumerate(options.families)
+        for i, name in enumerate(lattice_types(family))
     ]
+    return cells_of_fits(fits, n_cells)
 
 
-def lattice_figures(profiles, q0, step, *, tolerance=None, n_threads=None, compiled=None):
+def lattice_figures(profiles, q0, step, *, tolerance=None, n_threads=None, compiled=None, options=DEFAULT):
     """Figures of merit of the lattices that fit profiles best.
 
     Parameters
@@ -168,6 +239,8 @@ def lattice_figures(profiles, q0, step, *, tolerance=None, n_threads=None, compi
     compiled : bool or None
         Whether to use compiled loops, which take profiles in single precision on a processor; None uses them
         for such profiles. The batched tensors give the same figures within 1e-5.
+    options : Options
+        What is searched for.
 
     Returns
     -------
@@ -178,10 +251,11 @@ def lattice_figures(profiles, q0, step, *, tolerance=None, n_threads=None, compi
     tolerance = step if tolerance is None else tolerance
     if compiled is None:
         compiled = profiles.device.type == "cpu" and profiles.dtype == torch.float32
-    lines, total, is_measured = _lines_of_profiles(profiles, q0, step, tolerance, compiled)
-    if compiled:
-        figures, absences = _compiled_figures(lines, tolerance, step, n_threads)
-    else:
-        figures, absences = _batched_figures(lines, tolerance, step)
-    columns = [figures.flatten(1), _margins(figures[:, :, 0]), *absences, _line_features(lines, total)]
+    low, is_measured = _measured_bins(profiles, compiled)
+    low = q0 + step * low.to(profiles.dtype)
+    columns = []
+    for thresholds in _thresholds(options):
+        found = _lines_of_profiles(profiles, q0, step, thresholds, compiled)
+        columns.append(_figures_of_lines(found, low, tolerance, step, options, n_threads, compiled))
+        columns.append(_line_features(*found))
     return torch.where(is_measured[:, None], torch.cat(columns, 1), torch.nan)

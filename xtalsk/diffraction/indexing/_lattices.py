@@ -7,6 +7,7 @@ The lines of a lattice lie at Q = q² = 1/d² = row · parameters, with the rows
     hexagonal     (h² + hk + k², l²)         a*², c*²
     orthorhombic  (h², k², l²)               a*², b*², c*², increasing
     monoclinic    (h², k², l², hl)           a*², b*², c*², 2 a* c* cos β*, with 0 <= the last <= a*² <= c*²
+    triclinic     (h², k², l², kl, hl, hk)   a*², b*², c*², 2 b* c* cos α*, 2 a* c* cos β*, 2 a* b* cos γ*
 
 A line belongs to a centred lattice if the reflection conditions of the International Tables for
 Crystallography A (2016), table 1.6.3.1, allow one of its reflections. Settings of one lattice with other axes
@@ -17,7 +18,7 @@ from itertools import product
 
 import numpy as np
 
-FAMILIES = ("cubic", "tetragonal", "hexagonal", "orthorhombic", "monoclinic")
+FAMILIES = ("cubic", "tetragonal", "hexagonal", "orthorhombic", "monoclinic", "triclinic")
 
 
 def _any(h, k, m):
@@ -55,6 +56,7 @@ _CONDITIONS = {
     "hexagonal": {"p": [_any], "r": [_obverse_or_reverse]},
     "orthorhombic": {"p": [_any], "c": [_face_c, _face_b, _face_a], "i": [_body], "f": [_all_faces]},
     "monoclinic": {"p": [_any], "c": [_face_c, _face_a, _body]},
+    "triclinic": {"p": [_any]},
 }
 
 
@@ -76,16 +78,19 @@ def _row(family, h, k, m):
         "hexagonal": (h * h + h * k + k * k, m * m),
         "orthorhombic": (h * h, k * k, m * m),
         "monoclinic": (h * h, k * k, m * m, h * m),
+        "triclinic": (h * h, k * k, m * m, k * m, h * m, h * k),
     }[family]
 
 
 def _reflections(family, reach):
     """Yield the indices of one reflection of each form; the others of a form have the same q in any cell."""
     top = [int(r) for r in reach]
-    low = -top[0] if family == "monoclinic" else 0
-    for hkl in product(range(low, top[0] + 1), range(top[1] + 1), range(top[2] + 1)):
+    low_h = -top[0] if family in ("monoclinic", "triclinic") else 0
+    low_k = -top[1] if family == "triclinic" else 0
+    for hkl in product(range(low_h, top[0] + 1), range(low_k, top[1] + 1), range(top[2] + 1)):
         is_within = sum((i / r) ** 2 for i, r in zip(hkl, reach, strict=True)) <= 1
-        if is_within and any(hkl) and not (hkl[0] < 0 and hkl[2] == 0):
+        is_first = hkl[2] > 0 or hkl[0] > 0 or (hkl[0] == 0 and hkl[1] > 0)  # not the opposite of another
+        if is_within and is_first:
             yield hkl
 
 

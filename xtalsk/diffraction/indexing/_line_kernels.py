@@ -4,9 +4,7 @@ import numpy as np
 
 from xtalsk.diffraction._constants import (
     LINE_LAG,
-    LINE_MIN_HEIGHT,
     LINE_REACH,
-    LINE_SIGMA,
     LINE_SMOOTHING,
     QUIET_SHARE,
 )
@@ -79,7 +77,7 @@ def _prominence(smooth, i):
 
 
 @compiled
-def lines_of_profiles(profiles, q0, step, q, prominence, total):
+def lines_of_profiles(profiles, q0, step, n_sigma, min_height, q, prominence, total):
     """Write the lowest lines of profiles into ``q``, ``prominence`` (n, n_lines) and ``total`` (n,)."""
     n, n_bins = profiles.shape
     smooth, deviations = np.empty(n_bins), np.empty(n_bins)
@@ -89,7 +87,7 @@ def lines_of_profiles(profiles, q0, step, q, prominence, total):
         _smooth(profiles[row], weights, smooth)
         measured = ~np.isnan(profiles[row])
         _fill_gaps(smooth)
-        least = max(LINE_SIGMA * _noise(smooth, measured, deviations), LINE_MIN_HEIGHT * smooth.max())
+        least = max(n_sigma * _noise(smooth, measured, deviations), min_height * smooth.max())
         n_found = 0
         for i in range(1, n_bins - 1):
             if not (smooth[i] > smooth[i - 1] and smooth[i] >= smooth[i + 1] and measured[i]):

@@ -1,6 +1,6 @@
 """Compiled twin of `_refine` for processors, cell after cell, in double precision like `_refine`.
 
-Parameters of cells are padded to four.
+Parameters of cells are padded to four; triclinic cells have six.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ from xtalsk.diffraction.indexing._constants import (
     TIGHT_SHARE,
 )
 from xtalsk.diffraction.indexing._search_kernels import CUBIC, HEXAGONAL, ORTHORHOMBIC, TETRAGONAL
+from xtalsk.diffraction.indexing._zone_kernels import TRICLINIC, triclinic_determinant
 from xtalsk.utils._compiled import compiled
 
 N_BUCKETS = 256  # of the sort of calculated lines
@@ -23,10 +24,23 @@ PREDICTED, OBSERVED = 1, 2  # flags of calculated lines
 
 @compiled
 def _all_positions(cell, rows, q):
-    """Write the positions in 1/Å of all rows (4, n_rows) into ``q``."""
+    """Write the positions in 1/Å of all rows (p, n_rows) into ``q``."""
     a, b, c, d = cell[0], cell[1], cell[2], cell[3]
+    if len(cell) == 4:
+        for r in range(len(q)):
+            q2 = a * rows[0, r] + b * rows[1, r] + c * rows[2, r] + d * rows[3, r]
+            q[r] = np.sqrt(q2 if q2 > 0.0 else 0.0)
+        return
+    e, f = cell[4], cell[5]
     for r in range(len(q)):
-        q2 = a * rows[0, r] + b * rows[1, r] + c * rows[2, r] + d * rows[3, r]
+        q2 = (
+            a * rows[0, r]
+            + b * rows[1, r]
+            + c * rows[2, r]
+            + d * rows[3, r]
+            + e * rows[4, r]
+            + f * rows[5, r]
+        )
         q[r] = np.sqrt(q2 if q2 > 0.0 else 0.0)
 
 
@@ -95,7 +109,9 @@ def _least_squares_step(cell, n_parameters, shift, rows, nearest, q, tolerance, 
     for i in range(len(q)):
         r = nearest[i]
         moved = q[i] - shift
-        q2 = cell[0] * rows[0, r] + cell[1] * rows[1, r] + cell[2] * rows[2, r] + cell[3] * rows[3, r]
+        q2 = 0.0
+        for k in range(n_parameters):
+            q2 += cell[k] * rows[k, r]
         deviation = moved - np.sqrt(max(q2, 0.0))
         if not abs(deviation) < tolerance:
             continue
@@ -217,7 +233,10 @@ def _evidence(share, chance, n):
 def volume_of(cell, kind):
     """Volume of the cell in Å³, reduced as in `_cells`; NaN for parameters that are no cell."""
     a, b, c, d = cell[0], cell[1], cell[2], cell[3]
-    if kind == CUBIC:
+    if kind == TRICLINIC:
+        determinant = triclinic_determinant(a, b, c, d, cell[4], cell[5])
+        is_cell = a > 0 and b > 0 and c > 0
+    elif kind == CUBIC:
         determinant, is_cell = a * a * a, a > 0
     elif kind == TETRAGONAL:
         determinant, is_cell = a * a * b, a > 0 and b > 0

@@ -17,13 +17,13 @@ from xtalsk.diffraction.indexing._constants import (
     MIN_CALCULATED,
     MIN_EXPECTED,
     N_FIRST_ROWS,
-    N_KEPT,
     N_SECOND,
     N_SECOND_ROWS,
     N_SPARE_LINES,
     ORDER_PENALTY,
     WEAK_SHARE,
 )
+from xtalsk.diffraction.indexing._zones import zone_candidates
 
 _CALCULATED_BIT, _OBSERVED_BIT = 32, 44  # lowest bits of the two counters of the table
 _COUNTER = 2**12 - 1  # largest number in a counter
@@ -98,13 +98,15 @@ def _line_table(q, valid, low, last, tolerance):
     return torch.where(inside, bits + counters, 0).flatten(), factor, covered
 
 
-def search_cells(lines, family):
+def search_cells(lines, family, tolerance):
     """Find the best candidates of each type of a family by coarse scores.
 
     Parameters
     ----------
     lines : Lines
     family : Family
+    tolerance : float
+        In 1/Å.
 
     Returns
     -------
@@ -115,7 +117,7 @@ def search_cells(lines, family):
     scores : Tensor of shape (n, n_types * n_kept)
         Evidence; -inf for places without a cell.
     """
-    cells, score = _first_choice(_candidates(lines, family), lines, family)
+    cells, score = _first_choice(_candidates(lines, family, tolerance), lines, family)
     is_usable = torch.isfinite(score)
     cells = torch.where(is_usable[:, :, None], cells, 1.0)
     pattern = torch.arange(len(cells), device=cells.device).repeat_interleave(cells.shape[1])
@@ -128,12 +130,14 @@ def search_cells(lines, family):
 
 def low_squares(lines, family):
     """Q of the lowest lines, from which a family makes candidates, (n, n_low); NaN for missing lines."""
-    low = _low_lines(lines, int(family.lines.max()) + 1)
+    low = _low_lines(lines, family.n_low)
     return torch.where(lines.valid, lines.q, torch.nan).square().gather(1, low)
 
 
-def _candidates(lines, family):
-    """Cells that put chosen low lines on the assigned indices, (n, n_assignments, p)."""
+def _candidates(lines, family, tolerance):
+    """Cells that put chosen low lines on the assigned indices, (n, n_assignments, p), or cells of zones."""
+    if family.name == "triclinic":
+        return zone_candidates(low_squares(lines, family), lines, tolerance)
     chosen = low_squares(lines, family)[:, family.lines]
     cells = chosen[..., :1] * family.inverses[:, :, 0]
     for j in range(1, chosen.shape[2]):  # each operation is rounded by itself, as in the compiled loops
@@ -173,7 +177,7 @@ def _best_of_type(cells, scores, family, name):
     """Best cells of one lattice type, their variants and scores; ``scores`` is (n_variants, n, n_second)."""
     variants = torch.tensor([v for v, t in enumerate(family.variants) if t == name], device=cells.device)
     score, variant = scores[variants].max(0)
-    score, best = _best(score, N_KEPT)
+    score, best = _best(score, family.n_kept)
     cells = cells.gather(1, best[:, :, None].expand(-1, -1, cells.shape[2]))
     return cells, variants[variant].gather(1, best), score
 

@@ -1,8 +1,9 @@
 """Compiled twin of `_search` for processors: the same candidates, scores and choice, pattern after pattern.
 
 Numbers are single precision and each operation is rounded by itself, as in `_search`. Parameters of cells are
-padded to four. An entry of the table over Q is one int32: 20 bits of observed lines, then two counters of
-seven bits for the calculated lines in the measured range and for those near an observed line.
+padded to four; triclinic cells have six. An entry of the table over Q is one int32: 20 bits of observed
+lines, then two counters of seven bits for the calculated lines in the measured range and for those near an
+observed line.
 """
 
 import numpy as np
@@ -13,10 +14,16 @@ from xtalsk.diffraction.indexing._constants import (
     MAX_EXPECTED,
     MIN_CALCULATED,
     MIN_EXPECTED,
-    N_KEPT,
     N_SECOND,
 )
-from xtalsk.diffraction.indexing._logarithm_kernels import bits_of_float, logarithm
+from xtalsk.diffraction.indexing._logarithm_kernels import logarithm
+from xtalsk.diffraction.indexing._rank_kernels import key_of, nth_key
+from xtalsk.diffraction.indexing._zone_kernels import (
+    TRICLINIC,
+    reduce_block,
+    triclinic_determinant,
+    zone_cells,
+)
 from xtalsk.utils._compiled import compiled
 
 PACK = 4  # lines that are looked up together
@@ -136,6 +143,9 @@ def _expected_lines(cells, kind, size, scale, multiplicity, expected):
         elif kind == HEXAGONAL:
             value = _F(0.75) * a * a * b
             is_cell &= b > 0
+        elif kind == TRICLINIC:
+            value = triclinic_determinant(a, b, c, d, cells[4, i], cells[5, i])
+            is_cell &= (b > 0) & (c > 0)
         else:
             is_cell &= (b > 0) & (c > 0)
             if kind == ORTHORHOMBIC:
@@ -149,7 +159,7 @@ def _expected_lines(cells, kind, size, scale, multiplicity, expected):
 
 @compiled
 def _look_up(cells, size, rows, first, last, table, index, bits, sums):
-    """Add the entries of the lines ``rows[first:last]`` of scaled cells (4, size) to ``bits`` and ``sums``.
+    """Add the entries of the lines ``rows[first:last]`` of scaled cells (p, size) to ``bits`` and ``sums``.
 
     The number of rows is a multiple of four (`PACK`). ``index`` (PACK, LOOK_UP) is work space. Its loop has
     no look-up, and its subscripts start from 0, so that it becomes vector instructions.
@@ -164,10 +174,18 @@ def _look_up(cells, size, rows, first, last, table, index, bits, sums):
             for r in range(PACK):
                 row, places = rows[first_of_pack + r], index[r]
                 f0, f1, f2, f3 = row[0], row[1], row[2], row[3]
-                for i in range(part):
-                    x = a[i] * f0 + b[i] * f1 + c[i] * f2 + d[i] * f3
-                    x = x if x > _ZERO else _ZERO
-                    places[i] = np.uint32(x if x < _TOP else _TOP)
+                if len(cells) == 4:
+                    for i in range(part):
+                        x = a[i] * f0 + b[i] * f1 + c[i] * f2 + d[i] * f3
+                        x = x if x > _ZERO else _ZERO
+                        places[i] = np.uint32(x if x < _TOP else _TOP)
+                else:
+                    e, f = cells[4, start : start + part], cells[5, start : start + part]
+                    f4, f5 = row[4], row[5]
+                    for i in range(part):
+                        x = a[i] * f0 + b[i] * f1 + c[i] * f2 + d[i] * f3 + e[i] * f4 + f[i] * f5
+                        x = x if x > _ZERO else _ZERO
+                        places[i] = np.uint32(x if x < _TOP else _TOP)
             for i in range(part):
                 e0, e1, e2, e3 = table[i0[i]], table[i1[i]], table[i2[i]], table[i3[i]]
                 part_bits[i] |= (e0 | e1) | (e2 | e3)
@@ -212,23 +230,29 @@ def score_candidates(pattern, family, kind, multiplicity, work):
 
     Writes cells, scores and numbers of those with a score into ``work``; returns how many there are.
     """
-    q2, count, last, factor, covered, table, weights, chances, entropy = pattern
+    q2, count, last, factor, covered, table, weights, chances, entropy, q, tolerance = pattern
     rows, inverses, lines = family
-    block, expected, bits, sums, scores, cells, first_scores, index, terms = work
+    block, expected, bits, sums, scores, cells, first_scores, index, terms, zones, trials = work
     n_found = 0
+    n_trials = inverses.shape[2]
+    if kind == TRICLINIC:
+        n_trials = zone_cells(q2, q, tolerance, zones, trials)
     scale = _SPHERE * (last * last * last)
     least, largest = _MIN_EXPECTED * count, _MAX_EXPECTED * count
-    for first in range(0, inverses.shape[2], BLOCK):
-        size = min(BLOCK, inverses.shape[2] - first)
-        _make_cells(inverses, lines, q2, kind, first, size, terms, block)
+    for first in range(0, n_trials, BLOCK):
+        size = min(BLOCK, n_trials - first)
+        if kind == TRICLINIC:
+            reduce_block(trials, first, size, block)
+        else:
+            _make_cells(inverses, lines, q2, kind, first, size, terms, block)
         _expected_lines(block, kind, size, scale, multiplicity, expected)
         n_likely = n_found  # without branches, which the processor would mispredict
         for i in range(size):
-            for k in range(4):
+            for k in range(len(block)):
                 cells[k, n_likely] = block[k, i]
             n_likely += (expected[i] > least) & (expected[i] < largest)
         n_likely -= n_found
-        for k in range(4):
+        for k in range(len(block)):
             for i in range(n_likely):
                 block[k, i] = cells[k, n_found + i] * factor
         bits[:n_likely] = 0
@@ -237,7 +261,7 @@ def score_candidates(pattern, family, kind, multiplicity, work):
         _score(bits, sums, n_likely, weights, chances, covered, entropy, count, terms, scores)
         start = n_found
         for i in range(n_likely):
-            for k in range(4):
+            for k in range(len(cells)):
                 cells[k, n_found] = cells[k, start + i]
             first_scores[n_found] = scores[i]
             n_found += scores[i] > -_F(np.inf)
@@ -245,45 +269,19 @@ def score_candidates(pattern, family, kind, multiplicity, work):
 
 
 @compiled
-def _key(score):
-    """Integer that grows with a float32."""
-    bits = np.int64(bits_of_float(score))
-    return (bits ^ 0x7FFFFFFF if bits < 0 else bits) + 0x80000000
-
-
-@compiled
-def _nth_key(scores, n, rank):
-    """Key of the score of a rank, 0 for the highest, and how many scores have higher keys."""
-    prefix, higher = np.int64(0), 0
-    histogram = np.empty(2048, np.int64)
-    for shift, n_bits in ((21, 11), (10, 11), (0, 10)):
-        histogram[:] = 0
-        for i in range(n):
-            key = _key(scores[i])
-            if key >> (shift + n_bits) == prefix:
-                histogram[(key >> shift) & ((1 << n_bits) - 1)] += 1
-        digit = (1 << n_bits) - 1
-        while higher + histogram[digit] <= rank:
-            higher += histogram[digit]
-            digit -= 1
-        prefix = (prefix << n_bits) | digit
-    return prefix, higher
-
-
-@compiled
 def choose_first(cells, scores, n):
     """Move the candidates of highest scores to the front, equal ones in their order; return their number."""
     if n <= N_SECOND:
         return n
-    key, higher = _nth_key(scores, n, N_SECOND - 1)
+    key, higher = nth_key(scores, n, N_SECOND - 1)
     n_equal = N_SECOND - higher
     kept = 0
     for i in range(n):
-        this = _key(scores[i])
+        this = key_of(scores[i])
         if this < key or (this == key and n_equal == 0):
             continue
         n_equal -= this == key
-        for k in range(4):
+        for k in range(len(cells)):
             cells[k, kept] = cells[k, i]
         scores[kept] = scores[i]
         kept += 1
@@ -297,9 +295,9 @@ def score_variants(pattern, rows, groups, members, cells, n, work, scores):
     ``groups`` are the edges of groups of rows that belong to the same variants, ``members`` (n_groups,
     n_variants) whether they belong to each.
     """
-    _, count, _, factor, covered, table, weights, chances, entropy = pattern
+    _, count, _, factor, covered, table, weights, chances, entropy, _, _ = pattern
     block, bits, sums, group_bits, group_sums, index, terms = work
-    for k in range(4):
+    for k in range(len(cells)):
         for i in range(n):
             block[k, i] = cells[k, i] * factor
     bits[:] = 0
@@ -318,15 +316,15 @@ def score_variants(pattern, rows, groups, members, cells, n, work, scores):
 
 
 @compiled
-def choose_of_type(scores, first_scores, n, first, last, chosen):
+def choose_of_type(scores, first_scores, n, first, last, chosen, values):
     """Choose the best cells of the type with the variants from ``first`` to ``last - 1``.
 
-    Writes the numbers and variants of up to `N_KEPT` cells into ``chosen`` (2, N_KEPT); returns how many have
-    a score. Among equal scores the first scores decide. Without any score, the best by first score is
-    written.
+    Writes the numbers and variants of cells into ``chosen`` (2, n_kept); returns how many have a score. Among
+    equal scores the first scores decide. Without any score, the best by first score is written. ``values``
+    (n_kept,) is work space.
     """
     n_chosen, best = 0, 0
-    values = np.empty(N_KEPT, np.float32)
+    n_kept = len(values)
     for i in range(n):
         if first_scores[i] > first_scores[best]:
             best = i
@@ -343,9 +341,9 @@ def choose_of_type(scores, first_scores, n, first, last, chosen):
             or (value == values[place - 1] and first_scores[i] > first_scores[chosen[0, place - 1]])
         ):
             place -= 1
-        if place == N_KEPT:
+        if place == n_kept:
             continue
-        n_chosen = min(n_chosen + 1, N_KEPT)
+        n_chosen = min(n_chosen + 1, n_kept)
         for k in range(n_chosen - 1, place, -1):
             values[k], chosen[0, k], chosen[1, k] = values[k - 1], chosen[0, k - 1], chosen[1, k - 1]
         values[place], chosen[0, place], chosen[1, place] = value, i, variant

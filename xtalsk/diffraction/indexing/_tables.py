@@ -2,16 +2,24 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from xtalsk.diffraction.indexing._constants import REACH
+from xtalsk.diffraction.indexing._constants import N_KEPT, N_KEPT_TRICLINIC, N_ZONE_LINES, REACH
 from xtalsk.diffraction.indexing._lattices import FAMILIES, lattice_lines, lattice_variants
-from xtalsk.diffraction.indexing._trial_cells import make_assignments
+from xtalsk.diffraction.indexing._trial_cells import load_assignments
 
 # Reflections of a general line hkl of the holohedry.
-_MULTIPLICITY = {"cubic": 48, "tetragonal": 16, "hexagonal": 24, "orthorhombic": 8, "monoclinic": 4}
+_MULTIPLICITY = {
+    "cubic": 48,
+    "tetragonal": 16,
+    "hexagonal": 24,
+    "orthorhombic": 8,
+    "monoclinic": 4,
+    "triclinic": 2,
+}
 _SQUARES = (1, 4, 9, 16, 25, 36, 49, 64)
 # Lines that a screw axis or a glide plane forbids, by the row (n, l²) of a line with l written m.
 _UNIAXIAL_CLASSES = {
@@ -34,6 +42,23 @@ _AXES = {"orthorhombic": (0, 1, 2), "monoclinic": (1,)}
 _AXIAL_CLASSES = ("screw", "glide", "glide_n")
 
 
+class Options(NamedTuple):
+    """What is searched for."""
+
+    triclinic: bool = True  # whether to search for triclinic lattices
+    deep: bool = False  # whether to try more assignments of monoclinic lattices
+    zero_shift: float | None = None  # largest shift of the zero in 1/Å; None for one bin
+    lenient: bool = False  # whether to index a second set of lines, with weaker ones
+
+    @property
+    def families(self):
+        """Names of the families that are searched for."""
+        return FAMILIES if self.triclinic else FAMILIES[:-1]
+
+
+DEFAULT = Options()  # of `IndexingScores`
+
+
 @dataclass(frozen=True)
 class Family:
     """Lattices of one metric, which share their candidates."""
@@ -46,6 +71,8 @@ class Family:
     lines: torch.Tensor  # (n_assignments, n_parameters) numbers of the chosen lines among the lowest ones
     classes: dict  # name -> bool (n_settings, n_rows): lines that screw axes and glide planes forbid
     multiplicity: int  # reflections of a general line
+    n_low: int  # lowest lines from which candidates are made
+    n_kept: int  # cells of each lattice type that are refined
 
     @property
     def types(self):
@@ -88,29 +115,35 @@ def _absence_classes(family, rows):
 
 
 @cache
-def _arrays(family):
-    """Rows, members, inverses and lines of a family as NumPy arrays; five families are kept in memory."""
+def _arrays(family, deep):
+    """Rows, members, inverses and lines of a family as NumPy arrays, kept in memory."""
     rows, members = lattice_lines(family, REACH[family])
-    return rows, members, *make_assignments(family)
+    if family == "triclinic":  # its candidates come from zones
+        return rows, members, np.zeros((0, 6, 6)), np.zeros((0, 6), dtype=np.int64)
+    return rows, members, *load_assignments(family, deep)
 
 
 @cache
-def families(device=None, dtype=torch.float32):
-    """Tables of all families on a device, kept in memory for each device and type."""
-    tables = []
-    for name in FAMILIES:
-        rows, members, inverses, lines = _arrays(name)
-        classes = _absence_classes(name, rows)
-        tables.append(
-            Family(
-                name,
-                torch.tensor(rows, dtype=dtype, device=device),
-                torch.tensor(members, device=device),
-                lattice_variants(name),
-                torch.tensor(inverses, dtype=dtype, device=device),
-                torch.tensor(lines, device=device),
-                {key: torch.tensor(masks, device=device) for key, masks in classes.items()},
-                _MULTIPLICITY[name],
-            )
-        )
-    return tuple(tables)
+def _family(name, deep, device, dtype):
+    """Table of one family on a device, kept in memory."""
+    rows, members, inverses, lines = _arrays(name, deep)
+    classes = _absence_classes(name, rows)
+    return Family(
+        name,
+        torch.tensor(rows, dtype=dtype, device=device),
+        torch.tensor(members, device=device),
+        lattice_variants(name),
+        torch.tensor(inverses, dtype=dtype, device=device),
+        torch.tensor(lines, device=device),
+        {key: torch.tensor(masks, device=device) for key, masks in classes.items()},
+        _MULTIPLICITY[name],
+        N_ZONE_LINES if name == "triclinic" else int(lines.max()) + 1,
+        N_KEPT_TRICLINIC if name == "triclinic" else N_KEPT,
+    )
+
+
+def families(device=None, dtype=torch.float32, options=DEFAULT):
+    """Tables of the families that are searched for on a device."""
+    return tuple(
+        _family(name, options.deep and name == "monoclinic", device, dtype) for name in options.families
+    )

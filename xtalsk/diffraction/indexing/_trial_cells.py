@@ -2,10 +2,11 @@
 
 An assignment chooses as many of the lowest lines as a cell has parameters, and gives each a row. Random
 lattices, with lost and foreign lines, show which assignments occur most often. These are tried for every
-pattern.
+pattern. The choice takes seconds; its result is part of the package (``data/assignments.npz``).
 """
 
 from itertools import combinations, permutations
+from pathlib import Path
 
 import numpy as np
 
@@ -24,13 +25,17 @@ from xtalsk.diffraction.indexing._constants import (
 )
 from xtalsk.diffraction.indexing._lattices import lattice_lines
 
+_DATA = Path(__file__).parent / "data" / "assignments.npz"
 
-def make_assignments(family):
-    """Choose the assignments of a family that together fit most random lattices.
+
+def load_assignments(family, deep=False):
+    """Load the assignments that `make_assignments` chose, from the data of the package.
 
     Parameters
     ----------
     family : str
+    deep : bool
+        Whether to load more assignments, if there are more for the family.
 
     Returns
     -------
@@ -39,11 +44,46 @@ def make_assignments(family):
     lines : int ndarray of shape (n_assignments, p)
         Numbers of the chosen lines among the lowest ones.
     """
-    reach, n_lines, n_assignments = LOWEST[family]
+    name = f"{family}_deep" if deep and f"{family}_deep" in LOWEST else family
+    with np.load(_DATA) as data:
+        matrices, lines = data[f"{name}_rows"].astype(float), data[f"{name}_lines"].astype(np.int64)
+    return np.linalg.inv(matrices), lines
+
+
+def save_assignments():
+    """Choose the assignments of all families again and write the data of the package.
+
+    Run it after a change of the constants of `LOWEST` or of random lattices:
+    ``python -c "from xtalsk.diffraction.indexing._trial_cells import save_assignments; save_assignments()"``
+    """
+    arrays = {}
+    for name in LOWEST:
+        matrices, lines = make_assignments(name)
+        arrays[f"{name}_rows"], arrays[f"{name}_lines"] = matrices.astype(np.int8), lines.astype(np.int8)
+    np.savez_compressed(_DATA, **arrays)
+
+
+def make_assignments(name):
+    """Choose the assignments of a family that together fit most random lattices.
+
+    Parameters
+    ----------
+    name : str
+        A key of `LOWEST`: a family, with ``_deep`` at the end for more assignments.
+
+    Returns
+    -------
+    matrices : ndarray of shape (n_assignments, p, p)
+        Rows of the chosen lines.
+    lines : int ndarray of shape (n_assignments, p)
+        Numbers of the chosen lines among the lowest ones.
+    """
+    reach, n_lines, n_assignments = LOWEST[name]
+    family = name.removesuffix("_deep")
     rows, members = lattice_lines(family, reach)
     rows = np.array(rows)
     lines = np.array(list(combinations(range(n_lines), rows.shape[1])))
-    lowest = _random_lowest_lines(family, rows, members, N_RANDOM, np.random.default_rng(0))
+    lowest = _random_lowest_lines(family, n_lines, rows, members, np.random.default_rng(0))
     codes = _codes(lowest, lines, _equivalent_rows(family, rows))
     return _choose_assignments(codes, rows, lines, n_assignments)
 
@@ -88,11 +128,11 @@ def _codes(lowest, lines, equivalents):
 
 
 def _choose_assignments(codes, rows, lines, n_assignments):
-    """Choose the codes of most lattices and return their inverse matrices and lines.
+    """Choose the codes of most lattices and return their matrices and lines.
 
     The choice takes several rounds. After each round, lattices that a chosen code hits count less.
     """
-    chosen = {}  # code -> inverse matrix and lines
+    chosen = {}  # code -> matrix and lines
     is_regular = {}
     hits = np.zeros(len(codes))
     for part in range(N_ROUNDS):
@@ -103,12 +143,12 @@ def _choose_assignments(codes, rows, lines, n_assignments):
             is_regular[code] = abs(np.linalg.det(matrix)) > 0.5
             if not is_regular[code]:
                 continue
-            chosen[code] = np.linalg.inv(matrix), choice
+            chosen[code] = matrix, choice
             if len(chosen) >= n_assignments * (part + 1) / N_ROUNDS:
                 break
         hits = np.isin(codes, list(chosen)).sum(1)
-    inverses, chosen_lines = zip(*chosen.values(), strict=True)
-    return np.array(inverses), np.array(chosen_lines)
+    matrices, chosen_lines = zip(*chosen.values(), strict=True)
+    return np.array(matrices), np.array(chosen_lines)
 
 
 def _most_frequent(codes, weights):
@@ -125,9 +165,9 @@ def _decode(code, rows, lines):
     return matrix, lines[choice]
 
 
-def _random_lowest_lines(family, rows, members, n, rng):
+def _random_lowest_lines(family, n_lines, rows, members, rng):
     """Rows of the lowest lines of random lattices, (n, n_lines); -1 for foreign and missing lines."""
-    n_lines = LOWEST[family][1]
+    n = N_RANDOM
     q2 = _random_cells(family, n, rng) @ rows.T
     is_present = members[rng.integers(len(members), size=n)] & ~_random_absences(rows, n, rng)
     q2 = np.where(is_present, q2, np.inf)

@@ -6,7 +6,9 @@ The compiled twin of the beam stop is `hide` in ``_image_kernels.py``: change bo
 import numpy as np
 import torch
 
+from xtalsk.simulation.images._beam_stop import draw_stop_shapes, is_soft, shade
 from xtalsk.simulation.images._constants import ARM_HALF_WIDTH, STOP_OFFSET, STOP_RADIUS
+from xtalsk.simulation.images._export import draw_export
 from xtalsk.simulation.images._stamps import stamp
 
 _PIXEL_WIDTH2 = 8 * np.log(2) / 12  # squared FWHM in pixels of a Gaussian with the variance of a square pixel
@@ -42,6 +44,15 @@ def spread(width, column, pixel):
     return torch.sqrt((width / pixel) ** 2 + column["blur"] ** 2 + _PIXEL_WIDTH2)
 
 
+def draw_extras(values, size, rng):
+    """Draw what only some conditions need, after all else; change the DataFrame ``values`` in place."""
+    draw_stop_shapes(values, size, rng)
+    values["readout_turned"] = 0.0
+    if (values["blooming"] > 0).any() or (values["smear"] > 0).any():
+        values["readout_turned"] = (rng.uniform(size=len(values)) < 0.5).astype(float)
+    draw_export(values, rng)
+
+
 def add_direct_beam(rates, column, pixel):
     """Add the direct beam to images of expected electrons, in place; ``pixel`` is in 1/Å."""
     if column["direct_beam"].any():
@@ -53,8 +64,12 @@ def add_direct_beam(rates, column, pixel):
 
 
 def hide_behind_stop(rates, column):
-    """Set pixels behind the beam stop to zero, in place; the stop is a disc on an arm to the edge."""
-    has_stop = column["beam_stop"][:, None] > 0
+    """Set pixels behind the beam stop to zero, in place; the stop is a disc on an arm to the edge.
+
+    `shade` draws the beam stops of another shape.
+    """
+    shade(rates, column)
+    has_stop = ((column["beam_stop"] > 0) & ~is_soft(column))[:, None]
     if not has_stop.any():
         return rates
     grid = torch.arange(rates.shape[1], device=rates.device, dtype=rates.dtype)

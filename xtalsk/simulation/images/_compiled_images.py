@@ -6,6 +6,7 @@ import torch
 from xtalsk.simulation._counting import quantile_table
 from xtalsk.simulation.images import _image_kernels as kernels
 from xtalsk.simulation.images._beam import spread
+from xtalsk.simulation.images._beam_stop import SHAPE_COLUMNS, is_soft
 from xtalsk.simulation.images._constants import (
     ARM_HALF_WIDTH,
     HOT_PIXEL_ELECTRONS,
@@ -18,17 +19,19 @@ from xtalsk.utils._threads import in_threads
 _COPIED = (
     *("center_row", "center_column", "stop_row", "stop_column"),
     *("gain", "read_noise", "offset", "saturation", "dead_pixels", "hot_pixels"),
+    *(*SHAPE_COLUMNS, "stop_transmission"),
 )
 _COMPUTED = (
     *("xx", "xy", "yy", "stretch", "turn_cosine", "turn_sine", "smooth_electrons"),
     *("tilt", "texture_cosine", "texture_sine", "beam_electrons", "beam_fwhm"),
     *("has_stop", "stop_radius2", "arm_half_width", "stop_cosine", "stop_sine"),
+    *("is_soft", "penumbra", "grain_spread"),
 )
 SETTINGS = np.dtype([(name, np.float32) for name in (*_COPIED, *_COMPUTED)])
 """Numbers of an image that the compiled functions use."""
 
 
-def _image_settings(column, pixel, smooth_electrons):
+def _image_settings(column, pixel, smooth_electrons, size=1):
     """Compute the numbers of each image that the compiled functions use.
 
     Parameters
@@ -39,6 +42,8 @@ def _image_settings(column, pixel, smooth_electrons):
         Width of a pixel in 1/Å.
     smooth_electrons : tensor of shape (n,)
         Electrons of the image without direct beam, and without spots if these are counted apart.
+    size : int
+        Rows and columns of an image.
 
     Returns
     -------
@@ -62,6 +67,9 @@ def _image_settings(column, pixel, smooth_electrons):
         ARM_HALF_WIDTH * column["stop_radius"],
         torch.cos(column["stop_azimuth"]),
         torch.sin(column["stop_azimuth"]),
+        is_soft(column),
+        column["penumbra"] * size,
+        column.get("grain_spread", nothing),
     )
     numbers = torch.stack([*(column[name] for name in _COPIED), *computed], dim=1)
     return numbers.contiguous().numpy().view(SETTINGS)[:, 0]
@@ -72,7 +80,7 @@ def render_images(
 ):
     """Render images, and record them if there are seeds; see `_tensor_images.render_images`."""
     profiles, harmonics, textured = radial
-    settings = _image_settings(column, pixel, smooth_electrons)
+    settings = _image_settings(column, pixel, smooth_electrons, size)
     n = len(profiles)
     harmonic_row = np.full(n, -1)
     if harmonics is None:

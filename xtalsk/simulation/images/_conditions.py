@@ -8,6 +8,7 @@ from scipy.stats import loguniform
 from xtalsk.physics._electrons import camera_pixel_size, electron_wavelength
 from xtalsk.simulation._conditions import Conditions, Sometimes, check_conditions
 from xtalsk.simulation.images._detector import Detector
+from xtalsk.simulation.images._export import Export
 
 # Fields of the presets of ring and spot images. How the harsh distributions were chosen is not recorded.
 IDEAL = {
@@ -33,6 +34,31 @@ HARSH = {
     "detector": Detector.harsh(),
 }
 
+# Fields of the presets "measured": chosen so that trees hardly distinguish simulated from eleven measured
+# ring images of nine specimens (`python benchmarks/bench_gap.py FOLDER`).
+MEASURED = {
+    "off_center": 0.08,
+    "electrons": loguniform(2e4, 5e8),
+    "strain": Sometimes(0.5, (0.0, 0.01)),
+    "calibration": (-0.05, 0.05),
+    "b_shift": (0.0, 1.0),
+    "background": (0.3, 0.97),
+    "background_decay": (0.08, 0.5),
+    "halo": Sometimes(0.8, (0.0, 0.8)),
+    "halo_width": loguniform(0.02, 0.2),
+    "halo_power": (1.0, 3.0),
+    "support": Sometimes(0.5, (0.0, 0.6)),
+    "glass": Sometimes(0.15, (0.2, 1.0)),
+    "direct_beam": loguniform(0.01, 3.0),
+    "ellipticity": (0.0, 0.04),
+    "beam_stop": 0.8,
+    "needle_stop": 0.85,
+    "penumbra": Sometimes(0.8, loguniform(0.002, 0.03)),
+    "stop_transmission": Sometimes(0.5, loguniform(0.002, 0.1)),
+    "detector": Detector.measured(),
+    "export": Export.measured(),
+}
+
 
 @dataclass(frozen=True, repr=False)
 class ImageConditions(Conditions):
@@ -48,11 +74,19 @@ class ImageConditions(Conditions):
     b_shift: object = 0.0
     background: object = (0.2, 0.6)
     background_decay: object = (0.12, 0.4)
+    halo: object = 0.0
+    halo_width: object = 0.05
+    halo_power: object = 2.0
     support: object = 0.0
+    glass: object = 0.0
     direct_beam: object = (0.02, 0.2)
     ellipticity: object = (0.0, 0.02)
     beam_stop: object = 0.5
+    needle_stop: object = 0.0
+    penumbra: object = 0.0
+    stop_transmission: object = 0.0
     detector: Detector = Detector()  # noqa: RUF009
+    export: Export = Export()  # noqa: RUF009
 
     _plain = ("image_size", "q_max", "beam_energy", "off_center")
     _limits = {
@@ -61,10 +95,17 @@ class ImageConditions(Conditions):
         "calibration": (-0.5, 0.5),
         "background": (0, 1),
         "background_decay": (1e-6, np.inf),
+        "halo": (0, 1),
+        "halo_width": (1e-6, np.inf),
+        "halo_power": (0.5, 10),
         "support": (0, 1),
+        "glass": (0, 1),
         "direct_beam": (0, np.inf),
         "ellipticity": (0, 1),
         "beam_stop": (0, 1),
+        "needle_stop": (0, 1),
+        "penumbra": (0, 0.5),
+        "stop_transmission": (0, 1),
     }
 
     def __post_init__(self):
@@ -76,6 +117,7 @@ class ImageConditions(Conditions):
             raise ValueError(f"off_center must be a share from 0 to 0.25, got {self.off_center!r}")
         electron_wavelength(self.beam_energy)
         object.__setattr__(self, "detector", check_conditions(self.detector, Detector, "detector"))
+        object.__setattr__(self, "export", check_conditions(self.export, Export, "export"))
         super().__post_init__()
 
     @classmethod

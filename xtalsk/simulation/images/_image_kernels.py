@@ -10,7 +10,7 @@ import numpy as np
 from xtalsk.simulation._counting_kernels import count_line, key_of, random_bits, standard_normal, uniform
 from xtalsk.utils._compiled import compiled
 
-COUNTS, NOISE, FAULTS, NUMBERS, GRAINS = range(5)  # purposes of the random numbers of an image
+COUNTS, NOISE, FAULTS, NUMBERS, GRAINS, VOLUMES = range(6)  # purposes of the random numbers of an image
 _FOUR_LN_2, _NARROWEST = 4 * math.log(2), 0.3
 # P(n + 2) = ((x² - B) P(n) - C P(n - 2)) A for the Legendre polynomials of even order n
 _N = np.arange(0, 16, 2)
@@ -151,6 +151,30 @@ def hide(image, one):
 
 
 @compiled
+def shade(image, one):
+    """Multiply an image by the transmission of a soft beam stop; `_beam_stop.shade` describes it."""
+    one_row, one_column, cosine, sine = one.stop_row, one.stop_column, one.stop_cosine, one.stop_sine
+    tip, disc, reach = one.stop_tip, one.stop_disc, one.stop_reach
+    widening = (one.blade_half_width - tip) / one.blade_end
+    narrowing = (one.arm - one.blade_half_width) / (one.arm_start - one.blade_end)
+    blade_end, gap = one.blade_end, one.arm_start - one.blade_end
+    sharpness, transmission = _ONE / max(one.penumbra, np.float32(1e-3)), one.stop_transmission
+    for row in range(image.shape[0]):
+        y = np.float32(row) - one_row
+        line = image[row]
+        for column in range(image.shape[1]):
+            x = np.float32(column) - one_column
+            along = cosine * x + sine * y + reach
+            half_width = tip + min(max(along, _ZERO), blade_end) * widening
+            half_width += min(max(along - blade_end, _ZERO), gap) * narrowing
+            outside = max(abs(cosine * y - sine * x) - half_width, -along)
+            outside = min(outside, np.sqrt(x * x + y * y) - disc)
+            edge = min(max(outside * sharpness + _HALF, _ZERO), _ONE)
+            edge = edge * edge * (np.float32(3) - np.float32(2) * edge)
+            line[column] *= _ONE - (_ONE - transmission) * (_ONE - edge)
+
+
+@compiled
 def render(image, profile, harmonics, spots, first, last, one, spots_in_total, stamp_widths):
     """Compute the expected electrons of the pixels of an image.
 
@@ -186,7 +210,9 @@ def render(image, profile, harmonics, spots, first, last, one, spots_in_total, s
     if one.beam_electrons > 0:
         beam = np.array([one.center_row, one.center_column, one.beam_electrons, one.beam_fwhm])
         add_spots(image, beam[0:1], beam[1:2], beam[2:3], beam[3:4], 0, 1, stamp_widths)
-    if one.has_stop > 0:
+    if one.is_soft > 0:
+        shade(image, one)
+    elif one.has_stop > 0:
         hide(image, one)
 
 
@@ -295,13 +321,16 @@ def draw_image_grains(lines, poles, offsets, numbers, starts, settings, seeds, g
     radius, mean_strength = lines
     rows, columns, strengths = grains
     for i in range(first, last):
-        key, one = key_of(seeds[i], GRAINS), settings[i]
+        key, volume_key, one = key_of(seeds[i], GRAINS), key_of(seeds[i], VOLUMES), settings[i]
         turn_cosine, turn_sine = one.turn_cosine, one.turn_sine
         counter = 0
         for line in range(offsets[i], offsets[i + 1]):
             for grain in range(starts[line], starts[line] + numbers[line]):
                 azimuth = 2 * math.pi * uniform(random_bits(key, counter))
                 strength = -math.log(1 - uniform(random_bits(key, counter + 1))) * mean_strength[line]
+                if one.grain_spread > 0:
+                    normal = standard_normal(random_bits(volume_key, counter))
+                    strength *= math.exp(one.grain_spread * (normal - one.grain_spread / 2))
                 counter += 2
                 cosine, sine = math.cos(azimuth), math.sin(azimuth)
                 if len(poles):
@@ -312,6 +341,28 @@ def draw_image_grains(lines, poles, offsets, numbers, starts, settings, seeds, g
                 columns[grain] = along * turn_cosine - across * turn_sine + one.center_column
                 rows[grain] = along * turn_sine + across * turn_cosine + one.center_row
                 strengths[grain] = strength
+
+
+@compiled
+def legendre_means(cosines, shares, means):
+    """Add the weighted means of Legendre polynomials of order 0, 2, 4, ... of the cosines to ``means``.
+
+    Parameters
+    ----------
+    cosines, shares : ndarray of float32, shape (m, k)
+    means : ndarray of float32, shape (m, n_orders)
+        Output.
+    """
+    for line in range(len(cosines)):
+        for member in range(cosines.shape[1]):
+            share = shares[line, member]
+            if share > 0:
+                square = cosines[line, member] * cosines[line, member]
+                previous, current = _ZERO, _ONE
+                means[line, 0] += share
+                for k in range(means.shape[1] - 1):
+                    previous, current = current, ((square - _B[k]) * current - _C[k] * previous) * _A[k]
+                    means[line, k + 1] += share * current
 
 
 @compiled

@@ -4,7 +4,7 @@ import torch
 
 from xtalsk.simulation._constants import ROWS_IN_CACHE
 from xtalsk.simulation._line_profiles import broaden, gaussian
-from xtalsk.simulation.images._constants import CARBON_HALOES, POINTS_PER_PIXEL, RADIUS_MARGIN
+from xtalsk.simulation.images._constants import CARBON_HALOES, POINTS_PER_PIXEL, RADIUS_MARGIN, SILICA_HALOES
 
 
 def radii(size, tensor):
@@ -19,26 +19,39 @@ def radii(size, tensor):
 def diffuse_profile(q, column):
     """Compute the radial profile of diffuse scattering.
 
-    It consists of inelastic and thermal diffuse scattering, which decrease exponentially, and of the two
-    haloes of an amorphous carbon film.
+    It consists of inelastic and thermal diffuse scattering, which decrease exponentially, of a steeper halo
+    about the direct beam, (1 + (q / w)²)^-p, and of the haloes of an amorphous film.
 
     Parameters
     ----------
     q : tensor of shape (n_points,)
         In 1/Å.
     column : dict of str to tensor of shape (n,)
-        ``background_decay`` in 1/Å and ``support``.
+        ``background_decay`` and ``halo_width`` in 1/Å, ``halo``, ``halo_power``, ``support`` and ``glass``.
 
     Returns
     -------
     tensor of shape (n, n_points)
     """
     decay = torch.exp(-q / column["background_decay"][:, None])
-    if not column["support"].any():
+    has_halo = column["halo"] > 0
+    if not column["support"].any() and not has_halo.any():
         return decay
-    haloes = sum(height * gaussian(q, center, width) for center, width, height in CARBON_HALOES)
-    share = column["support"][:, None]
-    return (1 - share) * decay / (decay @ q)[:, None] + share * haloes / (haloes @ q)
+    if has_halo.any():
+        steep = (1 + (q / column["halo_width"][:, None]) ** 2) ** -column["halo_power"][:, None]
+        share = column["halo"][:, None]
+        decay = (1 - share) * decay / (decay @ q)[:, None] + share * steep / (steep @ q)[:, None]
+    share, glass = column["support"][:, None], column["glass"][:, None]
+    film = _film(q, CARBON_HALOES)
+    if glass.any():
+        film = (1 - glass) * film + glass * _film(q, SILICA_HALOES)
+    return (1 - share) * decay / (decay @ q)[:, None] + share * film
+
+
+def _film(q, haloes):
+    """Profile of an amorphous film, whose integral over the image is 1."""
+    profile = sum(height * gaussian(q, center, width) for center, width, height in haloes)
+    return profile / (profile @ q)
 
 
 def broaden_rings(profiles, fwhm, eta, positive=True):

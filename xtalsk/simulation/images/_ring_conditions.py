@@ -6,7 +6,8 @@ import numpy as np
 from scipy.stats import loguniform
 
 from xtalsk.simulation._conditions import Sometimes
-from xtalsk.simulation.images._conditions import HARSH, IDEAL, ImageConditions
+from xtalsk.simulation.images._conditions import HARSH, IDEAL, MEASURED, ImageConditions
+from xtalsk.simulation.images._constants import LARGEST_EXTINCTION
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,14 +40,25 @@ class RingConditions(ImageConditions):
         Lorentzian share of the shape of the rings, 0 to 1.
     n_grains : distribution
         Number of grains in the beam, ``inf`` for smooth rings. Few grains make spotty rings.
+    grain_spread : distribution
+        Standard deviation of the logarithm of the volumes of the grains, which are log-normal; 0 for equal
+        grains. Three times that of the diameters. It is used with ``n_grains``.
+    grain_share : distribution
+        Share of the intensity of the ``n_grains``, 0 to 1. The rest comes from grains too fine to be seen
+        singly: a few large grains among many small ones.
     thickness_angstrom : distribution
         Thickness of the grains along the beam in Å; it is used with ``n_grains``. Thin grains are excited in
         a wider range of orientations.
     march_parameter : distribution
-        March parameter of a fibre texture about the normal of a low-index plane: 1 for none, below 1 for
-        plates that lie flat.
+        March parameter of a fibre texture about the normal of a low-index plane, 0.1 to 3: 1 for none, below
+        1 for plates that lie flat. At 0.25, half of the plane normals are within 12 degrees of the axis.
+    texture_share : distribution
+        Share of the grains that have the texture, 0 to 1; the others have random orientations.
     texture_tilt : distribution
         Angle between the fibre axis and the beam in degrees. With a tilt, a texture turns rings into arcs.
+    dynamical : distribution
+        Dynamical scattering, 0 for none: π times the thickness of the grains over the extinction distance of
+        the strongest reflection, 0 to 20, see [1]_. Above 1, weak rings are stronger than |F|² says.
     strain : distribution
         Standard deviation of the components of a lattice strain that keeps the symmetry, a fraction.
     calibration : distribution
@@ -57,8 +69,15 @@ class RingConditions(ImageConditions):
         Share of the electrons within ``q_max`` that is diffuse, 0 to 1, for grains without texture.
     background_decay : distribution
         Decay length of the diffuse scattering in 1/Å.
+    halo : distribution
+        Share of the decreasing diffuse scattering in a steep halo about the direct beam, 0 to 1.
+    halo_width, halo_power : distribution
+        Width w in 1/Å and exponent p of this halo, which is (1 + (q / w)²)^-p: 1 for inelastic scattering
+        [2]_, up to 3 for a beam spread by optics and camera.
     support : distribution
-        Share of the diffuse scattering in the haloes of an amorphous carbon film, 0 to 1.
+        Share of the diffuse scattering in the haloes of an amorphous film, 0 to 1.
+    glass : distribution
+        Share of the film that is silica glass instead of carbon, 0 to 1.
     direct_beam : distribution
         Electrons of the direct beam on the detector, relative to ``electrons``.
     beam_width : distribution
@@ -67,13 +86,26 @@ class RingConditions(ImageConditions):
         Ratio of the axes of the rings minus one; the azimuth is random.
     beam_stop : distribution
         Probability of a beam stop, 0 to 1: an opaque disc on an arm, close to the beam.
-    detector : Detector or {"ideal", "typical", "harsh"}
+    needle_stop : distribution
+        Probability that a beam stop is a needle that widens to a blade, or a bar, 0 to 1.
+    penumbra : distribution
+        Width of the edge of the beam stop, as a share of the image size, 0 to 0.5.
+    stop_transmission : distribution
+        Share of the electrons behind the beam stop that the camera still records, 0 to 1.
+    detector : Detector or {"ideal", "typical", "harsh", "measured"}
         Properties of the camera.
+    export : Export or {"ideal", "typical", "harsh", "measured"}
+        Grey levels and marks of the picture file.
 
     Raises
     ------
     ValueError
         If a field is out of range.
+
+    References
+    ----------
+    .. [1] M. Blackman, Proc. R. Soc. Lond. A 173 (1939) 68.
+    .. [2] R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope (2011), equation 3.32.
 
     Examples
     --------
@@ -89,17 +121,25 @@ class RingConditions(ImageConditions):
     ring_width: object = (0.006, 0.015)
     eta: object = (0.2, 0.6)
     n_grains: object = np.inf
+    grain_spread: object = 0.0
+    grain_share: object = 1.0
     thickness_angstrom: object = 100.0
     march_parameter: object = 1.0
+    texture_share: object = 1.0
     texture_tilt: object = 0.0
+    dynamical: object = 0.0
     beam_width: object = (0.01, 0.03)
 
     _limits = ImageConditions._limits | {
         "ring_width": (1e-6, np.inf),
         "eta": (0, 1),
         "n_grains": (1, np.inf),
+        "grain_spread": (0, 3),
+        "grain_share": (0, 1),
         "thickness_angstrom": (1, 1e5),
-        "march_parameter": (0.2, 3),
+        "march_parameter": (0.1, 3),
+        "texture_share": (0, 1),
+        "dynamical": (0, LARGEST_EXTINCTION),
         "texture_tilt": (0, 90),
         "beam_width": (1e-6, np.inf),
     }
@@ -125,4 +165,22 @@ class RingConditions(ImageConditions):
             thickness_angstrom=(50.0, 300.0),
             march_parameter=Sometimes(0.4, (0.4, 1.0), otherwise=1.0),
             texture_tilt=Sometimes(0.3, (0.0, 45.0)),
+        )
+
+    @classmethod
+    def measured(cls):
+        """Make conditions of images that laboratories share: halo, beam stop, picture file, any grains."""
+        return cls(
+            **MEASURED,
+            ring_width=(0.01, 0.055),
+            eta=(0.0, 1.0),
+            n_grains=Sometimes(0.5, loguniform(10, 2000), otherwise=np.inf),
+            grain_spread=(0.0, 2.0),
+            grain_share=Sometimes(0.6, (0.1, 1.0), otherwise=1.0),
+            thickness_angstrom=(50.0, 300.0),
+            march_parameter=Sometimes(0.3, (0.12, 1.0), otherwise=1.0),
+            texture_share=Sometimes(0.5, (0.3, 1.0), otherwise=1.0),
+            texture_tilt=Sometimes(0.3, (0.0, 45.0)),
+            dynamical=Sometimes(0.5, (0.0, 4.0)),
+            beam_width=loguniform(0.01, 0.08),
         )

@@ -11,11 +11,13 @@ from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import draw_seeds
 from xtalsk.simulation._line_profiles import deposit
-from xtalsk.simulation.images._beam import check_reach, draw_geometry, spread
+from xtalsk.simulation.images._beam import check_reach, draw_extras, draw_geometry, spread
 from xtalsk.simulation.images._constants import PIXELS_PER_CHUNK, POINTS_PER_PIXEL
+from xtalsk.simulation.images._detector import without_blooming
+from xtalsk.simulation.images._finish import finish
 from xtalsk.simulation.images._radial import broaden_rings, diffuse_profile, radii
 from xtalsk.simulation.images._ring_conditions import RingConditions
-from xtalsk.simulation.images._ring_lines import pole_orders, ring_lines, split_rings
+from xtalsk.simulation.images._ring_lines import pole_orders, ring_lines, seen_tilt, split_rings
 from xtalsk.simulation.images._tensor_images import empty_images, engine
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains
 from xtalsk.simulation.reflections._texture import PLANE_COLUMNS, draw_planes
@@ -35,10 +37,11 @@ def simulate_rings(
     """Simulate ring images: electron diffraction by many grains of random orientation.
 
     The intensity of a ring per unit length is proportional to p |F|² d², where p is the multiplicity
-    (kinematic scattering by thin grains) [1]_. A fibre texture multiplies it by the pole density of the
-    family, which is the March function expanded in Legendre polynomials up to order 8. Rings of few grains
-    consist of single spots, one for each grain. Diffuse scattering and the direct beam are added, then the
-    beam stop hides a part, and the detector records the image.
+    (kinematic scattering by thin grains) [1]_; dynamical scattering in the two-beam approximation is an
+    option. A fibre texture multiplies it by the pole density of the family, which is the March function
+    expanded in Legendre polynomials up to order 8. Rings of few grains consist of single spots, one for each
+    grain. Diffuse scattering and the direct beam are added, then the beam stop hides a part, the detector
+    records the image, and a program saves it.
 
     Parameters
     ----------
@@ -47,7 +50,7 @@ def simulate_rings(
         have no rings. The dtype and device of the reflections are used for the arithmetic.
     rows : array-like of int or None
         The crystal of each image, repeats allowed; by default each crystal once.
-    conditions : RingConditions or {"ideal", "typical", "harsh"}
+    conditions : RingConditions or {"ideal", "typical", "harsh", "measured"}
         Conditions or the name of a preset.
     electrons : float, (low, high) or None
         Expected electrons of an image; it replaces the field of ``conditions``.
@@ -60,7 +63,7 @@ def simulate_rings(
     Returns
     -------
     images : ndarray of unsigned int, shape (n_patterns, image_size, image_size)
-        Counts. A pixel is ``2 * q_max / image_size`` 1/Å wide.
+        Counts, or grey levels of a picture file. A pixel is ``2 * q_max / image_size`` 1/Å wide.
     conditions_used : DataFrame of n_patterns rows
         The numbers drawn for each image. Only with ``return_conditions=True``. ``center_row`` and
         ``center_column`` are the position of the beam in pixels from the centre of the first pixel.
@@ -139,7 +142,9 @@ def draw_rings(conditions, reflections, rows, rng):
     planes = pd.DataFrame(draw_planes(len(rows), rng), columns=PLANE_COLUMNS, index=values.index)
     strains = draw_strains(reflections, rows, values["strain"].to_numpy(), rng)
     strains = pd.DataFrame(strains, columns=STRAIN_COLUMNS, index=values.index)
-    return pd.concat([values, planes, strains], axis=1)
+    values = pd.concat([values, planes, strains], axis=1)
+    draw_extras(values, conditions.image_size, rng)
+    return values
 
 
 def render_rings(reflections, rows, values, conditions, seeds):
@@ -184,16 +189,17 @@ def _render_part(reflections, rows, values, conditions, seeds, images):
     poles, grains = None, None
     if (values["march_parameter"] != 1).any():
         poles = pole_orders(reflections, rows, values, column, lines)
+        column = seen_tilt(column)
     if np.isfinite(values["n_grains"]).any():
         expected, mean_strength, smooth = split_rings(column, lines)
         grains = engine(lines.q).draw_grains(lines, mean_strength, expected, poles, column, seeds)
         grains = *grains, spread(column["ring_width"], column, pixel)[grains[0]]
         lines = smooth
     radial = _radial_profiles(lines, poles, column, pixel, size)
-    return engine(lines.q).render_images(
+    images = engine(lines.q).render_images(
         radial,
         grains,
-        column,
+        without_blooming(column),
         pixel,
         size,
         smooth_electrons=column["electrons"],
@@ -201,6 +207,7 @@ def _render_part(reflections, rows, values, conditions, seeds, images):
         seeds=seeds,
         images=images,
     )
+    return finish(images, column)
 
 
 def _radial_profiles(lines, poles, column, pixel, size):
@@ -216,15 +223,17 @@ def _radial_profiles(lines, poles, column, pixel, size):
     width = spread(column["ring_width"], column, pixel) * POINTS_PER_PIXEL
     weight = lines.weight * POINTS_PER_PIXEL
     position = lines.radius * POINTS_PER_PIXEL - 0.5  # a point is the middle of its interval
-    profiles = deposit(lines.pattern, position, weight, (n, len(points)))
+    mean = weight if poles is None else weight * poles[:, 0].clamp_min(0)
+    profiles = deposit(lines.pattern, position, mean, (n, len(points)))
     profiles = broaden_rings(profiles, width, column["eta"])
     diffuse = diffuse_profile(points * pixel, column)
     visible = points * (points < size / 2)  # weights of an integral over the disc within q_max
     profiles += diffuse * (column["background"] * POINTS_PER_PIXEL / (diffuse @ visible))[:, None]
-    if poles is None:
+    has_arcs = (column["march_parameter"] != 1) & (column["texture_tilt"] != 0)
+    if poles is None or not has_arcs.any():
         return profiles, None, None
-    textured = torch.nonzero(column["march_parameter"] != 1)[:, 0]
-    member = torch.nonzero((column["march_parameter"] != 1)[lines.pattern])[:, 0]
+    textured = torch.nonzero(has_arcs)[:, 0]
+    member = torch.nonzero(has_arcs[lines.pattern])[:, 0]
     pattern = torch.searchsorted(textured, lines.pattern[member])
     harmonics = [
         deposit(pattern, position[member], weight[member] * pole, (len(textured), len(points)))

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import loguniform
 
 from xtalsk.simulation._conditions import Sometimes
-from xtalsk.simulation.images._conditions import HARSH, IDEAL, ImageConditions
+from xtalsk.simulation.images._conditions import HARSH, IDEAL, MEASURED, ImageConditions
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,8 +44,12 @@ class SpotConditions(ImageConditions):
         Full width at half maximum of spots and direct beam in 1/Å.
     strain, calibration, b_shift, background, background_decay, support, direct_beam, ellipticity, beam_stop
         As in `RingConditions`.
-    detector : Detector or {"ideal", "typical", "harsh"}
+    halo, halo_width, halo_power, glass, needle_stop, penumbra, stop_transmission
+        As in `RingConditions`.
+    detector : Detector or {"ideal", "typical", "harsh", "measured"}
         Properties of the camera.
+    export : Export or {"ideal", "typical", "harsh", "measured"}
+        Grey levels and marks of the picture file.
 
     Raises
     ------
@@ -97,6 +101,16 @@ class SpotConditions(ImageConditions):
         """Make conditions of low doses: strain, haloes of the support, sometimes precession, any camera."""
         return cls(
             **HARSH,
+            thickness_angstrom=loguniform(30, 1000),
+            precession=Sometimes(0.3, (0.3, 1.5)),
+            spot_width=(0.004, 0.04),
+        )
+
+    @classmethod
+    def measured(cls):
+        """Make conditions of images that laboratories share: halo, beam stop, picture file, any camera."""
+        return cls(
+            **MEASURED,
             thickness_angstrom=loguniform(30, 1000),
             precession=Sometimes(0.3, (0.3, 1.5)),
             spot_width=(0.004, 0.04),

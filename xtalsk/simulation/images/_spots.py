@@ -11,9 +11,11 @@ from sklearn.utils import check_random_state
 from xtalsk.simulation._chunks import Counts, check_crystals, chunks, columns_on, slice_patterns
 from xtalsk.simulation._conditions import check_conditions
 from xtalsk.simulation._counting import draw_seeds
-from xtalsk.simulation.images._beam import check_reach, draw_geometry, spread
+from xtalsk.simulation.images._beam import check_reach, draw_extras, draw_geometry, spread
 from xtalsk.simulation.images._constants import PIXELS_PER_CHUNK
-from xtalsk.simulation.images._detector import Detector
+from xtalsk.simulation.images._detector import Detector, without_blooming
+from xtalsk.simulation.images._export import Export
+from xtalsk.simulation.images._finish import finish
 from xtalsk.simulation.images._radial import diffuse_profile, radii
 from xtalsk.simulation.images._spot_conditions import SpotConditions
 from xtalsk.simulation.images._spot_positions import TURN_COLUMNS, spot_positions
@@ -24,7 +26,7 @@ from xtalsk.utils._threads import in_threads, is_plain
 _OF_SPECIMEN = [  # conditions that all patterns of a specimen share
     *STRAIN_COLUMNS,
     *("strain", "b_shift", "calibration", "ellipticity", "ellipse_azimuth"),
-    *(field.name for field in fields(Detector)),
+    *(field.name for kind in (Detector, Export) for field in fields(kind)),
 ]
 
 
@@ -51,12 +53,12 @@ def simulate_spots(
         the arithmetic.
     rows : array-like of int or None
         The crystal of each specimen, repeats allowed; by default each crystal once.
-    conditions : SpotConditions or {"ideal", "typical", "harsh"}
+    conditions : SpotConditions or {"ideal", "typical", "harsh", "measured"}
         Conditions or the name of a preset.
     n_zones : int
         Number of patterns of each specimen, at least 1. Each has its own orientation. The patterns of a
-        specimen share strain, displacements, camera length, ellipse and detector; all other conditions are
-        drawn for each pattern.
+        specimen share strain, displacements, camera length, ellipse, detector and export; all other
+        conditions are drawn for each pattern.
     electrons : float, (low, high) or None
         Expected electrons of an image; it replaces the field of ``conditions``.
     random_state : int, RandomState or None
@@ -134,7 +136,9 @@ def draw_spots(conditions, reflections, rows, rng):
     strains = draw_strains(reflections, rows, values["strain"].to_numpy(), rng)
     turns = pd.DataFrame(turns.as_rotvec(), columns=TURN_COLUMNS, index=values.index)
     strains = pd.DataFrame(strains, columns=STRAIN_COLUMNS, index=values.index)
-    return pd.concat([values, turns, strains], axis=1)
+    values = pd.concat([values, turns, strains], axis=1)
+    draw_extras(values, conditions.image_size, rng)
+    return values
 
 
 def _orientations(zone_axis, mistilt, lattices, rng):
@@ -202,10 +206,11 @@ def _render_part(reflections, rows, values, conditions, seeds, images):
     width = spread(column["spot_width"], column, pixel)[pattern]
     diffuse = diffuse_profile(radii(size, x) * pixel, column)
     counts = engine(x).render_images(
-        (diffuse, None, None), (pattern, y, x, weight, width), column, pixel, size,
+        (diffuse, None, None), (pattern, y, x, weight, width), without_blooming(column), pixel, size,
         smooth_electrons=column["background"] * column["electrons"], spots_in_total=False,
         seeds=seeds, images=images,
     )  # fmt: skip
+    counts = finish(counts, column)
     return counts, torch.bincount(pattern[on_image], minlength=len(rows))
 
 

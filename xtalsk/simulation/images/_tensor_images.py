@@ -122,6 +122,10 @@ def draw_grains(lines, mean_strength, expected, poles, column, seeds):
     image, radius = lines.pattern[line], lines.radius[line]
     # grains differ in size and excitation: exponential variates of mean one
     strength = -torch.log1p(-uniform) * mean_strength[line]
+    if column["grain_spread"].any():
+        sigma = column["grain_spread"][image]
+        normal = torch.randn(len(line), generator=generator, device=q.device, dtype=q.dtype)
+        strength = strength * torch.exp(sigma * normal - sigma * sigma / 2)
     if poles is not None:
         strength = strength * _pole_density(poles[line], azimuth, image, column)
     x, y = _on_ellipse(radius, azimuth, image, column)

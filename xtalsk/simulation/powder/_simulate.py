@@ -59,7 +59,7 @@ def simulate_powder(
         and device are used for the arithmetic.
     rows : array-like of int or None
         The crystal of each pattern, repeats allowed; by default each crystal once.
-    conditions : PowderConditions or {"ideal", "typical", "harsh"}
+    conditions : PowderConditions or {"ideal", "typical", "harsh", "measured"}
         Conditions or the name of a preset.
     two_theta : (start, stop, step) or None
         Axis 2θ in degrees; it replaces the axis of ``conditions``.

@@ -60,7 +60,7 @@ def simulate_eds(
         Formulas, or atomic fractions with hydrogen first. Hydrogen to beryllium have no lines above 0.11 keV.
     rows : array-like of int or None
         The composition of each spectrum, repeats allowed; None stands for each composition once.
-    conditions : EDSConditions or {"ideal", "typical", "harsh"}
+    conditions : EDSConditions or {"ideal", "typical", "harsh", "measured"}
         Distributions of the conditions, or the name of a preset.
     density : float or array-like of shape (n,)
         Density of each composition in g/cm³, for the absorption in thin specimens.

@@ -39,7 +39,7 @@ def simulate_eels(
         Formulas, or atomic fractions with hydrogen first. Hydrogen and helium have no core losses.
     rows : array-like of int or None
         The composition of each spectrum, repeats allowed; None stands for each composition once.
-    conditions : EELSConditions or {"ideal", "typical", "harsh"}
+    conditions : EELSConditions or {"ideal", "typical", "harsh", "measured"}
         Distributions of the conditions, or the name of a preset.
     random_state : int, RandomState or None
         Seed of the random draws.

@@ -4,36 +4,29 @@ import numpy as np
 
 from xtalsk.spectra.eds._background import background_columns, background_penalty, typical_background
 from xtalsk.spectra.eds._candidates import largest_significance
-from xtalsk.spectra.eds._columns import N_GROUPS, mass_of, sum_groups, typical_groups
-from xtalsk.spectra.eds._constants import MAIN, MAIN_ERROR, N_CALIBRATIONS, SOFT_FAMILY, STRONG
+from xtalsk.spectra.eds._columns import N_GROUPS, mass_of, typical_columns
+from xtalsk.spectra.eds._constants import MAIN, MAIN_ERROR, N_CALIBRATIONS, STRONG
 from xtalsk.spectra.eds._estimate import Estimate
 from xtalsk.spectra.eds._nonnegative import NonnegativeSystem
+from xtalsk.spectra.eds._rows import dense_rows
 from xtalsk.utils._formula import N_ELEMENTS
 
 
 def _main_elements(spectrum, setting, elements):
     """Return the significant ones of strong elements in a first fit, and their rough mass fractions."""
-    columns = sum_groups(typical_groups(spectrum, setting, elements))
-    positive = np.vstack([columns, typical_background(spectrum.edges, setting)])
+    bins = spectrum.bins
+    typical = typical_columns(bins, round(spectrum.resolution), setting)
+    columns = np.vstack(
+        [dense_rows(typical.elements, elements, len(bins)), typical_background(bins, setting)]
+    )
     smooth = spectrum.smooth()
     weights = spectrum.measured / (smooth.clip(1) + (MAIN_ERROR * smooth) ** 2)
-    system = NonnegativeSystem(positive, *spectrum.instrument(None), spectrum.counts, weights)
+    _, precision, mean = spectrum.instrument(None)
+    system = NonnegativeSystem(columns, len(columns), precision, mean, spectrum.counts, weights)
     amplitudes = system.solve()
     is_main = (amplitudes / system.spreads(amplitudes))[: len(elements)] > MAIN
     main = elements[is_main]
     return main, mass_of(main, amplitudes[: len(elements)][is_main])
-
-
-def _rough_masses(amplitudes, columns, middles):
-    """Return the mass of each element by its strongest group of hard lines, or of soft ones without these.
-
-    Soft lines are absorbed so much that they give no mass before the composition is known.
-    """
-    total = columns.sum(1)
-    is_soft = columns @ middles < SOFT_FAMILY * total
-    rank = np.where(is_soft, 0, 1e12) + total
-    rank, amplitudes = rank.reshape(-1, N_GROUPS), amplitudes.reshape(-1, N_GROUPS)
-    return amplitudes[np.arange(len(rank)), rank.argmax(1)]
 
 
 def _fit_groups(spectrum, setting, elements, hats, estimate):
@@ -44,25 +37,28 @@ def _fit_groups(spectrum, setting, elements, hats, estimate):
     estimate : Estimate
         Its background is that of the estimate before.
     masses : ndarray of shape (n_elements,)
-        Rough mass of each element.
+        Rough mass of each element, by its strongest group of hard lines, or of soft ones without these. Soft
+        lines are absorbed so much that they give no mass before the composition is known.
     """
-    all_columns = typical_groups(spectrum, setting, elements).toarray()
-    is_visible = all_columns.any(1)
-    columns = all_columns[is_visible]
-    n = len(columns)
+    typical = typical_columns(spectrum.bins, round(spectrum.resolution), setting)
+    rows = (elements[:, None] * N_GROUPS + np.arange(N_GROUPS)).ravel()
+    is_visible = typical.is_visible[rows]
+    columns = dense_rows(typical.groups, rows[is_visible], len(spectrum.bins))
+    n, n_positive = len(columns), len(columns) + len(hats)
     free, precision, mean = spectrum.instrument(estimate.lines)
-    positive = np.vstack([columns, hats])
-    penalty = background_penalty(len(positive), n, hats, estimate.background)
-    weights = estimate.weights(spectrum)
-    system = NonnegativeSystem(positive, free, precision, mean, spectrum.counts, weights, penalty)
+    penalty, weights = background_penalty(hats, estimate.background), estimate.weights(spectrum)
+    all_columns = np.concatenate([columns, hats, free])
+    system = NonnegativeSystem(
+        all_columns, n_positive, precision, mean, spectrum.counts, weights, penalty, penalised=n
+    )
     amplitudes = system.solve()
     fitted = Estimate(system.curve(amplitudes), estimate.background, amplitudes[:n] @ columns)
-    group_amplitudes = np.zeros(len(all_columns))
-    group_amplitudes[is_visible] = amplitudes[:n]
-    masses = _rough_masses(group_amplitudes, all_columns, spectrum.library.middles)
+    masses = np.zeros((len(elements), N_GROUPS))
+    masses[is_visible.reshape(masses.shape)] = amplitudes[:n]
+    strongest = typical.group_rank[rows].reshape(masses.shape).argmax(1)
     if len(free):
-        spectrum.correct(amplitudes[len(positive) :])
-    return fitted, masses
+        spectrum.correct(amplitudes[n_positive:])
+    return fitted, masses[np.arange(len(elements)), strongest]
 
 
 def calibrate(spectrum, setting, allowed):

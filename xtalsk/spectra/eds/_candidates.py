@@ -3,6 +3,7 @@
 import numpy as np
 
 from xtalsk.physics._xray_lines import FAMILIES
+from xtalsk.spectra.eds import _row_kernels as kernels
 from xtalsk.spectra.eds._columns import typical_columns
 from xtalsk.spectra.eds._constants import (
     BOUND_SIGMAS,
@@ -10,12 +11,11 @@ from xtalsk.spectra.eds._constants import (
     CANDIDATE_LINE_ERROR,
     K_SLACK,
     SLACK,
-    SOFT_FAMILY,
     SOFT_SLACK,
 )
 
 
-def _family_amounts(spectrum, columns, background):
+def _family_amounts(spectrum, families, background):
     """Return the amount that each family of lines gives if it alone makes up the net counts.
 
     Returns
@@ -29,9 +29,9 @@ def _family_amounts(spectrum, columns, background):
     variance = spectrum.smooth().clip(1)
     variance = variance + (CANDIDATE_LINE_ERROR * net) ** 2 + (CANDIDATE_BACKGROUND_ERROR * background) ** 2
     weights = spectrum.measured / variance
-    information = columns.multiply(columns) @ weights
-    amount = (columns @ (net * weights) / np.where(information > 0, information, 1)).clip(0)
-    return amount, information
+    amount, information = np.empty((2, len(families.starts) - 1))
+    kernels.weigh(families, net, weights, amount, information)
+    return (amount / np.where(information > 0, information, 1)).clip(0), information
 
 
 def _upper_bounds(amount, information, is_soft):
@@ -67,10 +67,8 @@ def largest_significance(spectrum, setting, background):
     ndarray of shape (99,)
         Standard deviations, by atomic number.
     """
-    columns = typical_columns(spectrum.edges, round(spectrum.resolution), setting)[1]
-    total = columns @ np.ones(columns.shape[1])
-    is_soft = columns @ spectrum.library.middles < SOFT_FAMILY * total
-    amount, information = _family_amounts(spectrum, columns, background)
-    bounds = _upper_bounds(amount, information, is_soft).reshape(-1, len(FAMILIES)).min(1)
+    typical = typical_columns(spectrum.bins, round(spectrum.resolution), setting)
+    amount, information = _family_amounts(spectrum, typical.families, background)
+    bounds = _upper_bounds(amount, information, typical.is_soft).reshape(-1, len(FAMILIES)).min(1)
     best = np.sqrt(information.clip(0)).reshape(-1, len(FAMILIES)).max(1)
     return np.where(np.isfinite(bounds), bounds, 0) * best

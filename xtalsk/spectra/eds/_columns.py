@@ -1,29 +1,33 @@
 """Columns of the fit that elements and groups of lines contribute."""
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.constants import Avogadro
 from scipy.sparse import csr_matrix
 
-from xtalsk.physics._depth import mass_fractions
+from xtalsk.physics._depth import atomic_weights, mass_fractions, matrix_terms
 from xtalsk.physics._xray_lines import FAMILIES, xray_lines
-from xtalsk.physics._xray_yields import line_tables, line_yields, photons_per_electron
+from xtalsk.physics._xray_yields import line_tables, photons_per_electron
+from xtalsk.spectra.eds import _column_kernels, _emission_kernels
+from xtalsk.spectra.eds._bins import as_tensor
 from xtalsk.spectra.eds._constants import (
     CUT_LINE,
     FIRST_WHOLE,
     GROUPS,
     LARGEST_EDGE,
     LEAST_EFFICIENCY,
-    LEAST_GROUP_INFORMATION,
     LEAST_SOFT_EFFICIENCY,
     LINE_MARGIN,
-    LINE_RATIO_ERRORS,
     SOFT_ENERGY,
-    SOFT_RATIO_FACTOR,
+    SOFT_FAMILY,
     TYPICAL_SOLID,
 )
-from xtalsk.spectra.eds._library import as_tensor, groups_of_lines, make_library
+from xtalsk.spectra.eds._library import absorption, groups_of_lines, make_library
+from xtalsk.spectra.eds._rows import Rows, rows_of
 from xtalsk.utils._formula import N_ELEMENTS
 
 N_GROUPS = len(GROUPS)
@@ -31,15 +35,14 @@ N_GROUPS = len(GROUPS)
 
 @lru_cache
 def typical_mass():
-    """Return the mass fractions of a typical solid, which absorbs in first fits; tensor of shape (1, 98)."""
-    fractions = np.zeros((1, N_ELEMENTS))
-    for z, fraction in TYPICAL_SOLID.items():
-        fractions[0, z - 1] = fraction
-    return mass_fractions(as_tensor(fractions))
+    """Return the mass fractions of a typical solid, which absorbs in first fits; ndarray of shape (98,)."""
+    fractions = np.zeros(N_ELEMENTS)
+    fractions[np.array(list(TYPICAL_SOLID)) - 1] = list(TYPICAL_SOLID.values())
+    return mass_fractions(as_tensor(fractions)).numpy()
 
 
 def mass_of(elements, amplitudes):
-    """Return the mass fractions of a fit, tensor of shape (1, 98); a typical solid if all amplitudes are 0.
+    """Return the mass fractions of a fit, ndarray of shape (98,); a typical solid if all amplitudes are 0.
 
     Parameters
     ----------
@@ -50,36 +53,120 @@ def mass_of(elements, amplitudes):
     """
     if not amplitudes.sum() > 0:
         return typical_mass()
-    mass = np.zeros((1, N_ELEMENTS))
-    mass[0, elements - 1] = amplitudes / amplitudes.sum()
-    return torch.from_numpy(mass)
+    mass = np.zeros(N_ELEMENTS)
+    mass[elements - 1] = amplitudes / amplitudes.sum()
+    return mass
+
+
+@lru_cache
+def _element_terms():
+    """Return Z/A, Z/A times ln of the ionisation potential, and √Z of each element, ndarray (3, 98)."""
+    stopping, potential, z = (term[:, 0].numpy() for term in matrix_terms(torch.eye(N_ELEMENTS)))
+    return np.array([stopping, stopping * np.log(potential), np.sqrt(z)])
+
+
+def matrix_means(mass):
+    """Return `xtalsk.physics._depth.matrix_terms` of one specimen, tuple of float."""
+    stopping, log_potential, root = (_element_terms() @ mass).tolist()
+    return stopping, float(np.exp(log_potential / stopping)), root**2
 
 
 @lru_cache(maxsize=64)
 def _photons(beam_energy):
-    """Return `photons_per_electron` of all lines at a beam energy in eV, tensor."""
+    """Return `photons_per_electron` of all lines at a beam energy in eV, ndarray."""
     tables = line_tables()
-    return photons_per_electron(torch.arange(len(tables["z"])), as_tensor([beam_energy]), tables)
+    return photons_per_electron(torch.arange(len(tables["z"])), as_tensor([beam_energy]), tables).numpy()
 
 
-def _detected(mass, lines, library, setting):
-    """Return the detected photons of lines per electron and mass fraction of their element, ndarray."""
-    index = torch.from_numpy(lines)
-    rows = torch.zeros(len(lines), dtype=torch.long)
-    photons = _photons(setting.beam_energy)[index]
-    emitted = line_yields(mass, index, rows, *setting.tensors(), photons=photons).numpy()
-    return emitted * library.efficiency[lines]
+class LineTable(NamedTuple):
+    """Lines and what their intensities depend on, sorted by element and group.
+
+    Parameters
+    ----------
+    index, group : ndarray of int, shape (n_lines,)
+        Index in `xray_lines`, and group.
+    starts : ndarray of int, shape (100,)
+        Where the lines of each atomic number begin, and the end of the last ones.
+    edge, exponent : ndarray of shape (n_lines,)
+        Binding energy in keV and exponent of the overvoltage; see `xtalsk.physics._depth.emitted_depth`.
+    attenuation : ndarray of shape (n_lines, 98)
+        Mass attenuation coefficients in cm²/g.
+    counts_per_depth : ndarray of shape (n_lines,)
+        Detected photons per electron, mass fraction of the element, and emitted depth in g/cm².
+    """
+
+    index: np.ndarray
+    group: np.ndarray
+    starts: np.ndarray
+    edge: np.ndarray
+    exponent: np.ndarray
+    attenuation: np.ndarray
+    counts_per_depth: np.ndarray
+
+
+def _line_table(chosen, bins, setting):
+    """Return the `LineTable` of the lines in an ndarray of bool."""
+    lines, tables = xray_lines(), {name: table.numpy() for name, table in line_tables().items()}
+    index = np.flatnonzero(chosen)
+    index = index[np.lexsort((groups_of_lines()[index], lines.z[index]))]
+    counts = Avogadro / atomic_weights().numpy()[lines.z - 1] * _photons(setting.beam_energy)
+    return LineTable(
+        index,
+        groups_of_lines()[index],
+        np.searchsorted(lines.z[index], np.arange(N_ELEMENTS + 2)),
+        tables["edge"][index] / 1e3,
+        tables["exponent"][index],
+        np.ascontiguousarray(tables["attenuation"].T[index]),
+        (counts * absorption(bins, setting.window)[0])[index],
+    )
 
 
 @lru_cache(maxsize=64)
-def usable_lines(library, setting):
+def usable_lines(bins, setting):
     """Return which lines lie within the bins, can be excited and are detected, ndarray of bool."""
-    lines = xray_lines()
-    low, high = library.edges[0] + LINE_MARGIN, library.edges[-1] - LINE_MARGIN
+    lines, efficiency = xray_lines(), absorption(bins, setting.window)[0]
+    low, high = bins.edges[0] + LINE_MARGIN, bins.edges[-1] - LINE_MARGIN
     within = (lines.energy > low) & (lines.energy < high)
     excited = lines.edge[lines.sources].min(1) < LARGEST_EDGE * setting.beam_energy
     least = np.where(lines.energy < SOFT_ENERGY, LEAST_SOFT_EFFICIENCY, LEAST_EFFICIENCY)
-    return within & excited & (library.efficiency > least)
+    return within & excited & (efficiency > least)
+
+
+@lru_cache(maxsize=64)
+def line_table(bins, setting):
+    """Return the `LineTable` of the usable lines."""
+    return _line_table(usable_lines(bins, setting), bins, setting)
+
+
+def detected_counts(table, elements, mass, setting):
+    """Return the counts of each line of some elements per electron and mass fraction of its element.
+
+    Parameters
+    ----------
+    table : LineTable
+    elements : ndarray of int
+        Atomic numbers.
+    mass : ndarray of shape (98,)
+        Mass fractions of the specimen that absorbs.
+    setting : Setting
+
+    Returns
+    -------
+    ndarray of shape (n_lines,)
+        0 for lines of other elements.
+    """
+    counts = np.zeros(len(table.index))
+    _emission_kernels.emitted_counts(table, elements, mass, *setting.numbers(), matrix_means(mass), counts)
+    return counts
+
+
+_ALL_ELEMENTS = np.arange(N_ELEMENTS + 1)
+
+
+def _summed(table, counts, row, n_rows, library):
+    """Return the sum of the lines that belong to each row, csr_matrix of shape (n_rows, n_bins)."""
+    shape = (n_rows, library.profiles.shape[0])
+    return csr_matrix((counts, (row, table.index)), shape) @ library.profiles
 
 
 @lru_cache(maxsize=64)
@@ -89,48 +176,61 @@ def edge_columns(library, setting):
     They cannot be measured, but they are not part of the background.
     """
     lines = xray_lines()
-    is_cut = (
-        (np.abs(lines.energy - library.edges[0]) < CUT_LINE) & (lines.family == 0) & (lines.z < FIRST_WHOLE)
-    )
-    index = np.flatnonzero(is_cut & ~usable_lines(library, setting))
-    intensity = _detected(typical_mass(), index, library, setting)
-    shape = (N_ELEMENTS + 1, len(lines.z))
-    return (csr_matrix((intensity, (lines.z[index], index)), shape) @ library.profiles).toarray()
+    near_edge = np.abs(lines.energy - library.bins.edges[0]) < CUT_LINE
+    is_cut = near_edge & (lines.family == 0) & (lines.z < FIRST_WHOLE)
+    table = _line_table(is_cut & ~usable_lines(library.bins, setting), library.bins, setting)
+    counts = detected_counts(table, _ALL_ELEMENTS, typical_mass(), setting)
+    return _summed(table, counts, lines.z[table.index], N_ELEMENTS + 1, library).toarray()
 
 
 @lru_cache(maxsize=64)
-def typical_columns(edges, resolution, setting):
-    """Return the counts in each bin per unit of mass fraction of each element, in a typical solid.
+def cut_columns(library, setting):
+    """Return the rows of `edge_columns` that are not 0, ndarray of shape (n, n_bins)."""
+    columns = edge_columns(library, setting)
+    return columns[columns.any(1)]
+
+
+@dataclass(frozen=True, eq=False)
+class TypicalColumns:
+    """Counts in each bin per unit of mass fraction of each element, in a typical solid.
 
     Parameters
     ----------
-    edges, resolution
-        See `make_library`.
-    setting : Setting
-
-    Returns
-    -------
-    groups : csr_matrix of shape (99 * n_groups, n_bins)
-        Row n_groups * z + group.
-    families : csr_matrix of shape (99 * 4, n_bins)
-        Row 4 * z + family.
+    elements, groups, families : Rows
+        One row for each element, group (row n_groups * z + group) and family (row 4 * z + family).
+    group_rank : ndarray of shape (99 * n_groups,)
+        Counts in each group, 1e12 more for hard groups.
+    is_visible : ndarray of bool, shape (99 * n_groups,)
+        Whether a group has lines.
+    is_soft : ndarray of bool, shape (99 * 4,)
+        Whether the mean energy of a family is low.
     """
-    library, lines = make_library(edges, resolution, setting.window), xray_lines()
-    index = np.flatnonzero(usable_lines(library, setting))
-    intensity = _detected(typical_mass(), index, library, setting)
+
+    elements: Rows
+    groups: Rows
+    families: Rows
+    group_rank: np.ndarray
+    is_visible: np.ndarray
+    is_soft: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def typical_columns(bins, resolution, setting):
+    """Return `TypicalColumns` for bins, a resolution in eV (int) and a setting."""
+    library, table = make_library(bins, resolution, setting.window), line_table(bins, setting)
+    counts = detected_counts(table, _ALL_ELEMENTS, typical_mass(), setting)
+    z, family = xray_lines().z[table.index], xray_lines().family[table.index]
 
     def summed(kind, n_kinds):
-        row = lines.z[index] * n_kinds + kind[index]
-        shape = ((N_ELEMENTS + 1) * n_kinds, len(lines.z))
-        return csr_matrix((intensity, (row, index)), shape) @ library.profiles
+        matrix = _summed(table, counts, z * n_kinds + kind, (N_ELEMENTS + 1) * n_kinds, library)
+        total = matrix @ np.ones(len(bins))
+        return rows_of(matrix), total, matrix @ bins.middles < SOFT_FAMILY * total
 
-    return summed(groups_of_lines(), N_GROUPS), summed(lines.family, len(FAMILIES))
-
-
-def typical_groups(spectrum, setting, elements):
-    """Return the rows of `typical_columns` for the groups of some elements, csr_matrix."""
-    groups = typical_columns(spectrum.edges, round(spectrum.resolution), setting)[0]
-    return groups[(elements[:, None] * N_GROUPS + np.arange(N_GROUPS)).ravel()]
+    groups, total, is_soft = summed(table.group, N_GROUPS)
+    families, _, is_soft_family = summed(family, len(FAMILIES))
+    elements = summed(np.zeros_like(z), 1)[0]
+    rank = np.where(is_soft, 0, 1e12) + total
+    return TypicalColumns(elements, groups, families, rank, total > 0, is_soft_family)
 
 
 def element_columns(library, setting, elements, mass):
@@ -142,58 +242,49 @@ def element_columns(library, setting, elements, mass):
     setting : Setting
     elements : ndarray of int
         Atomic numbers, increasing.
-    mass : tensor of shape (1, 98)
+    mass : ndarray of shape (98,)
         Mass fractions of the specimen that absorbs.
 
     Returns
     -------
     columns : ndarray of shape (n_elements, n_bins)
         Counts of all lines of an element.
-    groups : csr_matrix of shape (n_elements * n_groups, n_bins)
-        Counts of each group of lines.
+    group_counts : ndarray of shape (n_elements, n_groups)
+        Counts in each group of lines.
+    line_counts : ndarray of shape (n_lines,)
+        Counts in each line of `line_table`.
     """
-    lines = xray_lines()
-    index = np.flatnonzero(usable_lines(library, setting) & np.isin(lines.z, elements))
-    intensity = _detected(mass, index, library, setting)
-    row = np.searchsorted(elements, lines.z[index]) * N_GROUPS + groups_of_lines()[index]
-    shape = (len(elements) * N_GROUPS, len(lines.z))
-    groups = csr_matrix((intensity, (row, index)), shape) @ library.profiles
-    return sum_groups(groups), groups
+    table = line_table(library.bins, setting)
+    line_counts = detected_counts(table, elements, mass, setting)
+    columns, group_counts = np.zeros((len(elements), len(library.bins))), np.zeros((len(elements), N_GROUPS))
+    _column_kernels.fill_elements(table, library.rows, line_counts, elements, columns, group_counts)
+    return columns, group_counts, line_counts
 
 
 @lru_cache(maxsize=64)
-def strongest_lines(library, setting):
+def strongest_lines(bins, setting):
     """Return the energy in eV of the strongest line of each group of each element, ndarray (99, n_groups)."""
-    lines = xray_lines()
-    index = np.flatnonzero(usable_lines(library, setting))
-    index = index[np.argsort(_detected(typical_mass(), index, library, setting))]
+    lines, table = xray_lines(), line_table(bins, setting)
+    order = np.argsort(detected_counts(table, _ALL_ELEMENTS, typical_mass(), setting))
+    index = table.index[order]
     energy = np.full((N_ELEMENTS + 1, N_GROUPS), np.nan)
-    energy[lines.z[index], groups_of_lines()[index]] = lines.energy[index]  # the last one stays
+    energy[lines.z[index], table.group[order]] = lines.energy[index]  # the last one stays
     return energy
 
 
-def sum_groups(groups):
-    """Sum the groups of each element: csr_matrix (n_elements * n_groups, n_bins) to ndarray."""
-    return (_summing_matrix(groups.shape[0] // N_GROUPS) @ groups).toarray()
-
-
-@lru_cache(maxsize=128)
-def _summing_matrix(n_elements):
-    """Return the matrix that sums the groups of each element, csr_matrix."""
-    n = n_elements * N_GROUPS
-    return csr_matrix((np.ones(n), (np.arange(n) // N_GROUPS, np.arange(n))), (n_elements, n))
-
-
-def group_columns(groups, amplitudes, library, weights):
+def deviation_columns(library, setting, elements, line_counts, amplitudes, weights):
     """Return columns for deviations of groups of lines from their predicted intensities.
 
     Parameters
     ----------
-    groups : csr_matrix of shape (n_elements * n_groups, n_bins)
+    library : Library
+    setting : Setting
+    elements : ndarray of int
+        Atomic numbers, increasing.
+    line_counts : ndarray of shape (n_lines,)
         See `element_columns`.
     amplitudes : ndarray of shape (n_elements,)
         Amplitudes of the elements in the fit before.
-    library : Library
     weights : ndarray of shape (n_bins,)
         Inverse variance of each bin.
 
@@ -205,12 +296,9 @@ def group_columns(groups, amplitudes, library, weights):
     precision : ndarray of shape (n,)
         Inverse variance of the prior of each amplitude.
     """
-    total = groups @ np.ones(groups.shape[1])
-    mean_energy = groups @ library.middles / np.where(total > 0, total, 1)
-    error = np.tile(LINE_RATIO_ERRORS, len(amplitudes))
-    error *= np.where(mean_energy < SOFT_ENERGY, SOFT_RATIO_FACTOR, 1.0)
-    error *= np.repeat(amplitudes, N_GROUPS)
-    is_visible = error**2 * (groups.multiply(groups) @ weights) > LEAST_GROUP_INFORMATION
-    visible_error = np.where(is_visible, error, np.inf).reshape(-1, N_GROUPS)
-    is_visible[np.arange(len(visible_error)) * N_GROUPS + visible_error.argmin(1)] = False
-    return groups[np.flatnonzero(is_visible)].toarray(), 1 / error[is_visible] ** 2
+    table, bins = line_table(library.bins, setting), library.bins
+    columns, errors = np.empty((len(elements) * N_GROUPS, len(bins))), np.empty(len(elements) * N_GROUPS)
+    n = _column_kernels.fill_deviations(
+        table, library.rows, line_counts, elements, amplitudes, bins.middles, weights, columns, errors
+    )
+    return columns[:n], 1 / errors[:n] ** 2

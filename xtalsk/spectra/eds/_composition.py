@@ -17,7 +17,6 @@ from xtalsk.spectra.eds._constants import (
     WINDOWS,
 )
 from xtalsk.spectra.eds._counts import check_counts, unscaled_counts
-from xtalsk.spectra.eds._fit import identify
 from xtalsk.spectra.eds._quantify import quantify
 from xtalsk.spectra.eds._setting import Setting
 from xtalsk.utils import check_option
@@ -224,10 +223,11 @@ class EDSComposition(SpectrumComposition):
         return rare
 
     def _analysis(self, spectrum):
+        from xtalsk.spectra.eds._fit import identify  # imports numba
+
         excluded = check_elements("exclude", self.exclude)
         allowed = self._allowed()
         unknown = ~allowed[1:]
-        unknown[excluded - 1] = True
         allowed[excluded] = True
         fit = identify(
             unscaled_counts(spectrum.counts),
@@ -238,9 +238,8 @@ class EDSComposition(SpectrumComposition):
             allowed=allowed,
             rare=self._rare(),
         )
-        unknown[np.setdiff1d(fit.atomic_numbers, excluded) - 1] = (
-            False  # also elements that were not looked for
-        )
+        unknown[fit.atomic_numbers - 1] = False  # also elements that were not looked for
+        unknown[excluded - 1] = True
         return quantify(fit, unknown, self.min_fraction, self.n_sigma)
 
     def _failure(self, analysis):

@@ -267,3 +267,7 @@ LARGEST_NOT_REPORTED = 0.49
 
 RIDGE = 1e-6
 """Added to the diagonal of the scaled normal equations, so that near-parallel columns can be solved."""
+
+GRADIENT_TOLERANCE = 1e-13
+"""Smallest gradient of the sum of squares, relative to the largest target, at which an amplitude of 0 is the
+best. It is a few times the rounding error."""

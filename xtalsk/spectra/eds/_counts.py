@@ -7,7 +7,10 @@ from xtalsk.spectra.eds._constants import FEWEST_SCALED_COUNTS, FEWEST_VALUES, R
 
 def _unit(counts):
     """Return the number of which all counts are multiples, or None."""
-    values = np.unique(np.append(counts[np.isfinite(counts)], 0.0))
+    values = counts[np.isfinite(counts)]
+    if (values == 1).any() and (values == np.round(values)).all():
+        return 1.0
+    values = np.unique(np.append(values, 0.0))
     if (values == np.round(values)).all():
         is_sure = len(values) > FEWEST_VALUES and np.abs(values).max() < 2**53
         return float(np.gcd.reduce(values.astype(np.int64))) if is_sure else 1.0

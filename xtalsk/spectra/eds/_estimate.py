@@ -4,16 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xtalsk.spectra.eds._constants import (
-    BACKGROUND_ERRORS,
-    LEAST_VARIANCE,
-    LINE_ERROR,
-    NEAR_ERROR,
-    POSITION_ERROR,
-    SUM_ERROR,
-    WIDTH_ERROR,
-)
-from xtalsk.spectra.eds._instrument import near_matrix, slope_columns
+from xtalsk.spectra.eds import _instrument_kernels as kernels
+from xtalsk.spectra.eds._constants import LEAST_VARIANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,25 +32,15 @@ class Estimate:
     def weights(self, spectrum):
         """Return the inverse variance of the counts in each bin, 0 in bins that were not measured.
 
-        The variance is that of counting, plus that of the remaining errors of the model if there are lines.
+        The variance is that of counting, plus that of the remaining errors of the model if there are lines:
+        errors of their height, position, width and surroundings, of sum peaks, and of the background.
         """
-        variance = self.curve.clip(LEAST_VARIANCE)
-        if self.lines is not None:
-            variance = variance + self._model_variance(spectrum)
-        return spectrum.measured / variance
-
-    def _model_variance(self, spectrum):
-        """Return the variance by errors of lines and background, ndarray of shape (n_bins,)."""
-        shift, broadening = slope_columns(self.lines, spectrum.library)
-        near = near_matrix(spectrum.edges) @ self.lines
-        background_error = np.interp(spectrum.library.middles, *BACKGROUND_ERRORS)
-        errors = (
-            LINE_ERROR * self.lines,
-            POSITION_ERROR * shift,
-            WIDTH_ERROR * broadening,
-            NEAR_ERROR * near,
-            background_error * (self.curve - self.lines),
+        if self.lines is None:
+            return spectrum.measured / self.curve.clip(LEAST_VARIANCE)
+        bins, weights = spectrum.bins, np.empty(len(self.curve))
+        sums = self.sums if np.ndim(self.sums) else np.zeros(len(self.curve))
+        kernels.inverse_variance(
+            *(self.curve, self.lines, sums, spectrum.measured),
+            *(bins.widths, bins.distances, bins.near, bins.background_error, weights),
         )
-        if np.any(self.sums):
-            errors = (*errors, SUM_ERROR * self.sums)
-        return sum(error**2 for error in errors)
+        return weights

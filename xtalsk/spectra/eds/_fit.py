@@ -54,11 +54,11 @@ class Trial:
         return weights @ (spectrum.counts - self.estimate.curve) ** 2 + cost
 
 
-def _try(hypothesis, counts, energy, setting, resolution, allowed, n_sigma):
+def _try(hypothesis, spectrum, setting, allowed, n_sigma):
     """Fit a spectrum under one hypothesis."""
     allowed = allowed.copy()
     allowed[list(hypothesis.rare)] = True
-    spectrum = BinnedSpectrum(counts, energy, setting, resolution, hypothesis.shift)
+    spectrum = spectrum.moved(hypothesis.shift)
     masses, estimate = calibrate(spectrum, setting, allowed)
     possible = largest_significance(spectrum, setting, estimate.background) > n_sigma + SPARE_SIGMAS
     candidates = np.flatnonzero(allowed & possible)
@@ -93,6 +93,6 @@ def identify(counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=
     spectrum = BinnedSpectrum(counts, energy, setting, resolution)
     hypotheses = find_hypotheses(spectrum, setting, allowed, rare)
     hypotheses += [Hypothesis(h.shift, ()) for h in hypotheses if h.rare]
-    trials = [_try(h, counts, energy, setting, resolution, allowed, n_sigma) for h in hypotheses]
+    trials = [_try(h, spectrum, setting, allowed, n_sigma) for h in hypotheses]
     best = min(trials, key=lambda trial: trial.cost) if len(trials) > 1 else trials[0]
     return make_result(best.spectrum, setting, best.fit, best.estimate, best.candidates)

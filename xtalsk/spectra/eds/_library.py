@@ -1,7 +1,7 @@
-"""Bins of X-ray spectra, and the profiles of all lines in these bins."""
+"""Profiles of all X-ray lines in the bins of a spectrum."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -17,23 +17,17 @@ from xtalsk.physics._xray_detector import (
 )
 from xtalsk.physics._xray_lines import xray_lines
 from xtalsk.physics._xray_yields import line_tables, mass_attenuation
+from xtalsk.spectra.eds._bins import Bins
 from xtalsk.spectra.eds._constants import (
-    BIN_WIDTH,
     CRYSTAL,
     GROUPS,
     LEAST_TAIL_REACH,
     LINE_REACH,
-    TYPICAL_RESOLUTION,
     WINDOWS,
 )
+from xtalsk.spectra.eds._rows import rows_of
 
-_WIDTH_STEP = 100  # eV between the energies at which widths of bins are computed
 _SILICON = 13  # index
-
-
-def as_tensor(values):
-    """Convert a list of numbers or an array to a float64 tensor."""
-    return torch.as_tensor(np.asarray(values, dtype=float))
 
 
 def _group(name):
@@ -58,74 +52,35 @@ def elements_of_lines():
     return xray_lines().z
 
 
-@lru_cache(maxsize=64)
-def bin_edges(channel_width, highest, lowest):
-    """Return the edges in eV of bins a quarter as wide as a line.
-
-    Parameters
-    ----------
-    channel_width : float
-        Smallest width of a bin in eV.
-    highest, lowest : float
-        Ends of the bins in eV.
-
-    Returns
-    -------
-    tuple of float
-    """
-    energies = torch.arange(0, highest + 2 * _WIDTH_STEP, _WIDTH_STEP, dtype=torch.float64)
-    sigma = line_width(energies, torch.tensor(TYPICAL_RESOLUTION)).numpy()
-    widths = (BIN_WIDTH * sigma).clip(min=channel_width).tolist()
-    edges = [lowest]
-    while edges[-1] < highest:
-        edges.append(edges[-1] + widths[int(edges[-1] / _WIDTH_STEP)])
-    return tuple(edges)
-
-
-def bin_middles(edges):
-    """Return the middle of each bin in eV, ndarray."""
-    edges = np.asarray(edges)
-    return (edges[1:] + edges[:-1]) / 2
-
-
-def bin_geometry(edges):
-    """Return the middle and the width of each bin, and the standard deviation of a line there, all in eV."""
-    middles = bin_middles(edges)
-    sigma = line_width(torch.from_numpy(middles), as_tensor(TYPICAL_RESOLUTION)).numpy()
-    return middles, np.diff(edges), sigma
-
-
 @dataclass(frozen=True, eq=False)
 class Library:
     """Profiles of lines, efficiency and attenuation in the bins of a spectrum.
 
     Parameters
     ----------
-    key : tuple of float
-        Edges of the bins in eV, as a key of caches.
-    edges : ndarray of shape (n_bins + 1,)
-        Edges of the bins in eV.
+    bins : Bins
     profiles : csr_matrix of shape (n_lines, n_bins)
         Share of the counts of each line in each bin, with its escape peak and tail.
-    efficiency : ndarray of shape (n_lines,)
-        Detection efficiency for each line.
-    attenuation : tensor of shape (98, n_bins)
+    attenuation : ndarray of shape (n_bins, 98)
         Mass attenuation coefficients in cm²/g.
     bin_efficiency : ndarray of shape (n_bins,)
         Detection efficiency in each bin.
     """
 
-    key: tuple
-    edges: np.ndarray
+    bins: Bins
     profiles: csr_matrix
-    efficiency: np.ndarray
-    attenuation: torch.Tensor
+    attenuation: np.ndarray
     bin_efficiency: np.ndarray
+
+    @cached_property
+    def rows(self):
+        """The profiles as `Rows`."""
+        return rows_of(self.profiles)
 
     @property
     def middles(self):
         """Middle of each bin in eV, ndarray."""
-        return bin_middles(self.edges)
+        return self.bins.middles
 
 
 def _share_below(edge, energy, sigma):
@@ -149,13 +104,12 @@ def _peaks():
 
 
 @lru_cache(maxsize=64)
-def line_profiles(edges, resolution):
+def line_profiles(bins, resolution):
     """Return the share of the counts of each line in each bin.
 
     Parameters
     ----------
-    edges : tuple of float
-        Edges of the bins in eV.
+    bins : Bins
     resolution : int
         Full width at half maximum of Mn Kα in eV.
 
@@ -164,38 +118,45 @@ def line_profiles(edges, resolution):
     csr_matrix of shape (n_lines, n_bins)
     """
     line, energy, peak_share = _peaks()
-    edges = np.array(edges)
+    edges = bins.edges
     sigma = line_width(torch.from_numpy(energy), torch.tensor(float(resolution))).numpy()
     tail_reach = LINE_REACH * sigma * line_tail(energy)[1].clip(LEAST_TAIL_REACH)
     first = np.searchsorted(edges, energy - tail_reach).clip(1) - 1
     last = np.searchsorted(edges, energy + LINE_REACH * sigma).clip(max=len(edges) - 1)
     n = (last - first).clip(min=0)
     peak = np.repeat(np.arange(len(energy)), n)
-    bins = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + np.repeat(first, n)
-    below = [_share_below(edges[k], energy[peak], sigma[peak]) for k in (bins, bins + 1)]
+    place = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + np.repeat(first, n)
+    below = [_share_below(edges[k], energy[peak], sigma[peak]) for k in (place, place + 1)]
     share = (below[1] - below[0]) * peak_share[peak]
-    return csr_matrix((share, (line[peak], bins)), (len(xray_lines().z), len(edges) - 1))
+    return csr_matrix((share, (line[peak], place)), (len(xray_lines().z), len(edges) - 1))
 
 
 @lru_cache(maxsize=16)
-def _absorption(edges, window):
-    """Return the detection efficiency for each line and each bin, and the attenuation in each bin."""
-    middles = bin_middles(edges)
-    energies = (*line_tables()["energy"].tolist(), *middles.tolist())
+def absorption(bins, window):
+    """Return the detection efficiency for each line and each bin, and the attenuation in each bin.
+
+    Returns
+    -------
+    line_efficiency : ndarray of shape (n_lines,)
+    bin_efficiency : ndarray of shape (n_bins,)
+    attenuation : ndarray of shape (n_bins, 98)
+        Mass attenuation coefficients of the elements in cm²/g.
+    """
+    energies = (*line_tables()["energy"].tolist(), *bins.middles.tolist())
     detector = {k: torch.tensor([[v]], dtype=torch.float64) for k, v in (WINDOWS[window] | CRYSTAL).items()}
     efficiencies = efficiency(energies, **detector)[0].numpy()
-    n_lines = len(energies) - len(middles)
-    return efficiencies[:n_lines], efficiencies[n_lines:], mass_attenuation(middles)
+    n_lines = len(energies) - len(bins)
+    attenuation = np.ascontiguousarray(mass_attenuation(bins.middles).numpy().T)
+    return efficiencies[:n_lines], efficiencies[n_lines:], attenuation
 
 
 @lru_cache(maxsize=64)
-def make_library(edges, resolution, window):
+def make_library(bins, resolution, window):
     """Make the library for bins, a resolution and a window.
 
     Parameters
     ----------
-    edges : tuple of float
-        Edges of the bins in eV.
+    bins : Bins
     resolution : int
         Full width at half maximum of Mn Kα in eV.
     window : str
@@ -205,6 +166,5 @@ def make_library(edges, resolution, window):
     -------
     Library
     """
-    line_efficiency, bin_efficiency, attenuation = _absorption(edges, window)
-    profiles = line_profiles(edges, resolution)
-    return Library(edges, np.array(edges), profiles, line_efficiency, attenuation, bin_efficiency)
+    _, bin_efficiency, attenuation = absorption(bins, window)
+    return Library(bins, line_profiles(bins, resolution), attenuation, bin_efficiency)

@@ -1,16 +1,20 @@
 """Linear least squares in which some amplitudes cannot be negative."""
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
-from xtalsk.spectra.eds._constants import RIDGE
+from xtalsk.spectra.eds import _nonnegative_kernels as kernels
+from xtalsk.spectra.eds._constants import GRADIENT_TOLERANCE, RIDGE
 
 _MAX_ITERATIONS = 30  # of `nnls`, per column
 
 
-def _minimise(gram, target):
-    """Return the x >= 0 that minimises x'Gx / 2 - x't, for a positive definite matrix G."""
+def minimise(gram, target):
+    """Return the x >= 0 that minimises x'Gx / 2 - x't, for a positive definite matrix G.
+
+    It defines what the compiled solver finds, and replaces it where that does not converge.
+    """
     upper = np.linalg.cholesky(gram).T
     reduced = solve_triangular(upper, target, trans=1)
     return nnls(upper, reduced, maxiter=_MAX_ITERATIONS * len(target))[0]
@@ -21,20 +25,13 @@ class NonnegativeSystem:
 
     The amplitudes of the other columns are free and have a normal prior. The class eliminates them once from
     the normal equations. What remains is a small problem in the non-negative amplitudes, which `solve` can
-    repeat for subsets of the columns at little cost.
-
-    `scipy.optimize.nnls` solves this problem. An own solver by block principal pivoting (L. F. Portugal, J.
-    J. Júdice and L. N. Vicente, Math. Comp. 63 (1994) 625) gave no gain and was removed. With `nnls` of SciPy
-    1.17, the analysis of a spectrum takes 1.00 (27 measured spectra) and 1.01 times as long (207 simulated
-    ones), and fractions differ by less than 1e-13. The solution itself takes 1.2 times as long, but is 5% of
-    the analysis.
+    repeat for subsets of the columns at little cost: each solution starts from the columns of the one before.
 
     Parameters
     ----------
-    positive : ndarray of shape (n_positive, n_bins)
-        Columns with non-negative amplitudes.
-    free : ndarray of shape (n_free, n_bins)
-        Columns with free amplitudes.
+    columns : ndarray of shape (n_positive + n_free, n_bins)
+        Columns with non-negative amplitudes, and then columns with free amplitudes.
+    n_positive : int
     precision : ndarray of shape (n_free,)
         Inverse variance of the prior of each free amplitude, above 0.
     mean : ndarray of shape (n_free,)
@@ -43,35 +40,30 @@ class NonnegativeSystem:
         Counts in each bin.
     weights : ndarray of shape (n_bins,)
         Inverse variance of the counts.
-    penalty : ndarray of shape (n_positive, n_positive), default=0.0
-        Quadratic form of the non-negative amplitudes, which is added to the sum of squares.
+    penalty : ndarray of shape (n, n) or None
+        Quadratic form of some non-negative amplitudes, which is added to the sum of squares.
+    penalised : int
+        The first of these amplitudes.
     """
 
-    def __init__(self, positive, free, precision, mean, counts, weights, penalty=0.0):
-        columns = np.vstack([positive, free])
-        weighted = columns * weights
-        gram, target = weighted @ columns.T, weighted @ counts
-        p = len(positive)
-        gram[:p, :p] += penalty
-        self._columns, self._n_positive = columns, p
-        self._weighted, self._counts, self._weights, self._all = weighted, counts, weights, gram
-        self._gram, self._target = gram[:p, :p], target[:p]
-        self._coupling, self._offset = np.zeros((0, p)), np.zeros(0)
-        if len(free):
-            gram[range(p, len(columns)), range(p, len(columns))] += precision
-            self._eliminate(gram, target[p:] + precision * mean)
-        self._scale = 1 / np.sqrt(np.diag(self._gram).clip(1e-30))
-        self._scaled = self._gram * np.outer(self._scale, self._scale)
-        self._scaled[np.diag_indices(p)] = 1 + RIDGE
-
-    def _eliminate(self, gram, free_target):
-        """Eliminate the free amplitudes, which are ``offset - coupling @ positive``."""
-        p = self._n_positive
-        factor = cho_factor(gram[p:, p:])
-        self._coupling = cho_solve(factor, gram[p:, :p])
-        self._offset = cho_solve(factor, free_target)
-        self._gram = self._gram - gram[:p, p:] @ self._coupling
-        self._target = self._target - self._coupling.T @ free_target
+    def __init__(self, columns, n_positive, precision, mean, counts, weights, penalty=None, penalised=0):
+        self._columns, self._n_positive = columns, n_positive
+        self._root, self._counts, self._weights = np.sqrt(weights), counts, weights
+        self._weighted = columns * self._root
+        gram, target = self._weighted @ self._weighted.T, self._weighted @ (self._root * counts)
+        if penalty is not None:
+            part = slice(penalised, penalised + len(penalty))
+            gram[part, part] += penalty
+        free = np.arange(n_positive, len(columns))
+        gram[free, free] += precision
+        target[free] += precision * mean
+        self._all = gram.copy()
+        self._coupling, self._offset = np.empty((len(free), n_positive)), np.empty(len(free))
+        kernels.eliminate(gram, target, n_positive, self._coupling, self._offset)
+        self._scale, self._scaled = np.empty(n_positive), np.empty((n_positive, n_positive))
+        kernels.scale_gram(gram[:n_positive, :n_positive], RIDGE, self._scale, self._scaled)
+        self._target = target[:n_positive] * self._scale
+        self._passive = np.ones(n_positive, bool)
 
     def solve(self, keep=None):
         """Return the amplitudes of all columns, or of a subset of the non-negative ones.
@@ -86,10 +78,15 @@ class NonnegativeSystem:
         ndarray of shape (n_positive + n_free,)
             Amplitudes, 0 for columns that are not used.
         """
-        kept = np.arange(self._n_positive) if keep is None else np.flatnonzero(keep)
-        scale = self._scale[kept]
-        positive = np.zeros(self._n_positive)
-        positive[kept] = _minimise(self._scaled[np.ix_(kept, kept)], self._target[kept] * scale) * scale
+        keep = np.ones(self._n_positive, bool) if keep is None else keep
+        positive = np.empty(self._n_positive)
+        scaled, target = self._scaled, self._target
+        if not kernels.minimise(scaled, target, keep, self._passive, GRADIENT_TOLERANCE, positive):
+            kept = np.flatnonzero(keep)
+            positive[:] = 0
+            positive[kept] = minimise(scaled[np.ix_(kept, kept)], target[kept])
+            self._passive = positive > 0
+        positive *= self._scale
         return np.concatenate([positive, self._offset - self._coupling @ positive])
 
     def spreads(self, amplitudes):
@@ -97,10 +94,8 @@ class NonnegativeSystem:
 
         All other amplitudes above 0 vary too, so that overlaps of columns count.
         """
-        active = np.flatnonzero(amplitudes[: self._n_positive] > 0)
-        spreads = np.full(self._n_positive, np.inf)
-        inverse = np.linalg.inv(self._scaled[np.ix_(active, active)])
-        spreads[active] = np.sqrt(np.diag(inverse).clip(0)) * self._scale[active]
+        spreads = np.empty(self._n_positive)
+        kernels.write_spreads(self._scaled, self._scale, amplitudes, spreads)
         return spreads
 
     def add(self, amplitudes, extra):
@@ -121,16 +116,15 @@ class NonnegativeSystem:
         """
         p = self._n_positive
         active = np.concatenate([np.flatnonzero(amplitudes[:p] > 0), np.arange(p, len(self._columns))])
-        scale = 1 / np.sqrt(np.diag(self._all)[active].clip(1e-30))
-        gram = self._all[np.ix_(active, active)] * np.outer(scale, scale)
-        gram[np.diag_indices(len(active))] = 1 + RIDGE
-        overlap = scale[:, None] * (self._weighted[active] @ extra.T)
-        alone = (extra**2) @ self._weights
-        information = alone - (overlap * cho_solve(cho_factor(gram), overlap)).sum(0)
+        weighted = extra * self._root
+        overlap = self._weighted[active] @ weighted.T
+        alone = (weighted**2).sum(1)
+        information = alone.copy()
+        kernels.subtract_explained(self._all, active, RIDGE, overlap, information)
         information = information.clip(RIDGE * alone)
-        residual = self._weights * (self._counts - self.curve(amplitudes))
+        residual = self._root * (self._counts - self.curve(amplitudes))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return extra @ residual / information, information**-0.5, alone**-0.5
+            return weighted @ residual / information, information**-0.5, alone**-0.5
 
     def curve(self, amplitudes):
         """Return the sum of the columns, ndarray of shape (n_bins,)."""

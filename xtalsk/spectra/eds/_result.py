@@ -19,6 +19,7 @@ from xtalsk.spectra.eds._constants import (
     UNEXPLAINED_SHARE,
 )
 from xtalsk.spectra.eds._library import elements_of_lines
+from xtalsk.spectra.eds._rows import multiply
 from xtalsk.utils._formula import N_ELEMENTS, SYMBOLS
 
 
@@ -53,9 +54,9 @@ class EDSFit:
         errors of the model. It is about 1.
     unexplained : float
         Deviations of the smoothed counts from the fit, as a share of the counts above the background.
-    peaks : tuple of (str, float)
-        Families of lines of the elements found, and energy of the strongest line of each in eV, such as
-        ``("Ti K", 4511.0)``.
+    group_energies, group_counts : ndarray of shape (n_found, n_groups)
+        Energy in eV of the strongest line of each group of lines of the elements found, and counts in the
+        groups in any unit.
     limits : ndarray of shape (98,)
         Largest mass, in the unit of ``masses``, of each element that could hide under the lines of others; 0
         for all other elements.
@@ -79,7 +80,8 @@ class EDSFit:
     shift: float
     chi2: float
     unexplained: float
-    peaks: tuple
+    group_energies: np.ndarray
+    group_counts: np.ndarray
     limits: np.ndarray
     fractions: np.ndarray | None = None
     presence: np.ndarray | None = None
@@ -89,6 +91,21 @@ class EDSFit:
     def elements(self):
         """Symbols of the elements found, list of str in the order of ``atomic_numbers``."""
         return [SYMBOLS[z - 1] for z in self.atomic_numbers]
+
+    @property
+    def peaks(self):
+        """Families of lines of the elements found, and energy of the strongest line of each in eV.
+
+        A tuple with elements such as ``("Ti K", 4511.0)``.
+        """
+        peaks = []
+        for symbol, energy, count in zip(self.elements, self.group_energies, self.group_counts, strict=True):
+            for family in FAMILIES:
+                own = [k for k, name in enumerate(GROUPS) if name[0] == family and count[k] > 0]
+                if own and count[own].sum() > LEAST_PEAK * count.sum():
+                    strongest = max(own, key=lambda k: count[k])
+                    peaks.append((f"{symbol} {family}", float(energy[strongest])))
+        return tuple(sorted(peaks, key=lambda peak: peak[1]))
 
     @property
     def explained(self):
@@ -150,18 +167,20 @@ class EDSFit:
 
 def _measurable(spectrum, setting):
     """Return which elements have a usable line in measured channels, ndarray of bool of shape (98,)."""
-    profiles = spectrum.library.profiles
-    total = profiles @ np.ones(len(spectrum.counts))
-    is_measured = profiles @ spectrum.measured > LEAST_MEASURED_LINE * total
+    is_usable = usable_lines(spectrum.bins, setting)
+    if not spectrum.measured.all():
+        total = multiply(spectrum.library.rows, np.ones(len(spectrum.bins)))
+        measured = multiply(spectrum.library.rows, spectrum.measured.astype(float))
+        is_usable = is_usable & (measured > LEAST_MEASURED_LINE * total)
     measurable = np.zeros(N_ELEMENTS, bool)
-    measurable[elements_of_lines()[usable_lines(spectrum.library, setting) & is_measured] - 1] = True
+    measurable[elements_of_lines()[is_usable] - 1] = True
     return measurable
 
 
 def _limits(fit, candidates, elements):
     """Return the largest mass of each element that could hide under the lines of others, shape (98,)."""
     limits = np.zeros(N_ELEMENTS)
-    hidden = np.setdiff1d(candidates, elements)
+    hidden = candidates[~np.isin(candidates, elements)]
     for columns_of in (fit.typical_columns, fit.element_columns):  # the second is right, but slow
         if not len(hidden) or not len(elements):
             return limits
@@ -182,20 +201,6 @@ def _misfit(spectrum, estimate):
     return float(chi2), float(np.abs(smoothed(residual)).sum() / max(net, 1))
 
 
-def _peaks(fit, elements):
-    """Return the families of lines of the elements found, and the energy of their strongest lines."""
-    energies = strongest_lines(fit.library, fit.setting)[elements]
-    counts = fit.group_counts[fit.kept]
-    peaks = []
-    for z, energy, count in zip(elements, energies, counts, strict=True):
-        for family in FAMILIES:
-            own = [k for k, name in enumerate(GROUPS) if name[0] == family and count[k] > 0]
-            if own and count[own].sum() > LEAST_PEAK * count.sum():
-                strongest = max(own, key=lambda k: count[k])
-                peaks.append((f"{SYMBOLS[z - 1]} {family}", float(energy[strongest])))
-    return tuple(sorted(peaks, key=lambda peak: peak[1]))
-
-
 def make_result(spectrum, setting, fit, estimate, candidates):
     """Make the result, without amounts.
 
@@ -214,23 +219,23 @@ def make_result(spectrum, setting, fit, estimate, candidates):
     -------
     EDSFit
     """
-    library = spectrum.library
     significance, masses, spreads, limits = np.zeros((4, N_ELEMENTS))
-    elements, lines, peaks = np.empty(0, int), np.empty((0, len(estimate.curve))), ()
+    elements, lines = np.empty(0, int), np.empty((0, len(estimate.curve)))
+    group_counts = np.empty((0, len(GROUPS)))
     if fit is not None:
         kept = fit.kept
         elements = fit.elements[kept]
         significance[fit.elements - 1] = fit.significance
         masses[elements - 1], spreads[elements - 1] = fit.amplitudes[kept], fit.spreads[kept]
         lines = fit.amplitudes[kept, None] * fit.columns[kept]
-        limits, peaks = _limits(fit, candidates, elements), _peaks(fit, elements)
+        limits, group_counts = _limits(fit, candidates, elements), fit.group_counts[kept]
     measurable = _measurable(spectrum, setting)
     chi2, unexplained = _misfit(spectrum, estimate)
     return EDSFit(
         atomic_numbers=elements,
         lines=lines,
-        energy=library.middles,
-        width=np.diff(library.edges),
+        energy=spectrum.bins.middles,
+        width=spectrum.bins.widths,
         counts=spectrum.counts,
         curve=estimate.curve,
         background=estimate.background,
@@ -242,6 +247,7 @@ def make_result(spectrum, setting, fit, estimate, candidates):
         shift=float(spectrum.zero),
         chi2=chi2,
         unexplained=unexplained,
-        peaks=peaks,
+        group_energies=strongest_lines(spectrum.bins, setting)[elements],
+        group_counts=group_counts,
         limits=limits,
     )

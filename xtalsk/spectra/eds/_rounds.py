@@ -4,18 +4,18 @@ import numpy as np
 
 from xtalsk.spectra.eds._background import background_columns, background_penalty, typical_background
 from xtalsk.spectra.eds._columns import (
-    edge_columns,
+    cut_columns,
+    deviation_columns,
     element_columns,
-    group_columns,
     mass_of,
-    sum_groups,
-    typical_groups,
+    typical_columns,
     typical_mass,
 )
 from xtalsk.spectra.eds._constants import CLEARLY_WEAK, DOUBTFUL, FIRST_ELEMENT, N_ROUNDS, SUM_POSITION_ERROR
 from xtalsk.spectra.eds._estimate import Estimate
 from xtalsk.spectra.eds._instrument import slope_columns
 from xtalsk.spectra.eds._nonnegative import NonnegativeSystem
+from xtalsk.spectra.eds._rows import dense_rows
 
 
 class FitRound:
@@ -51,30 +51,34 @@ class FitRound:
         mass = typical_mass() if previous is None else mass_of(elements, previous)
         self.library, self.setting, self._mass, self._spectrum = spectrum.library, setting, mass, spectrum
         self.elements = elements
-        self.columns, groups = element_columns(spectrum.library, setting, elements, mass)
-        self.group_counts = (groups @ np.ones(groups.shape[1])).reshape(len(elements), -1)
+        self.columns, self.group_counts, line_counts = element_columns(self.library, setting, elements, mass)
         if previous is None:
-            self._hats = typical_background(spectrum.edges, setting)
+            self._hats = typical_background(spectrum.bins, setting)
         else:
-            self._hats = background_columns(spectrum.library, setting, mass)
+            self._hats = background_columns(self.library, setting, mass)
         self._sums = spectrum.pile_up()
-        cut = edge_columns(spectrum.library, setting)
-        positive = np.vstack([self.columns, self._hats, self._sums, cut[cut.any(1)]])
+        positive = [self.columns, self._hats, self._sums, cut_columns(self.library, setting)]
         weights = estimate.weights(spectrum)
         free, precision, mean = spectrum.instrument(estimate.lines)
-        self._n_positive, self._n_instrument = len(positive), len(free)
+        self._n_positive, self._n_instrument = sum(map(len, positive)), len(free)
+        self._deviations = np.empty((0, len(spectrum.bins)))
+        slopes = np.empty((0, len(spectrum.bins)))
         if previous is not None:
-            deviations, deviation_precision = group_columns(groups, previous, spectrum.library, weights)
-            free, precision = np.vstack([free, deviations]), np.concatenate([precision, deviation_precision])
-            mean = np.concatenate([mean, np.zeros(len(deviations))])
-        self._deviations = free[self._n_instrument :]
+            self._deviations, deviation_precision = deviation_columns(
+                self.library, setting, elements, line_counts, previous, weights
+            )
+            precision = np.concatenate([precision, deviation_precision])
         if np.any(estimate.sums):
-            slope = slope_columns(estimate.sums, spectrum.library)[0]
-            free, precision = np.vstack([free, slope]), np.append(precision, 1 / SUM_POSITION_ERROR**2)
-            mean = np.append(mean, 0.0)
-        penalty = background_penalty(len(positive), len(elements), self._hats, estimate.background)
-        self._system = NonnegativeSystem(positive, free, precision, mean, spectrum.counts, weights, penalty)
-        self._keep = np.ones(len(positive), bool)
+            slopes = slope_columns(estimate.sums, spectrum.bins)[0][None]
+            precision = np.append(precision, 1 / SUM_POSITION_ERROR**2)
+        mean = np.concatenate([mean, np.zeros(len(precision) - len(mean))])
+        self._system = NonnegativeSystem(
+            np.concatenate([*positive, free, self._deviations, slopes]),
+            *(self._n_positive, precision, mean, spectrum.counts, weights),
+            penalty=background_penalty(self._hats, estimate.background),
+            penalised=len(elements),
+        )
+        self._keep = np.ones(self._n_positive, bool)
         self._solution = self._system.solve()
         self.significance = np.zeros(len(elements))
 
@@ -131,7 +135,8 @@ class FitRound:
 
     def typical_columns(self, elements):
         """Return the columns of elements in a typical solid, ndarray of shape (n_elements, n_bins)."""
-        return sum_groups(typical_groups(self._spectrum, self.setting, elements))
+        typical = typical_columns(self._spectrum.bins, round(self._spectrum.resolution), self.setting)
+        return dense_rows(typical.elements, elements, len(self._spectrum.bins))
 
     def element_columns(self, elements):
         """Return the columns of elements in this specimen, ndarray of shape (n_elements, n_bins)."""

@@ -1,8 +1,7 @@
 """Conditions under which an X-ray spectrum was recorded."""
 
+import math
 from dataclasses import dataclass
-
-import torch
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,6 @@ class Setting:
     window: str
     lowest: float
 
-    def tensors(self):
-        """Return beam energy, take-off angle and thickness, float64 tensor of shape (3, 1)."""
-        return torch.tensor([[self.beam_energy], [self.takeoff_angle], [self.thickness]], dtype=torch.float64)
+    def numbers(self):
+        """Return beam energy (eV), sine of the take-off angle, and thickness (g/cm²), tuple of float."""
+        return self.beam_energy, math.sin(math.radians(self.takeoff_angle)), self.thickness

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xtalsk.physics._xray_lines import FAMILIES
+from xtalsk.spectra.eds import _search_kernels as kernels
 from xtalsk.spectra.eds._columns import edge_columns, typical_columns
 from xtalsk.spectra.eds._constants import (
     ELEMENT_COST,
@@ -18,13 +19,12 @@ from xtalsk.spectra.eds._constants import (
     RIVAL_SHARE,
     SEARCH_ERROR,
     SHIFT_STEP,
-    SOFT_FACTOR,
-    SOFT_FAMILY,
     SOUND_SHIFT,
     TYPICAL_RESOLUTION,
     TYPICAL_SHIFT,
 )
 from xtalsk.spectra.eds._library import make_library
+from xtalsk.spectra.eds._rows import dense_rows
 
 SHIFTS = np.arange(-LARGEST_SHIFT, LARGEST_SHIFT + SHIFT_STEP / 2, SHIFT_STEP)
 
@@ -45,35 +45,32 @@ class Hypothesis(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _search_columns(edges, setting):
+def _search_columns(bins, setting):
     """Return the visible elements, and the counts of their hard and of their soft lines.
 
     Returns
     -------
     elements : ndarray of int, shape (n_elements,)
-    columns : ndarray of float32, shape (2 * n_elements, n_bins)
-        The hard lines of all elements, and then the soft lines of all.
+    hard : ndarray of float32, shape (n_elements, n_bins)
+    soft : ndarray of float32, shape (n_elements, n_soft)
+        Only the first bins, which hold soft lines.
     """
-    library = make_library(edges, round(TYPICAL_RESOLUTION), setting.window)
-    families = typical_columns(edges, round(TYPICAL_RESOLUTION), setting)[1].toarray()
-    is_hard = families @ library.middles >= SOFT_FAMILY * families.sum(1)
-    shape = (-1, len(FAMILIES), families.shape[1])
-    hard = np.where(is_hard[:, None], families, 0).reshape(shape).sum(1)
+    library = make_library(bins, round(TYPICAL_RESOLUTION), setting.window)
+    typical = typical_columns(bins, round(TYPICAL_RESOLUTION), setting)
+    families = dense_rows(typical.families, np.arange(len(typical.is_soft)), len(bins))
+    shape = (-1, len(FAMILIES), len(bins))
+    hard = np.where(typical.is_soft[:, None], 0, families).reshape(shape).sum(1)
     soft = families.reshape(shape).sum(1) - hard + edge_columns(library, setting)
     elements = np.flatnonzero((hard + soft).any(1))
-    columns = np.vstack([hard[elements], soft[elements]])
-    return elements, (columns / columns.max()).astype(np.float32)
+    n_soft = np.flatnonzero(soft.any(0)).max(initial=-1) + 1
+    hard, soft = (part[elements] / max(hard.max(), soft.max()) for part in (hard, soft))
+    return elements, hard.astype(np.float32), soft[:, :n_soft].astype(np.float32)
 
 
-def _amplitudes(residual, weights, columns, information):
-    """Return the amplitudes of hard and soft lines of each element at each shift, and what they explain."""
-    target = columns @ (weights * residual).T
-    amplitudes = (target / np.where(information > 0, information, np.inf)).clip(0)
-    (hard, soft), (t_hard, t_soft) = np.split(amplitudes, 2), np.split(target, 2)
-    g_hard, g_soft = np.split(information, 2)
-    soft = np.where(g_hard > 0, np.clip(soft, hard / SOFT_FACTOR, hard * SOFT_FACTOR), soft)
-    explained = hard * (2 * t_hard - hard * g_hard) + soft * (2 * t_soft - soft * g_soft)
-    return hard, soft, explained
+def _products(values, hard, soft, out):
+    """Write the products of values (n_shifts, n_bins) and columns into ``out`` (n_shifts, n_columns)."""
+    np.matmul(values, hard.T, out=out[:, : len(hard)])
+    np.matmul(values[:, : soft.shape[1]], soft.T, out=out[:, len(hard) :])
 
 
 def match_elements(spectrum, setting, allowed):
@@ -96,28 +93,41 @@ def match_elements(spectrum, setting, allowed):
     taken : ndarray of bool, shape (99, n_shifts)
         Elements by atomic number, at each shift.
     """
-    elements, columns = _search_columns(spectrum.edges, setting)
+    elements, hard, soft = _search_columns(spectrum.bins, setting)
     net, weights = (part.astype(np.float32) for part in spectrum.shifted(SHIFTS, SEARCH_ERROR))
-    information = columns**2 @ weights.T
-    cost = np.where(allowed[elements, None], 0.0, RARE_COST + RARE_SHARE * (net**2 * weights).sum(1))
-    cost = (cost + ELEMENT_COST).astype(np.float32)
-    scores = spectrum.cut_off(SEARCH_ERROR, SHIFTS) - (SHIFTS / TYPICAL_SHIFT) ** 2
-    taken = np.zeros((len(elements), len(SHIFTS)), bool)
-    shifts = np.arange(len(SHIFTS))
+    chi2 = net**2 * weights
+    rare_cost = RARE_COST + RARE_SHARE * chi2.sum(1)
+    costs = ELEMENT_COST + np.where(allowed[elements], 0, rare_cost[:, None])
+    scores = _cut_off(spectrum.bins, chi2[-1]) - (SHIFTS / TYPICAL_SHIFT) ** 2
+    taken = np.zeros((len(SHIFTS), len(elements)), bool)
+    target, information = np.empty((2, len(SHIFTS), 2 * len(elements)), np.float32)
+    _products(weights, hard**2, soft**2, information)
+    net *= weights
     for _ in range(N_MATCHED):
-        hard, soft, explained = _amplitudes(net, weights, columns, information)
-        explained = explained - np.where(taken, 0, cost)
-        best = explained.argmax(0)
-        is_better = explained[best, shifts] > 0
-        if not is_better.any():
+        _products(net, hard, soft, target)
+        if not kernels.take_best(target, information, costs, hard, soft, weights, net, scores, taken):
             break
-        hard, soft = (is_better * part[best, shifts] for part in (hard, soft))
-        net = net - hard[:, None] * columns[best] - soft[:, None] * columns[best + len(elements)]
-        scores = scores + is_better * explained[best, shifts]
-        taken[best, shifts] |= is_better
     by_number = np.zeros((len(allowed), len(SHIFTS)), bool)
-    by_number[elements] = taken
+    by_number[elements] = taken.T
     return scores, by_number
+
+
+def _cut_off(bins, chi2):
+    """Return chi² of the net counts below the lowest energy at each shift, but not at the largest one.
+
+    Fits of a spectrum at different shifts use different channels. This makes them comparable.
+
+    Parameters
+    ----------
+    bins : Bins
+    chi2 : ndarray of shape (n_bins,)
+        chi² of the net counts in each bin at the largest shift.
+
+    Returns
+    -------
+    ndarray of shape (n_shifts,)
+    """
+    return (bins.middles - SHIFTS[-1] < bins.edges[0] - SHIFTS[:, None]) @ chi2
 
 
 def _peak(scores, k):

@@ -139,8 +139,9 @@ def analyse_spectrum(spectrum, allowed, n_sigma, beam):
     bins = bin_spectrum(np.asarray(spectrum.energy, dtype=float), spectrum.counts)
     if bins is None:
         return None
-    templates = make_templates(bins.energy, bins.width, spectrum.energy_resolution or USUAL_RESOLUTION)
-    search = Search(bins, templates, strengths(templates, *beam), allowed, n_sigma).run()
+    resolution = spectrum.energy_resolution or USUAL_RESOLUTION
+    templates = make_templates(bins.energy, bins.width, resolution, allowed)
+    search = Search(bins, templates, strengths(templates, *beam), n_sigma).run()
     errors, absent = search.absent_elements()
     significances = search.significances()
     fractions, uncertainty = _quantify(search, errors)
@@ -168,8 +169,8 @@ def _quantify(search, errors):
         absent = [z - 1 for z in errors]
         fractions[absent] = uncertainty[absent] = 0.0
         return fractions, uncertainty
-    amplitudes, covariance = search.amplitudes()
-    amplitudes, covariance = amplitudes[named], covariance[np.ix_(named, named)]
+    amplitudes = search.amplitudes()[named]
+    covariance = search.amplitude_covariance()[np.ix_(named, named)]
     total = amplitudes.sum()
     for z, error in errors.items():
         limit = search.n_sigma * error
@@ -224,9 +225,7 @@ def _edges(search, significances):
 
 def _curves(search):
     """Energy in eV, measured counts, fitted curve and background, each of shape (n_bins,)."""
-    bins, model, n = search.bins, search.model, search.n_background
-    coefficients, _ = model.solve()
+    bins = search.bins
     error = np.where(np.isfinite(bins.error), bins.error, np.nan)
-    curves = (coefficients @ model.columns, coefficients[:n] @ model.columns[:n])
-    curve, background = (values * error * bins.scale for values in curves)
+    curve, background = (values * error * bins.scale for values in search.model.curves())
     return bins.energy + bins.offset, bins.counts * bins.scale, curve, background

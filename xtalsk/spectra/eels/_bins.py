@@ -6,7 +6,6 @@ from functools import lru_cache
 import numpy as np
 from scipy.ndimage import median_filter, uniform_filter1d
 from scipy.optimize import nnls
-from scipy.signal import savgol_filter
 
 from xtalsk.spectra.eels._constants import (
     DEAD_SCATTER,
@@ -35,7 +34,7 @@ from xtalsk.spectra.eels._constants import (
 )
 from xtalsk.spectra.eels._zero_loss import zero_loss
 
-_MEDIAN = 0.4549  # median of χ² with one degree of freedom
+_MEDIAN_OF_SQUARE = 0.4549  # median of χ² with one degree of freedom
 _SIGMA_PER_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 _THIRD_DIFFERENCE = 20  # variance of the third difference of independent values of variance one
 
@@ -97,7 +96,7 @@ def bin_spectrum(energy, counts):
     if good.sum() < LEAST_BINS:
         return None
     energy, counts = energy[above], counts[above]
-    scale = np.median(np.abs(counts[good])) or np.abs(counts[good]).mean()
+    scale = _median(np.abs(counts[good])) or np.abs(counts[good]).mean()
     if scale == 0 or np.ptp(counts[good]) == 0:
         return None
     counts = counts / scale
@@ -147,7 +146,7 @@ def usable(counts):
     good = np.isfinite(counts)
     if not good.any():
         return good
-    filled = np.where(good, counts, np.median(counts[good]))
+    filled = np.where(good, counts, _median(counts[good]))
     smooth = median_filter(filled, SMOOTH_WINDOW, mode="nearest")
     distance = np.abs(filled - smooth)
     scatter = uniform_filter1d(median_filter(distance, SCATTER_WINDOW, mode="nearest"), SCATTER_WINDOW)
@@ -169,13 +168,32 @@ def _errors(counts, mean, size):
     variance = noise(counts, mean) / size
     squares = np.diff(mean, 3) ** 2 / _THIRD_DIFFERENCE
     expected = uniform_filter1d(variance, 4)[2 : 2 + len(squares)]
-    segments = np.array_split(np.arange(len(squares)), max(1, len(squares) // SCATTER_SEGMENT))
-    excess = [np.median(squares[s] / expected[s]) / _MEDIAN for s in segments]
-    excess = median_filter(np.array(excess), 3, mode="nearest")
-    places = [s.mean() + 1.5 for s in segments]
+    n_segments = max(1, len(squares) // SCATTER_SEGMENT)
+    excess = _medians(squares / expected, n_segments) / _MEDIAN_OF_SQUARE
+    excess = median_filter(excess, 3, mode="nearest")
+    places = _segment_middles(len(squares), n_segments) + 1.5
     variance = variance * np.maximum(1, np.interp(np.arange(len(mean)), places, excess))
     error = np.sqrt(variance + (LEAST_ERROR * mean) ** 2)
     return error * _inflation(mean, error)
+
+
+def _segment_middles(n, n_segments):
+    """Mean places in the parts into which `numpy.array_split` divides n values, shape (n_segments,)."""
+    sizes = np.full(n_segments, n // n_segments)
+    sizes[: n % n_segments] += 1
+    return np.cumsum(sizes) - (sizes + 1) / 2
+
+
+def _medians(values, n_segments):
+    """Medians of the parts into which `numpy.array_split` divides values, shape (n_segments,)."""
+    from xtalsk.spectra.eels._bin_kernels import segment_medians
+
+    return segment_medians(np.ascontiguousarray(values, dtype=float), n_segments)
+
+
+def _median(values):
+    """Median of values, float."""
+    return float(_medians(values, 1)[0])
 
 
 def noise(counts, mean):
@@ -206,7 +224,7 @@ def noise(counts, mean):
     blur = 1.0
     if len(counts) >= 40 * group:
         height, squares = _differences(counts, 2 * group)
-        blur = max(1.0, np.median(squares / model(height)) / _MEDIAN)
+        blur = max(1.0, _median(squares / model(height)) / _MEDIAN_OF_SQUARE)
     return blur * model(np.maximum(mean, uniform_filter1d(mean, VARIANCE_BINS)))
 
 
@@ -227,10 +245,10 @@ def _fit_variance(height, squares, quantum):
     least : float
         Smallest variance.
     """
-    segments = np.array_split(np.arange(len(squares)), max(1, len(squares) // VARIANCE_SEGMENT))
-    level = np.array([max(np.median(height[s]), 0) for s in segments])
-    variance = np.array([np.median(squares[s]) / _MEDIAN for s in segments])
-    usual = np.median((variance / np.maximum(level, 1e-9))[variance > 0]) if variance.any() else 1e-9
+    n_segments = max(1, len(squares) // VARIANCE_SEGMENT)
+    level = np.maximum(_medians(height, n_segments), 0)
+    variance = _medians(squares, n_segments) / _MEDIAN_OF_SQUARE
+    usual = _median((variance / np.maximum(level, 1e-9))[variance > 0]) if variance.any() else 1e-9
     least = LEAST_VARIANCE * quantum**2 + VARIANCE_FLOOR
     weight = 1 / np.maximum(variance, np.maximum(LEAST_USUAL_VARIANCE * usual * level, least))
     design = np.stack([np.ones_like(level), level, level**2], axis=1)
@@ -253,5 +271,20 @@ def _differences(counts, group):
 def _inflation(mean, error):
     """Factor by which the bins scatter around a smooth curve more than their errors, at least 1."""
     window, spread = next((w, s) for least, w, s in ROUGHNESS_WINDOWS if len(mean) >= least)
-    residuals = (mean - savgol_filter(mean, window, 3)) / error
-    return max(1.0, _SIGMA_PER_MAD * np.median(np.abs(residuals)) / spread)
+    residuals = (mean - _smooth(mean, window)) / error
+    return max(1.0, _SIGMA_PER_MAD * _median(np.abs(residuals)) / spread)
+
+
+def _smooth(values, window):
+    """Savitzky-Golay filter of degree three, ndarray of the shape of ``values``."""
+    half, fit = window // 2, _cubic_fit(window)
+    smooth = np.convolve(values, fit[half], mode="same")
+    smooth[:half], smooth[-half:] = fit[:half] @ values[:window], fit[-half:] @ values[-window:]
+    return smooth
+
+
+@lru_cache
+def _cubic_fit(window):
+    """Matrix that turns values into those of the cubic that fits them best, (window, window)."""
+    design = np.vander(np.linspace(-1, 1, window), 4)
+    return design @ np.linalg.pinv(design)

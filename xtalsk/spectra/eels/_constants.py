@@ -105,6 +105,9 @@ LINE_CUT = 8.0
 REFERENCE_BEAM = (200.0, 10.0, 20.0)
 # Energy above the onset at which cross-sections of two beams are compared, in eV.
 STRENGTH_AT = 25.0
+# Poses are zero below this share of their height. Products leave out the bins in which all poses of a block,
+# or all of so many columns of an element, are zero. The values change the speed, not the results.
+NEGLIGIBLE, POSES_IN_BLOCK, COLUMNS_TOGETHER = 1e-15, 256, 8
 # Energy resolution of a spectrum without this metadata, in eV.
 USUAL_RESOLUTION = 1.5
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xtalsk.spectra.eels._background import background_columns, envelope
 from xtalsk.spectra.eels._constants import (
     DELAYED_RISE_ABOVE,
     FREE,
@@ -16,10 +17,10 @@ from xtalsk.spectra.eels._constants import (
     SIGNAL_BELOW,
     UNCERTAINTY,
 )
-from xtalsk.spectra.eels._model import LinearModel, background_columns, envelope, fine_structure
+from xtalsk.spectra.eels._model import LinearModel, fine_structure
 
 
-@dataclass
+@dataclass(eq=False)
 class Element:
     """An element in the model.
 
@@ -84,15 +85,13 @@ class ElementModel:
         self.bins, self.templates, self.strength = bins, templates, strength
         self.back, through = envelope(bins)
         self.elements = []
-        self.model = LinearModel(bins.counts / bins.error, templates.poses / bins.error)
-        columns, sizes = background_columns(bins.energy, self.back, through)
-        self.n_background = len(sizes)
-        self.model.add(columns / bins.error, sizes)
+        background = background_columns(bins.energy, self.back, through)
+        self.model = LinearModel(bins.counts, bins.error, templates.poses, templates.blocks, *background)
 
     def _template(self, family, pose, lines_only):
         """Template of a family at the shift of a pose: the whole edge or its white lines alone, (n_bins,)."""
         t = self.templates
-        place = t.starts()[family] + t.shift[pose] + lines_only * len(SHIFTS)
+        place = t.starts[family] + t.shift[pose] + lines_only * len(SHIFTS)
         return t.poses[place] * t.unit[place] * self.strength[family]
 
     def _onset(self, family, pose):
@@ -158,53 +157,59 @@ class ElementModel:
 
     def _enter(self, element):
         """Add an element to the model."""
-        columns, sizes, weights = self.columns_of(element)
-        places = self.model.add(columns / self.bins.error, sizes)
-        element.places = np.arange(places.start, places.stop)
-        element.weights, element.near = weights
+        self._add_columns(element)
         self.elements.append(element)
+
+    def _add_columns(self, element):
+        """Add the columns of an element to the model."""
+        columns, sizes, (element.weights, element.near) = self.columns_of(element)
+        places = self.model.add(columns, sizes)
+        element.places = np.arange(places.start, places.stop)
+
+    def _remove_columns(self, element):
+        """Remove the columns of an element from the model."""
+        self.model.remove(element.places)
+        for other in self.elements:
+            if other.places[0] > element.places[0]:
+                other.places = other.places - len(element.places)
 
     def _drop(self, i):
         """Remove an element from the model."""
-        dropped = self.elements.pop(i)
-        self.model.remove(dropped.places)
-        for element in self.elements:
-            if element.places[0] > dropped.places[0]:
-                element.places = element.places - len(dropped.places)
+        self._remove_columns(self.elements.pop(i))
         if self.elements:
             self._resize()
 
     def _rebuild(self, elements):
-        """Build the columns of all elements again, after their poses changed."""
-        self.model.truncate(self.n_background)
-        self.elements = []
+        """Build the columns of some elements of the model again, after their poses changed."""
         for element in elements:
-            self._enter(element)
-        if elements:
-            self._resize()
+            self._remove_columns(element)
+        for element in elements:
+            self._add_columns(element)
+        self._resize()
 
     def _resize(self):
         """Fit the model, and scale the priors of each element with its amplitude."""
         for _ in range(2):
-            for element, amplitude in zip(self.elements, self.amplitudes()[0], strict=True):
+            for element, amplitude in zip(self.elements, self.amplitudes(), strict=True):
                 amplitude = max(amplitude, LEAST_RESIZE * element.amplitude)
-                self.model.precision[element.places] *= (element.amplitude / amplitude) ** 2
+                self.model.scale_sizes(element.places, amplitude / element.amplitude)
                 element.amplitude = amplitude
 
     def amplitudes(self):
-        """Amplitude of each element, from the signal of its lead.
+        """Amplitude of each element, from the signal of its lead, ndarray of shape (n_elements,).
 
-        Returns
-        -------
-        amplitudes : ndarray of shape (n_elements,)
-            In units of the spectrum over barn per eV.
-        covariance : ndarray of shape (n_elements, n_elements)
+        The unit is that of the spectrum over barn per eV.
         """
-        coefficients, covariance = self.model.solve()
-        weights = np.zeros((len(self.elements), len(coefficients)))
+        coefficients = self.model.coefficients()
+        return np.array([element.weights @ coefficients[element.places] for element in self.elements])
+
+    def amplitude_covariance(self):
+        """Covariance of `amplitudes`, ndarray of shape (n_elements, n_elements)."""
+        covariance = self.model.covariance()
+        weights = np.zeros((len(self.elements), len(covariance)))
         for row, element in zip(weights, self.elements, strict=True):
             row[element.places] = element.weights
-        return weights @ coefficients, weights @ covariance @ weights.T
+        return weights @ covariance @ weights.T
 
     def significances(self):
         """Amplitude of each element over its error, without the systematic columns of that element.
@@ -213,11 +218,4 @@ class ElementModel:
         -------
         ndarray of shape (n_elements,)
         """
-        all_columns = np.arange(len(self.model.columns))
-        significances = []
-        for element in self.elements:
-            keep = np.setdiff1d(all_columns, element.places[1:])
-            coefficients, covariance = self.model.solve(keep)
-            at = int(np.searchsorted(keep, element.places[0]))
-            significances.append(coefficients[at] / np.sqrt(covariance[at, at]))
-        return np.array(significances)
+        return np.array([self.model.alone(element.places) for element in self.elements])

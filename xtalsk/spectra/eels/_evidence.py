@@ -6,19 +6,13 @@ import numpy as np
 
 from xtalsk.spectra.eels._constants import (
     AGREEING,
-    DOUBTFUL_SHARE,
     FARTHEST,
-    FIRST_SHARP_M45,
-    GIANT_N45,
     LEAST_COMBINED,
     LEAST_JUMP,
     LEAST_POSE_GAIN,
     LEAST_RISE,
     LEAST_SUPPORT,
     LINES_ONLY_COST,
-    LOW_EDGE,
-    LOW_EDGE_COST,
-    M45_COST,
     SHADOW_RANGE,
     SHADOW_SHARE,
     SHIFT_AFTER,
@@ -27,8 +21,6 @@ from xtalsk.spectra.eels._constants import (
     SHIFT_WITH_ZERO_LOSS,
     SHIFTS,
     TEMPERED,
-    UNCERTAINTY,
-    UNNAMED_COST,
 )
 from xtalsk.spectra.eels._elements import ElementModel
 
@@ -67,17 +59,16 @@ class Evidence(ElementModel):
     templates : Templates
     strength : ndarray of shape (n_families,)
         Cross-sections of the families for the beam, relative to those of the templates.
-    allowed : ndarray of bool, shape (99,)
-        Elements to search for, by atomic number.
     n_sigma : float
         Necessary significance.
     """
 
-    def __init__(self, bins, templates, strength, allowed, n_sigma):
+    def __init__(self, bins, templates, strength, n_sigma):
         super().__init__(bins, templates, strength)
-        self.n_sigma = n_sigma
-        numbers = np.unique(templates.z[allowed[templates.z]])
-        self.rows_of = {z: np.flatnonzero(templates.z == z) for z in numbers}
+        self.n_measured = float(np.isfinite(bins.error).sum())
+        self._least_height = LEAST_JUMP * np.maximum(self.back, np.abs(bins.counts))
+        self.n_sigma, self.least_gain = n_sigma, TEMPERED * n_sigma**2
+        self.rows_of = templates.of_element
 
     def expected_shifts(self):
         """Return the expected shift of the onset of each family, and its standard deviation.
@@ -101,44 +92,23 @@ class Evidence(ElementModel):
 
     def family_scores(self):
         """Score every family at its best pose; returns `Scores`."""
+        from xtalsk.spectra.eels._edge_kernels import best_poses
+
         t = self.templates
         amplitude, precision, chi2 = self.model.scores()
+        limits = FARTHEST, LINES_ONLY_COST, LEAST_POSE_GAIN
+        best, gain = best_poses(
+            t.starts, t.shift, SHIFTS, t.lines_only,
+            amplitude, precision, chi2, self.n_measured, *self.expected_shifts(), limits,
+        )  # fmt: skip
+        scale, amplitude, precision = t.unit[best] * self.strength, amplitude[best], precision[best]
         significance = amplitude * np.sqrt(precision)
-        centre, spread = self.expected_shifts()
-        distance = np.abs(SHIFTS[t.shift] - centre[t.of]) / spread[t.of]
-        gain = self._pose_gains(significance, chi2, distance)
-        best = self._best_poses(gain, distance)
-        scale = t.unit[best] * self.strength
-        return Scores(
-            best, amplitude[best] / scale, precision[best] * scale**2, significance[best], gain[best]
-        )
-
-    def _pose_gains(self, significance, chi2, distance):
-        """Fall of χ² by each pose minus the cost of its shift, shape (n_poses,)."""
-        n = np.isfinite(self.bins.error).sum()
-        square = significance**2
-        gain = np.sign(significance) * n * np.log1p(square / np.maximum(chi2 - square, n)) - distance**2
-        return np.where(distance > FARTHEST, -np.inf, gain - LINES_ONLY_COST * self.templates.lines_only)
-
-    def _best_poses(self, gain, distance):
-        """Pose of each family with the largest gain, or the expected pose if no gain is large."""
-        t, starts = self.templates, self.templates.starts()
-        top = np.maximum(np.maximum.reduceat(gain, starts), 0)
-        distance = np.where(t.lines_only, np.inf, distance)
-        is_expected = distance <= np.minimum.reduceat(distance, starts)[t.of]
-        is_best = np.where(top[t.of] > LEAST_POSE_GAIN, gain >= top[t.of], is_expected)
-        ends = np.append(starts[1:], len(gain))
-        return starts + [is_best[a:b].argmax() for a, b in zip(starts, ends, strict=True)]
+        return Scores(best, amplitude / scale, precision * scale**2, significance, gain)
 
     def lead_scores(self):
         """Scores of the families as leads: the gain is lower for edges that are poor evidence."""
-        t, scores = self.templates, self.family_scores()
-        cost = np.where(t.naming, M45_COST * (t.family == "M45"), UNNAMED_COST)
-        cost = cost + LOW_EDGE_COST * (t.onset < LOW_EDGE)
-        is_delayed = (t.family == "M45") & (t.z < FIRST_SHARP_M45)
-        is_giant = (t.family == "N45") & (t.z >= GIANT_N45[0]) & (t.z <= GIANT_N45[1])
-        is_doubtful = is_delayed | ~(t.naming | is_giant)
-        scores.gain = np.where(is_doubtful, DOUBTFUL_SHARE, 1) * scores.gain - cost
+        scores = self.family_scores()
+        scores.gain = self.templates.evidence_share * scores.gain - self.templates.evidence_cost
         return scores
 
     def lead_of(self, z, scores):
@@ -152,8 +122,7 @@ class Evidence(ElementModel):
         The gains of its families count for it. Families that are weaker than expected count against it.
         """
         rows, lead = self.rows_of[z], self.lead_of(z, scores)
-        least = TEMPERED * self.n_sigma**2
-        if scores.gain[lead] < least or scores.significance[lead] < self.n_sigma:
+        if scores.gain[lead] < self.least_gain or scores.significance[lead] < self.n_sigma:
             return 0.0
         if not self.stands_out(lead, scores) or self.is_shadow(
             lead, scores.pose[lead], scores.amplitude[lead]
@@ -162,20 +131,19 @@ class Evidence(ElementModel):
         others = rows[rows != lead]
         support = sum(gain for gain in scores.gain[others] if gain > LEAST_SUPPORT)
         total = scores.gain[lead] + support - self._missing_signal(rows, lead, scores)
-        return total if total > least else 0.0
+        return total if total > self.least_gain else 0.0
 
     def _missing_signal(self, rows, lead, scores):
         """Evidence against an element from families that are weaker than expected, in units of χ²."""
         expected = scores.amplitude[lead] * np.sqrt(scores.precision[rows])
-        certainty = np.array([1 - UNCERTAINTY[f] for f in self.templates.family[rows]])
+        certainty = 1 - self.templates.uncertainty[rows]
         certainty = AGREEING * certainty / certainty[rows == lead][0]
         missing = np.maximum(certainty * expected - np.maximum(scores.significance[rows], 0), 0)
         return (missing[rows != lead] ** 2).sum()
 
     def combined_amplitude(self, rows, scores):
         """Mean amplitude of the families of an element, weighted with errors of data and theory."""
-        uncertainty = np.array([UNCERTAINTY[f] for f in self.templates.family[rows]])
-        amplitude = scores.amplitude[rows]
+        uncertainty, amplitude = self.templates.uncertainty[rows], scores.amplitude[rows]
         lead = amplitude[scores.gain[rows].argmax()]
         variance = 1 / scores.precision[rows] + (uncertainty * lead) ** 2
         return max((amplitude / variance).sum() / (1 / variance).sum(), LEAST_COMBINED * lead)
@@ -184,16 +152,15 @@ class Evidence(ElementModel):
         """Whether an edge is higher than the bends of a background; returns bool."""
         pose = scores.pose[family]
         amplitude = scores.amplitude[family] * self.templates.unit[pose] * self.strength[family]
-        height = amplitude * self.templates.poses[pose]
-        return (height / np.maximum(self.back, np.abs(self.bins.counts))).max() > LEAST_JUMP
+        return bool((amplitude * self.templates.poses[pose] > self._least_height).any())
 
     def rises(self, family, pose):
         """Whether the bins near the onset hold the signal expected from the whole edge; returns bool."""
-        template = self.templates.poses[pose] / self.bins.error
+        template = self.templates.poses[pose]
         near = template * self._rise_window(family, pose)
-        measured, expected = self.model.products(near, template)
-        signal, square = self.model.products(template, template)
-        return measured > LEAST_RISE * signal / max(square, 1e-12) * expected
+        products, with_data = self.model.residual_products(np.stack([near, template]))
+        amplitude = with_data[1] / max(products[1, 1], 1e-12)
+        return with_data[0] > LEAST_RISE * amplitude * products[0, 1]
 
     def is_shadow(self, family, pose, amplitude):
         """Whether a weak edge may be part of a stronger edge of another element at the same energy; bool."""

@@ -1,82 +1,100 @@
 """A linear model of a core-loss spectrum with normal priors of its coefficients."""
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
-from scipy.optimize import nnls
+from scipy.linalg.blas import dgemm, dtrsm, dtrsv
+from scipy.linalg.lapack import dpotrf
 
 from xtalsk.spectra.eels._constants import (
-    ASYMMETRY,
-    DEVIATIONS,
-    ENVELOPE_ROUNDS,
-    ENVELOPE_TERMS,
-    ENVELOPE_TOLERANCE,
-    FASTEST_RATE,
-    FREE,
+    COLUMNS_TOGETHER,
     HAT_LEVEL_AT,
     HAT_SIZES,
     HATS,
-    LEAST_BACKGROUND,
-    LEAST_DEVIATION_HEIGHT,
     LEAST_HAT,
-    LEAST_RATE_ENERGY,
     LINE_SHARE,
     LINES_UP_TO,
-    POWERS,
     SECOND_LINE_RANGE,
-    SLOWEST_RATE,
-    TREND_DEGREE,
 )
 
 
-def envelope(bins):
-    """Fit smooth curves to a spectrum: one below it and one through it.
-
-    Both curves are completely monotone: sums of falling exponentials with positive weights. Power laws belong
-    to them (Bernstein's theorem). The curve below the spectrum is nearer to the background: its fit is
-    asymmetric, so that bins above the curve, such as those of edges, have less weight.
-
-    Parameters
-    ----------
-    bins : Bins
-
-    Returns
-    -------
-    back, through : ndarray of shape (n_bins,)
-        The curve below the spectrum and the curve through it, in the unit of ``bins.counts``.
-    """
-    energy, span = bins.energy, bins.energy[-1] - bins.energy[0]
-    fastest = FASTEST_RATE / max(LEAST_RATE_ENERGY[0] * energy[0], LEAST_RATE_ENERGY[1])
-    rates = np.concatenate([[0], np.geomspace(SLOWEST_RATE / span, fastest, ENVELOPE_TERMS)])
-    falling = np.exp(-(energy[:, None] - energy[0]) * rates)
-    tolerance = np.hypot(bins.error, ENVELOPE_TOLERANCE * bins.counts)
-    weight, through = 1 / tolerance, None
-    for _ in range(ENVELOPE_ROUNDS):
-        back = falling @ nnls(falling * weight[:, None], bins.counts * weight, maxiter=1000)[0]
-        through = back if through is None else through
-        excess = (bins.counts - back) / tolerance
-        weight = np.where(excess > 1, 1 / np.maximum(excess, 1) ** ASYMMETRY, 1) / tolerance
-    least = LEAST_BACKGROUND * np.median(np.abs(bins.counts)) * (energy[0] / energy) + 1e-9
-    return np.maximum(back, least), np.maximum(through, least)
-
-
 class LinearModel:
-    """Least squares with normal priors of mean zero, to which columns can be added.
+    """Least squares with normal priors of mean zero, to which columns of elements can be added.
+
+    The columns of the background never change. They are eliminated from the normal equations once (Schur
+    complement), so that the equations that are solved again and again are those of the elements alone.
+    Coefficients, covariances and places are those of the columns of elements.
 
     Parameters
     ----------
     data : ndarray of shape (n_bins,)
-        Counts in units of their standard errors.
+        Counts.
+    error : ndarray of shape (n_bins,)
+        Standard errors of the counts; infinite for bins without data.
     candidates : ndarray of shape (n_candidates, n_bins)
-        Columns that may enter the model, in units of the same standard errors.
+        Columns that may enter the model, in units of the counts.
+    blocks : sequence of (slice, int)
+        Blocks of candidates, and the first bin in which candidates of the block are not zero.
+    background : ndarray of shape (n_background, n_bins)
+        Columns of the background, in units of the counts.
+    size : ndarray of shape (n_background,)
+        Prior standard deviation of the coefficients of the background.
     """
 
-    def __init__(self, data, candidates):
-        self.data, self.candidates = data, candidates
-        self.columns = np.zeros((0, len(data)))
-        self.precision = np.zeros(0)
-        self._cross = np.zeros((0, len(candidates)))
-        self._squares = np.einsum("ij,ij->i", candidates, candidates)
-        self._with_data = candidates @ data
+    def __init__(self, data, error, candidates, blocks, background, size):
+        self._inverse_error, self._data = 1 / error, data / error
+        self._candidates, self._blocks = candidates, blocks
+        self.background = background * self._inverse_error
+        normal = self.background @ self.background.T
+        self._background_lower = _cholesky(normal + np.diag(_stabiliser(normal) + 1 / np.square(size)))
+        self._background_data = _whiten(self._background_lower, self.background @ self._data)
+        self._score_background()
+        self._total = self._data @ self._data - self._background_data @ self._background_data
+        self.columns, self.precision = np.zeros((0, len(data))), np.zeros(0)
+        self._normal, self._ridge = np.zeros((0, 0)), np.zeros(0)
+        self._cross, self._product = np.zeros((0, len(candidates))), np.zeros(0)
+        self._through_background = np.zeros((len(size), 0))
+        self._forget()
+
+    def _score_background(self):
+        """Products of the candidates with the background, the data and themselves, by blocks.
+
+        Sets the products with the whitened background, and squares and products with the data of what the
+        background does not explain.
+        """
+        from xtalsk.spectra.eels._edge_kernels import weighted_squares
+
+        n = len(self._candidates)
+        squares, products = np.zeros(n), np.empty((len(self.background) + 1, n))
+        weighted = np.concatenate([self.background, self._data[None]]) * self._inverse_error
+        for part, first in self._blocks:
+            candidates = self._candidates[part, first:]
+            products[:, part] = weighted[:, first:] @ candidates.T
+            squares[part] = weighted_squares(candidates, self._inverse_error[first:] ** 2)
+        self._background_cross = _whiten(self._background_lower, products[:-1])
+        self._squares = squares - np.einsum("ij,ij->j", self._background_cross, self._background_cross)
+        self._with_data = products[-1] - self._background_data @ self._background_cross
+
+    def _cross_products(self, columns):
+        """Scalar products of columns in units of the errors with the candidates, (k, n_candidates).
+
+        Bins in which columns or candidates are zero are left out.
+        """
+        weighted = columns * self._inverse_error
+        occupied = weighted != 0
+        starts, stops = occupied.argmax(1), weighted.shape[1] - occupied[:, ::-1].argmax(1)
+        order = np.lexsort((starts, stops))
+        products = np.empty((len(columns), len(self._candidates)))
+        for i in range(0, len(order), COLUMNS_TOGETHER):
+            rows = order[i : i + COLUMNS_TOGETHER]
+            group, start, stop = weighted[rows], starts[rows].min(), stops[rows].max()
+            for part, first in self._blocks:
+                bins = slice(max(first, start), stop)
+                products[rows, part] = group[:, bins] @ self._candidates[part, bins].T
+        return products
+
+    def _forget(self):
+        """Forget what was computed from the columns and the priors."""
+        self._lower = self._coefficients = self._covariance = self._scores = None
+        self._alone = {}
 
     def add(self, columns, size):
         """Add columns to the model.
@@ -84,7 +102,7 @@ class LinearModel:
         Parameters
         ----------
         columns : ndarray of shape (k, n_bins)
-            In units of the standard errors of the data.
+            In units of the counts.
         size : ndarray of shape (k,)
             Prior standard deviation of each coefficient.
 
@@ -94,46 +112,87 @@ class LinearModel:
             Places of the columns in the model.
         """
         start = len(self.columns)
+        columns = columns * self._inverse_error
+        through = _whiten(self._background_lower, self.background @ columns.T)
+        own = columns @ columns.T
+        self._ridge = np.concatenate([self._ridge, _stabiliser(own)])
+        beside = self.columns @ columns.T - self._through_background.T @ through
+        stop = start + len(columns)
+        normal = np.empty((stop, stop))
+        normal[:start, :start], normal[start:, start:] = self._normal, own - through.T @ through
+        normal[:start, start:], normal[start:, :start] = beside, beside.T
+        self._normal = normal
+        self._product = np.append(self._product, columns @ self._data - self._background_data @ through)
+        cross = self._cross_products(columns)
+        cross = dgemm(-1.0, self._background_cross.T, through, 1.0, cross.T, overwrite_c=True).T
+        self._cross = np.concatenate([self._cross, cross])
+        self._through_background = np.concatenate([self._through_background, through], axis=1)
         self.columns = np.concatenate([self.columns, columns])
-        self.precision = np.concatenate([self.precision, 1 / np.square(size)])
-        self._cross = np.concatenate([self._cross, columns @ self.candidates.T])
-        return slice(start, len(self.columns))
-
-    def truncate(self, n):
-        """Remove all columns but the first ``n``."""
-        self.columns, self.precision, self._cross = self.columns[:n], self.precision[:n], self._cross[:n]
+        self.precision = np.append(self.precision, 1 / np.square(size))
+        self._forget()
+        return slice(start, stop)
 
     def remove(self, places):
         """Remove the columns at some places; later columns move up."""
-        self.columns, self.precision, self._cross = (
-            np.delete(values, places, axis=0) for values in (self.columns, self.precision, self._cross)
+        keep = np.delete(np.arange(len(self.columns)), places)
+        self._normal = self._normal[np.ix_(keep, keep)]
+        self._through_background = self._through_background[:, keep]
+        self.columns, self.precision, self._ridge, self._cross, self._product = (
+            values[keep] for values in (self.columns, self.precision, self._ridge, self._cross, self._product)
         )
+        self._forget()
 
-    def _factor(self, keep):
-        """Columns to keep, and the Cholesky factor of their normal matrix with the priors."""
-        columns = self.columns[keep]
-        normal = columns @ columns.T
-        diagonal = np.diagonal(normal)
-        normal[np.diag_indices(len(normal))] += self.precision[keep] + 1e-9 * diagonal + 1e-12
-        return columns, cho_factor(normal, lower=True)
+    def scale_sizes(self, places, factor):
+        """Multiply the prior standard deviations of some coefficients by a factor."""
+        self.precision[places] /= factor**2
+        self._forget()
 
-    def solve(self, keep=None):
-        """Fit the coefficients of all columns, or of some of them.
+    def _factor(self):
+        """Cholesky factor of the normal matrix of the elements with the priors, (k, k)."""
+        if self._lower is None:
+            self._lower = _cholesky(self._normal + np.diag(self._ridge + self.precision))
+        return self._lower
+
+    def coefficients(self):
+        """Fit the coefficients of the columns of elements, ndarray of shape (k,)."""
+        if self._coefficients is None:
+            lower = self._factor()
+            self._coefficients = _unwhiten(lower, _whiten(lower, self._product))
+        return self._coefficients
+
+    def covariance(self):
+        """Covariance of the coefficients of the columns of elements, ndarray of shape (k, k)."""
+        if self._covariance is None:
+            inverse = _whiten(self._factor(), np.eye(len(self.columns)))
+            self._covariance = inverse.T @ inverse
+        return self._covariance
+
+    def curves(self):
+        """Fitted spectrum and fitted background in units of the errors, each of shape (n_bins,)."""
+        coefficients = self.coefficients()
+        rest = self._background_data - self._through_background @ coefficients
+        background = _unwhiten(self._background_lower, rest) @ self.background
+        return coefficients @ self.columns + background, background
+
+    def alone(self, places):
+        """Significance of the first of some columns, if the others of them leave the model.
 
         Parameters
         ----------
-        keep : ndarray of int, shape (k,), or None
-            Columns to fit; None stands for all.
+        places : ndarray of int, shape (k,)
 
         Returns
         -------
-        coefficients : ndarray of shape (k,)
-        covariance : ndarray of shape (k, k)
+        float
+            Coefficient over its standard error.
         """
-        keep = np.arange(len(self.columns)) if keep is None else keep
-        columns, factor = self._factor(keep)
-        covariance = cho_solve(factor, np.eye(len(keep)))
-        return covariance @ (columns @ self.data), covariance
+        key = tuple(places.tolist())
+        if key not in self._alone:
+            first = np.zeros(len(places))
+            first[0] = 1
+            inverse = np.linalg.solve(self.covariance()[np.ix_(places, places)], first)
+            self._alone[key] = inverse @ self.coefficients()[places] / np.sqrt(inverse[0])
+        return self._alone[key]
 
     def scores(self):
         """Amplitude and precision of each candidate if that candidate alone is added to the model.
@@ -146,91 +205,83 @@ class LinearModel:
         chi2 : float
             χ² of the model without candidates, priors included.
         """
-        columns, (lower, _) = self._factor(np.arange(len(self.columns)))
-        whitened = solve_triangular(lower, self._cross, lower=True)
-        explained = solve_triangular(lower, columns @ self.data, lower=True)
-        precision = self._squares - np.einsum("ij,ij->j", whitened, whitened)
-        product = self._with_data - explained @ whitened
-        precision = np.maximum(precision, 1e-12)
-        return product / precision, precision, float(self.data @ self.data - explained @ explained)
+        if self._scores is None:
+            whitened = _whiten(self._factor(), self._cross)
+            explained = _whiten(self._factor(), self._product)
+            precision = self._squares - np.einsum("ij,ij->j", whitened, whitened)
+            precision = np.maximum(precision, 1e-12)
+            amplitude = (self._with_data - explained @ whitened) / precision
+            self._scores = amplitude, precision, float(self._total - explained @ explained)
+        return self._scores
 
-    def score_candidates(self, which, keep):
-        """Significance of candidates, each alone beside some of the columns.
+    def score_candidates(self, which, places):
+        """Significance of candidates, each alone, if the columns at some places leave the model.
 
         Parameters
         ----------
-        which : ndarray of int, shape (n,)
+        which : slice
             Candidates.
-        keep : ndarray of int, shape (k,)
-            Columns of the model that are fitted together with the candidate.
+        places : ndarray of int, shape (k,)
+            Columns that leave the model.
 
         Returns
         -------
         ndarray of shape (n,)
             Amplitude over its standard error.
         """
-        columns, (lower, _) = self._factor(keep)
-        whitened = solve_triangular(lower, self._cross[np.ix_(keep, which)], lower=True)
-        explained = solve_triangular(lower, columns @ self.data, lower=True)
-        precision = self._squares[which] - (whitened**2).sum(0)
-        return (self._with_data[which] - explained @ whitened) / np.sqrt(np.maximum(precision, 1e-12))
+        amplitude, precision = (values[which] for values in self.scores()[:2])
+        shares = self.covariance()[places] @ self._cross[:, which]
+        weighted = np.linalg.solve(self.covariance()[np.ix_(places, places)], shares)
+        product = amplitude * precision + self.coefficients()[places] @ weighted
+        precision = precision + (shares * weighted).sum(0)
+        return product / np.sqrt(precision)
 
-    def products(self, first, second):
-        """Scalar products of a column with the data and with another column.
-
-        The part that the model explains is subtracted from all three before.
+    def residual_products(self, columns):
+        """Scalar products of columns with each other and with the data, without what the model explains.
 
         Parameters
         ----------
-        first, second : ndarray of shape (n_bins,)
-            Columns in units of the standard errors of the data.
+        columns : ndarray of shape (n, n_bins)
+            In units of the counts.
 
         Returns
         -------
-        with_data, with_second : float
-            Products of ``first`` with the data and with ``second``.
+        products : ndarray of shape (n, n)
+        with_data : ndarray of shape (n,)
         """
-        columns, (lower, _) = self._factor(np.arange(len(self.columns)))
-        targets = np.stack([first, second, self.data], axis=1)
-        first, *others = solve_triangular(lower, columns @ targets, lower=True).T
-        with_second, with_data = (targets[:, 0] @ targets[:, i] - first @ others[i - 1] for i in (1, 2))
-        return with_data, with_second
+        columns = columns * self._inverse_error
+        through = _whiten(self._background_lower, self.background @ columns.T)
+        beside = _whiten(self._factor(), self.columns @ columns.T - self._through_background.T @ through)
+        explained = _whiten(self._factor(), self._product)
+        products = columns @ columns.T - through.T @ through - beside.T @ beside
+        return products, columns @ self._data - self._background_data @ through - explained @ beside
 
 
-def background_columns(energy, back, through):
-    """Columns of the background and the prior standard deviations of their coefficients.
+def _stabiliser(normal):
+    """Terms added to the diagonal of a normal matrix so that it can be inverted."""
+    return 1e-9 * np.diagonal(normal) + 1e-12
 
-    Free terms are the envelope times a cubic polynomial in ln E, a constant and two power laws. Smooth
-    deviations of the background, as spectrometers cause them, have priors: 5% on a scale of 0.35 in ln E and
-    1% on a scale of 0.12.
 
-    Parameters
-    ----------
-    energy : ndarray of shape (n_bins,)
-        In eV.
-    back, through : ndarray of shape (n_bins,)
-        Curves of `envelope`.
+def _cholesky(normal):
+    """Lower Cholesky factor of a matrix; raises LinAlgError if the matrix is not positive definite."""
+    lower, info = dpotrf(normal, lower=1)
+    if info:
+        raise np.linalg.LinAlgError("the normal matrix of the spectrum is not positive definite")
+    return lower
 
-    Returns
-    -------
-    columns : ndarray of shape (k, n_bins)
-        In the unit of ``back``.
-    sizes : ndarray of shape (k,)
-        Prior standard deviations.
-    """
-    place = np.log(energy)
-    length = place[-1] - place[0]
-    unit = 2 * (place - place[0]) / length - 1
-    trend = np.polynomial.legendre.legvander(unit, TREND_DEGREE).T
-    powers = np.stack([(energy[0] / energy) ** r for r in POWERS])
-    columns = [back * trend, powers]
-    sizes = [np.full(len(trend) + len(powers), FREE)]
-    level = np.maximum(back, LEAST_DEVIATION_HEIGHT * through)
-    for spacing, size in DEVIATIONS:
-        centres = np.linspace(place[0], place[-1], max(2, int(length / spacing) + 2))
-        columns.append(level * np.exp(-0.5 * ((place - centres[:, None]) / spacing) ** 2))
-        sizes.append(np.full(len(centres), size))
-    return np.concatenate(columns), np.concatenate(sizes)
+
+def _whiten(lower, columns):
+    """Solve L x = b for a vector or for the columns of a matrix."""
+    if not columns.size:
+        return np.zeros(columns.shape)
+    if columns.ndim == 1:
+        return dtrsv(lower, columns, lower=1)
+    return dtrsm(1.0, lower, columns.T, side=1, lower=1, trans_a=1).T
+
+
+def _unwhiten(lower, vector):
+    """Solve Lᵀ x = b for a vector."""
+    return dtrsv(lower, vector, lower=1, trans=1) if len(vector) else np.zeros(0)
 
 
 def fine_structure(above, smooth, line_height, split):
@@ -258,19 +309,24 @@ def fine_structure(above, smooth, line_height, split):
     sizes : ndarray of shape (k,)
         Prior standard deviations for an edge of amplitude one.
     """
-    at, eye = HAT_LEVEL_AT, np.eye(len(HATS))
+    at = HAT_LEVEL_AT
     height = np.interp(at, above, smooth) if above[0] < at < above[-1] else smooth.max()
     level = np.where(above > at, smooth, max(height, 1e-12))
-    columns = _hats(above, eye) * level
+    columns = _hats(above) * level
     sizes = HAT_SIZES * np.where(np.abs(HATS) <= LINES_UP_TO, 1 + LINE_SHARE * line_height, 1)
     if line_height > 0:
         near = np.abs(HATS) < SECOND_LINE_RANGE
-        columns = np.concatenate([columns, _hats(above - split, eye[near]) * level])
+        columns = np.concatenate([columns, _hats(above - split)[near] * level])
         sizes = np.concatenate([sizes, np.full(near.sum(), LINE_SHARE * line_height)])
-    is_visible = (columns > LEAST_HAT * max(level.max(), 1e-12)).any(1)
+    is_visible = columns.max(1) > LEAST_HAT * max(level.max(), 1e-12)
     return columns[is_visible], sizes[is_visible]
 
 
-def _hats(above, heights):
-    """Piecewise linear functions with given heights at `HATS`, ndarray of shape (k, n_bins)."""
-    return np.stack([np.interp(above, HATS, row, left=0, right=0) for row in heights])
+def _hats(above):
+    """Piecewise linear functions that are one at one of `HATS` and zero at the others, (n_hats, n_bins)."""
+    hats = np.zeros((len(HATS), len(above)))
+    bins = np.flatnonzero((above >= HATS[0]) & (above <= HATS[-1]))
+    left = np.searchsorted(HATS[1:-1], above[bins], side="right")
+    share = (above[bins] - HATS[left]) / (HATS[left + 1] - HATS[left])
+    hats[left, bins], hats[left + 1, bins] = 1 - share, share
+    return hats

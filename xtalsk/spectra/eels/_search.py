@@ -55,7 +55,9 @@ class Search(Evidence):
         """
         scores = self.lead_scores()
         excluded = {element.z for element in self.elements} | refused
-        gains = {z: self.element_gain(z, scores) for z in self.rows_of if z not in excluded}
+        may_lead = (scores.significance >= self.n_sigma) & (scores.gain >= self.least_gain)
+        numbers = set(self.templates.z[may_lead].tolist()) - excluded
+        gains = {z: self.element_gain(z, scores) for z in sorted(numbers)}
         candidates = sorted((z for z in gains if gains[z] > 0), key=gains.get, reverse=True)
         for z in candidates:
             lead = self.lead_of(z, scores)
@@ -79,22 +81,21 @@ class Search(Evidence):
 
     def _settle(self):
         """Move the strong onsets of each element to the shift that fits best beside all other elements."""
-        all_columns = np.arange(len(self.model.columns))
         centre, spread = self.expected_shifts()
-        starts, moved = self.templates.starts(), False
+        starts, moved = self.templates.starts, []
         for element in self.elements:
-            keep = np.setdiff1d(all_columns, element.places)
             for i, (family, strong) in enumerate(zip(element.families, element.strong, strict=True)):
                 if strong:
-                    poses = starts[family] + np.arange(len(SHIFTS))
-                    z = self.model.score_candidates(poses, keep)
+                    first = starts[family]
+                    z = self.model.score_candidates(slice(first, first + len(SHIFTS)), element.places)
                     distance = (SHIFTS - centre[family]) / spread[family]
                     gain = np.where(np.abs(distance) > FARTHEST, -np.inf, np.sign(z) * z**2 - distance**2)
-                    best = poses[gain.argmax()]
-                    moved |= bool(best != element.poses[i])
+                    best = first + gain.argmax()
+                    if best != element.poses[i] and element not in moved:
+                        moved.append(element)
                     element.poses[i] = best
         if moved:
-            self._rebuild(self.elements)
+            self._rebuild(moved)
 
     def _eliminate(self):
         """Remove one element after another until all are significant.
@@ -119,8 +120,8 @@ class Search(Evidence):
 
     def _failing(self, significances):
         """Whether each element fails one of the tests, ndarray of bool of shape (n_elements,)."""
-        amplitudes, covariance = self.amplitudes()
-        coefficients, _ = self.model.solve()
+        amplitudes, variances = self.amplitudes(), np.diagonal(self.amplitude_covariance())
+        coefficients = self.model.coefficients()
         near = np.array([element.near @ coefficients[element.places] for element in self.elements])
         rose = np.array([element.rose for element in self.elements])
         shadow = [
@@ -129,7 +130,7 @@ class Search(Evidence):
         ]
         return (
             (significances < np.where(rose, 1, LATE) * self.n_sigma)
-            | (amplitudes < LEAST_CERTAINTY * np.sqrt(np.diagonal(covariance)))
+            | (amplitudes < LEAST_CERTAINTY * np.sqrt(variances))
             | (amplitudes < LEAST_FRACTION * amplitudes.clip(min=0).sum())
             | (near < LEAST_RISE * amplitudes)
             | np.array(shadow)
@@ -145,15 +146,11 @@ class Search(Evidence):
         significances : dict of int to float
             Amplitude over its error, by atomic number.
         """
-        errors, significances = {}, {}
         if not len(self.templates):
-            return errors, significances
-        scores = self.family_scores()
-        present = {element.z for element in self.elements}
-        for z, rows in self.rows_of.items():
-            rows = rows[self.templates.naming[rows]]
-            if z not in present and len(rows):
-                lead = rows[scores.precision[rows].argmax()]
-                errors[int(z)] = scores.precision[lead] ** -0.5
-                significances[int(z)] = float(scores.significance[lead])
-        return errors, significances
+            return {}, {}
+        t, scores = self.templates, self.family_scores()
+        rows = np.flatnonzero(t.naming & ~np.isin(t.z, [element.z for element in self.elements]))
+        rows = rows[np.argsort(scores.precision[rows])]
+        numbers = t.z[rows].tolist()  # of families of one element, the most precise one comes last and stays
+        errors = dict(zip(numbers, (scores.precision[rows] ** -0.5).tolist(), strict=True))
+        return errors, dict(zip(numbers, scores.significance[rows].tolist(), strict=True))

@@ -1,7 +1,7 @@
 """Templates of core-loss edges: families of edges of the elements at several shifts of their onsets."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -19,12 +19,20 @@ from xtalsk.physics._eels_shapes import (
 )
 from xtalsk.spectra.eels._constants import (
     BROAD_LINES,
+    DOUBTFUL_SHARE,
+    FIRST_SHARP_M45,
+    GIANT_N45,
     LEAST_BINS_BESIDE,
     LINE_CUT,
     LINE_HEIGHT,
+    LOW_EDGE,
+    LOW_EDGE_COST,
     LOWEST_M45_ELEMENT,
+    M45_COST,
     NAMING_FAMILIES,
+    NEGLIGIBLE,
     PLASMON_ENERGY,
+    POSES_IN_BLOCK,
     RANGE_ABOVE,
     RANGE_BELOW,
     REFERENCE_BEAM,
@@ -33,21 +41,25 @@ from xtalsk.spectra.eels._constants import (
     SHIFTS,
     STRENGTH_AT,
     UNCERTAINTY,
+    UNNAMED_COST,
 )
+from xtalsk.utils._formula import N_ELEMENTS
 
 _FWHM = round(FWHM_PER_SIGMA, 4)  # rounded: fractions depend on the last digit
 _BIN_WIDTH_PER_SIGMA = 3.46  # sqrt(12): width of a rectangle over its standard deviation
 _HALF_WIDTH_PER_SIGMA = 1.18  # half width at half maximum of a Gaussian over its standard deviation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Templates:
-    """Templates of the families whose onsets lie in the window.
+    """Templates of the families whose onsets lie in the window, the family with the lowest onset first.
 
     A pose is a template of a family at one shift: the whole edge, or its white lines alone.
 
     Parameters
     ----------
+    row : ndarray of int, shape (n_families,)
+        First row of the family in `edge_table`.
     z : ndarray of int, shape (n_families,)
         Atomic number.
     family : ndarray of str, shape (n_families,)
@@ -76,6 +88,7 @@ class Templates:
         Cross-sections of each pose, divided by its unit.
     """
 
+    row: np.ndarray
     z: np.ndarray
     family: np.ndarray
     onset: np.ndarray
@@ -93,9 +106,40 @@ class Templates:
     def __len__(self):
         return len(self.z)
 
+    @cached_property
     def starts(self):
-        """First pose of each family, ndarray of int of shape (n_families,)."""
-        return np.searchsorted(self.of, np.arange(len(self)))
+        """First pose of each family and the number of poses, ndarray of int of shape (n_families + 1,)."""
+        return np.searchsorted(self.of, np.arange(len(self) + 1))
+
+    @cached_property
+    def blocks(self):
+        """Blocks of poses and the first bin in which a pose is not zero, list of (slice, int)."""
+        first = (np.abs(self.poses) < NEGLIGIBLE).argmin(1)
+        parts = [slice(i, i + POSES_IN_BLOCK) for i in range(0, len(first), POSES_IN_BLOCK)]
+        return [(part, int(first[part].min())) for part in parts]
+
+    @cached_property
+    def uncertainty(self):
+        """Relative uncertainty of the cross-sections of each family, ndarray of shape (n_families,)."""
+        return np.array([UNCERTAINTY[family] for family in self.family])
+
+    @cached_property
+    def evidence_share(self):
+        """Share of the gain of each family that counts as evidence, ndarray of shape (n_families,)."""
+        is_delayed = (self.family == "M45") & (self.z < FIRST_SHARP_M45)
+        is_giant = (self.family == "N45") & (self.z >= GIANT_N45[0]) & (self.z <= GIANT_N45[1])
+        return np.where(is_delayed | ~(self.naming | is_giant), DOUBTFUL_SHARE, 1)
+
+    @cached_property
+    def evidence_cost(self):
+        """Cost in χ² of each family as the lead of an element, ndarray of shape (n_families,)."""
+        cost = np.where(self.naming, M45_COST * (self.family == "M45"), UNNAMED_COST)
+        return cost + LOW_EDGE_COST * (self.onset < LOW_EDGE)
+
+    @cached_property
+    def of_element(self):
+        """Rows of each element by atomic number, dict of int to ndarray of int."""
+        return {int(z): np.flatnonzero(self.z == z) for z in np.unique(self.z)}
 
 
 def strengths(templates, beam_energy, convergence, collection):
@@ -115,17 +159,15 @@ def strengths(templates, beam_energy, convergence, collection):
     -------
     ndarray of shape (n_families,)
     """
-    edges = edge_table()
-    rows = [
-        np.flatnonzero((edges.z == z) & (edges.family == family))[0]
-        for z, family in zip(templates.z, templates.family, strict=True)
-    ]
-    if not rows:
-        return np.ones(0)
+    rows = tuple(templates.row.tolist())
+    return _strength(rows, (beam_energy, convergence, collection)) / _strength(rows, REFERENCE_BEAM)
+
+
+@lru_cache(maxsize=64)
+def _strength(rows, beam):
+    """Cross-sections of rows of the table of edges 25 eV above the onset, ndarray of shape (m,)."""
     place = int(np.searchsorted(ABOVE, STRENGTH_AT))
-    beams = ((beam_energy, convergence, collection), REFERENCE_BEAM)
-    own, reference = (_beam_curves(rows, beam, slice(place, place + 1))[:, 0] for beam in beams)
-    return (own / reference).numpy()
+    return _beam_curves(rows, beam, slice(place, place + 1))[:, 0].numpy() if rows else np.ones(0)
 
 
 def _beam_curves(rows, beam, part=slice(None)):
@@ -134,7 +176,7 @@ def _beam_curves(rows, beam, part=slice(None)):
     return cross_sections(torch.as_tensor(rows), *values, part)
 
 
-def make_templates(energy, width, resolution):
+def make_templates(energy, width, resolution, allowed=None):
     """Compute the templates of a window.
 
     Parameters
@@ -143,27 +185,32 @@ def make_templates(energy, width, resolution):
         Middle and width of the bins in eV.
     resolution : float
         Energy resolution in eV (full width at half maximum); it is rounded to 0.5 eV.
+    allowed : ndarray of bool, shape (99,), or None
+        Elements that have templates, by atomic number; None stands for all.
 
     Returns
     -------
     Templates
     """
-    return _make_templates(energy.tobytes(), width.tobytes(), round(2 * float(resolution)) / 2)
+    allowed = np.ones(N_ELEMENTS + 1, dtype=bool) if allowed is None else allowed
+    rounded = round(2 * float(resolution)) / 2
+    return _make_templates(energy.tobytes(), width.tobytes(), rounded, allowed.tobytes())
 
 
 @lru_cache(maxsize=16)
-def _make_templates(energy, width, resolution):
-    """Templates of a window; the axes are bytes, so that the cache can compare them."""
-    energy, width = np.frombuffer(energy), np.frombuffer(width)
-    edges, groups = edge_table(), _families_in_window(energy)
+def _make_templates(energy, width, resolution, allowed):
+    """Templates of a window; the arrays are bytes, so that the cache can compare them."""
+    energy, width, allowed = np.frombuffer(energy), np.frombuffer(width), np.frombuffer(allowed, dtype=bool)
+    edges, groups = edge_table(), _families_in_window(energy, allowed)
     whole, smooth, replica, lines = _all_templates(groups, energy, width, resolution)
-    first = [rows[0] for rows in groups]
+    first = np.array([rows[0] for rows in groups], dtype=int)
     z, family = edges.z[first], edges.family[first]
     areas = np.array([edges.line_area[rows].max() for rows in groups])
     of, shift, lines_only = _list_poses(areas > 0)
     poses = np.where(lines_only[:, None], lines[of, shift], whole[of, shift]) if len(groups) else whole[:, 0]
     unit = np.maximum(poses.max(1), 1e-30) if len(groups) else np.zeros(0)
     return Templates(
+        row=first,
         z=z,
         family=family,
         onset=np.array([edges.onset[rows].min() for rows in groups]),
@@ -180,13 +227,14 @@ def _make_templates(energy, width, resolution):
     )
 
 
-def _families_in_window(energy):
-    """Rows of the table of edges of each family in the window, list of int ndarrays."""
+def _families_in_window(energy, allowed):
+    """Rows of the table of edges of each family in the window, by onset, list of int ndarrays."""
     edges = edge_table()
-    used = np.isin(edges.family, list(UNCERTAINTY))
+    used = np.isin(edges.family, list(UNCERTAINTY)) & allowed[edges.z]
     keys = sorted(set(zip(edges.z[used], edges.family[used], strict=True)))
     groups = [np.flatnonzero((edges.z == z) & (edges.family == family)) for z, family in keys]
-    return [rows for rows in groups if _is_measurable(edges.onset[rows].min(), energy)]
+    groups = [rows for rows in groups if _is_measurable(edges.onset[rows].min(), energy)]
+    return sorted(groups, key=lambda rows: edges.onset[rows].min())
 
 
 def _is_measurable(onset, energy):
@@ -228,9 +276,7 @@ def _all_templates(groups, energy, width, resolution):
     blur = np.hypot(resolution / _FWHM, width / _BIN_WIDTH_PER_SIGMA)
     table = edge_table()
     for i, rows in enumerate(groups):
-        curves = _beam_curves(rows, REFERENCE_BEAM)
-        heights = family_heights(curves, torch.from_numpy(rows)).numpy()
-        for row, curve, height in zip(rows, curves, heights, strict=True):
+        for row, curve, height in zip(rows, *_family_curves(tuple(rows.tolist())), strict=True):
             above = energy - table.onset[row] - SHIFTS[:, None]
             area = table.line_area[row] * height
             smooth[i] += _blurred_edge(curve, above, blur)
@@ -239,6 +285,24 @@ def _all_templates(groups, energy, width, resolution):
             lines[i] += area * _gaussian(above - WHITE_LINE_OFFSET, np.hypot(BROAD_LINES / _FWHM, blur))
     smooth += REPLICA_SHARE * replica
     return whole + smooth, smooth, replica, lines
+
+
+@cache
+def _family_curves(rows):
+    """Cross-sections of the edges of a family for the reference beam, and the heights that scale white lines.
+
+    Parameters
+    ----------
+    rows : tuple of int
+        Rows of the table of edges.
+
+    Returns
+    -------
+    curves : tensor of shape (m, n_above)
+    heights : ndarray of shape (m,)
+    """
+    curves = _beam_curves(rows, REFERENCE_BEAM)
+    return curves, family_heights(curves, torch.tensor(rows)).numpy()
 
 
 def _blurred_edge(curve, above, sigma):
