@@ -1,11 +1,14 @@
-"""Probability that an entry of the library is the measured phase: the constants of `LibraryMatch`.
+"""Probabilities that search-match is right: the constants of `LibraryMatch`.
 
-Crystals of different compounds are drawn from AMCSD. Each is simulated once with harsh conditions and
-compared with two libraries of AMCSD: one has the compound, the other has no entry of it. An entry is right if
-it has the space group and the compound of the crystal. The constants give the smallest logarithmic loss, with
-fixed signs: a higher similarity, a larger gap to other structures and a smaller misfit of the chemistry never
-make an entry less probable.
+Crystals of different compounds are drawn from AMCSD. Each is simulated once, with harsh conditions (powders)
+or as laboratories record it (rings), and compared with two libraries of AMCSD: one has the compound, the
+other has no entry of it. An entry is right if it has the space group and the compound of the crystal; its
+label is right if it has the space group. The constants give the smallest logarithmic loss, with fixed signs:
+a higher similarity, a larger gap to other structures and a smaller misfit of the chemistry never make an
+entry less probable.
 """
+
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -28,7 +31,10 @@ from xtalsk import (
 )
 from xtalsk.library._probability import match_features
 
-PROFILES = {"powder": PowderProfile(**POWDER_GRID), "rings": RadialProfile()}
+CONDITIONS = {"powder": ("harsh", "typical"), "rings": ("measured", "microscope")}
+"""Conditions of the profile and of the formula."""
+
+PROFILES = {"powder": PowderProfile(**POWDER_GRID), "rings": RadialProfile(on_error="warn")}
 N_RANKS = 5  # entries of each row in the fit; the best one has half of the weight of the row
 SIGNS = [(None, None), (0, None), (0, None), (None, 0)]  # intercept, similarity, gap, penalty
 
@@ -52,7 +58,10 @@ def measure(modality, crystals, n, seed):
     compounds = rng.permutation(np.unique(groups))[:n]
     rows = np.array([rng.choice(np.flatnonzero(groups == compound)) for compound in compounds])
     specimens, *_ = make_specimens(
-        crystals[position[rows]], (modality, "formula"), conditions="harsh", random_state=seed
+        crystals[position[rows]],
+        (modality, "formula"),
+        conditions=dict(zip((modality, "formula"), CONDITIONS[modality], strict=True)),
+        random_state=seed,
     )
     measured = features.transform(specimens)
     tables = []
@@ -78,11 +87,13 @@ def compare(match, measured, truth, groups):
     features = match_features(matches, labels, match.sharpness)[:, :N_RANKS]
     truth = truth[profile]
     right = groups[matches.entries] == truth["group"].to_numpy()[:, None]
-    right &= match.classes_[labels] == truth["label"].to_numpy()[:, None]
+    label_right = match.classes_[labels] == truth["label"].to_numpy()[:, None]
+    right &= label_right
     row, rank = np.nonzero(np.isfinite(matches.scores[:, :N_RANKS]))
     table = pd.DataFrame(features[row, rank], columns=["similarity", "gap", "penalty"])
     table["row"], table["rank"] = np.flatnonzero(profile)[row], rank
     table["right"], table["outside"] = right[row, rank], truth["outside"].to_numpy()[row]
+    table["label_right"] = label_right[row, rank]
     return table
 
 
@@ -123,15 +134,18 @@ def describe(table, logit):
     }
 
 
-def main(n=1500, seed=3):
-    """Print the constants for `xtalsk.library._constants.MATCH_LOGITS`, and how good they are."""
+def main(modalities=tuple(PROFILES), n=1200, seed=3):
+    """Print the constants `MATCH_LOGITS` and `LABEL_LOGITS` of search-match, and how good they are."""
     rows = {}
-    for modality in PROFILES:
+    for modality in modalities:
         table = measure(modality, load_amcsd(), n, seed)
-        for chemistry, part in table.groupby("chemistry"):
+        best = table[table["rank"] == 0]
+        targets = {"phase": table, "label": best.assign(right=best["label_right"])}
+        for (target, entries), chemistry in product(targets.items(), (False, True)):
+            part = entries[entries["chemistry"] == chemistry]
             even = part["row"] // 2 % 2 == 0
-            rows[modality, chemistry] = describe(part[~even], fit_logit(part[even]))
-            rows[modality, chemistry]["constants"] = fit_logit(part).round(2).tolist()
+            rows[modality, target, chemistry] = describe(part[~even], fit_logit(part[even]))
+            rows[modality, target, chemistry]["constants"] = fit_logit(part).round(2).tolist()
     print(pd.DataFrame(rows).T.to_string(float_format="{:.3f}".format))
     for key, figures in rows.items():
         print(*key, figures["constants"])

@@ -7,6 +7,9 @@ The parameters of `LibraryMatch` were chosen on the even rows of 301 minerals of
 ``--simulated N`` also matches N simulated harsh patterns, with and without chemistry, against three
 libraries: with the entry of the crystal, without this entry, and without any entry of the compound.
 
+``python benchmarks/bench_library.py rings`` matches 600 simulated ring images, of different compounds and as
+laboratories record them, with AMCSD: without chemistry, and with compositions as in a microscope.
+
 ``python benchmarks/bench_library.py probability`` fits the constants of the probability of a match, see
 _match_probability.py.
 """
@@ -21,8 +24,11 @@ from bench_measured import measured_specimens
 
 from xtalsk import (
     ElementFractions,
+    ElementPresence,
     LibraryMatch,
     PowderProfile,
+    RadialProfile,
+    compound_groups,
     load_amcsd,
     make_features,
     make_library,
@@ -122,15 +128,54 @@ def simulated(n, crystals):
     print(pd.DataFrame(table).T.round(1).to_string())
 
 
+def rings(n, crystals, seed=2):
+    """Print the accuracy on simulated ring images whose compounds are all in the library."""
+    features = make_features(
+        diffraction=("rings", RadialProfile(on_error="warn")),
+        fractions=("formula", ElementFractions()),
+        presence=("formula", ElementPresence()),
+    )
+    start = time.perf_counter()
+    X, y, entries = make_library(crystals, features, random_state=0)
+    print(f"{len(y)} entries in {time.perf_counter() - start:.1f} s")
+    position = pd.Series(np.arange(len(crystals)), index=crystals.ids)[entries["id"]].to_numpy()
+    groups, rng = compound_groups(crystals)[position], np.random.default_rng(seed)
+    drawn = rng.permutation(np.unique(groups))[:n]
+    rows = np.array([rng.choice(position[groups == group]) for group in drawn])
+    conditions = {"rings": "measured", "formula": "microscope"}
+    specimens, labels, _ = make_specimens(
+        crystals[rows], ("rings", "formula"), conditions=conditions, random_state=seed
+    )
+    measured = features.transform(specimens)[X.columns]
+    is_profile = measured.columns.str.startswith("diffraction__")
+    readable = measured.loc[:, is_profile].notna().any(axis=1).to_numpy()
+    measured, labels = measured[readable], labels[readable]
+    models = {"plain cosine": PLAIN | {"line_widths": None}, "one width": {"line_widths": None}}
+    models |= {"no scale search": {"max_scale_error": 0}, "LibraryMatch": {}}
+    table = {}
+    for name, params in models.items():
+        model = LibraryMatch(**params, all_missing="missing").fit(X, y, entries)
+        for chemistry in (False, True):
+            part = measured.copy()
+            if not chemistry:
+                part.loc[:, ~is_profile] = np.nan
+            key = name, "composition" if chemistry else "alone"
+            table[key] = scores(model, part, labels) | {"patterns/s": speed(model, part)}
+    print(f"{len(labels)} simulated images\n" + pd.DataFrame(table).T.round(1).to_string())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", help="a .npz file, or 'probability'")
+    parser.add_argument("file", help="a .npz file, 'rings' or 'probability'")
     parser.add_argument("--simulated", type=int, default=0, metavar="N", help="number of simulated patterns")
     options = parser.parse_args()
     if options.file == "probability":
         fit_probability()
         return
     crystals = load_amcsd()
+    if options.file == "rings":
+        rings(600, crystals)
+        return
     features = make_features(**FEATURES)
     measured(options.file, make_library(crystals, features, random_state=0), features)
     if options.simulated:

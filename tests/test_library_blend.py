@@ -55,7 +55,9 @@ def test_the_library_predicts_its_own_patterns_and_the_classifier_the_others(lib
 def test_probabilities_are_the_weighted_mean(library_rows):
     X, y = library_rows
     forest, library = ExtraTreesClassifier(random_state=0), LibraryMatch(sharpness=5)
-    blend = LibraryBlend(forest, library, midpoint=0.9, width=0.1, max_weight=0.6).fit(X, y)
+    blend = LibraryBlend(
+        forest, library, weighting="similarity", midpoint=0.9, width=0.1, max_weight=0.6
+    ).fit(X, y)
     mixed = 0.5 * X + 0.5 * X.iloc[::-1].to_numpy()
     share = 0.6 / (1 + np.exp((0.9 - blend.library_.similarity(mixed)) / 0.1))
     expected = share[:, None] * blend.library_.predict_proba(mixed)

@@ -209,7 +209,7 @@ def test_candidates_have_the_columns_of_the_entries():
     X = frame(make_patterns(5))
     table = LibraryMatch().fit(X, [1, 2, 2, 3, 4], entries).candidates(X[2:4], n=3)
     assert table.columns.tolist() == [
-        "row", "rank", "id", "mineral", "label", "score", "similarity", "probability"
+        "row", "rank", "id", "mineral", "label", "score", "similarity", "probability", "scale", "width"
     ]  # fmt: skip
     assert table["row"].tolist() == [0, 0, 0, 1, 1, 1]
     assert table["rank"].tolist() == [1, 2, 3, 1, 2, 3]

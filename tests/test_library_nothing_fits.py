@@ -141,7 +141,7 @@ def test_empty_rows():
         with pytest.warns(NotMeasuredWarning):
             assert not match.nothing_fits(measured)[2]
         with pytest.warns(NotMeasuredWarning):
-            assert match.candidates(measured[2:3]).columns.tolist()[-1] == "probability"
+            assert match.candidates(measured[2:3]).columns.tolist()[-1] == "width"
     with pytest.raises(ValueError, match="row 2: every block is missing"):
         match.set_params(all_missing="raise").predict(measured)
 

@@ -15,6 +15,8 @@ from xtalsk.diffraction._constants import (
     SHADOW_SMOOTHING,
     SOLID_LEVEL,
     SOLID_SMOOTHING,
+    SPOT_LEVEL,
+    SPOT_ROUNDS,
     STOP_CONTRAST,
     STOP_RADIUS,
 )
@@ -64,10 +66,18 @@ def find_shadow(images, valid, center, ellipticity, slack):
 
 
 def _ring_means(level, weight, index, n_rings):
-    """Mean intensity of each ring, (n, n_rings), inf without pixels; ``index`` (n, h * w) is the ring."""
-    count = level.new_zeros(len(level), n_rings).scatter_add_(1, index, weight.flatten(1))
-    total = level.new_zeros(len(level), n_rings).scatter_add_(1, index, (weight * level).flatten(1))
-    return torch.where(count > 0, total / count, torch.inf)
+    """Mean intensity of each ring, without bright spots, (n, n_rings); inf without pixels.
+
+    ``index`` (n, h * w) is the ring of each pixel.
+    """
+    level = level.flatten(1)
+    ring = level.new_full((len(level), n_rings), torch.inf)
+    for _ in range(1 + SPOT_ROUNDS):
+        even = weight.flatten(1) * (level <= SPOT_LEVEL * ring.gather(1, index))
+        count = torch.zeros_like(ring).scatter_add_(1, index, even)
+        total = torch.zeros_like(ring).scatter_add_(1, index, even * level)
+        ring = torch.where(count > 0, total / count, torch.inf)
+    return ring
 
 
 def _stop_radius(ring):

@@ -93,6 +93,7 @@ SHADOW_SIGMA = 3  # ... by more than so many standard deviations of the counting
 SHADOW_ROUNDS = 3  # rounds of ring means without the pixels in shadow
 STOP_RADIUS = 5  # a stop in the middle is smaller than the largest radius divided by this
 STOP_CONTRAST = 3  # rings brighter than this many times the middle are not in shadow
+SPOT_LEVEL, SPOT_ROUNDS = 2.0, 2  # pixels above this many ring means are spots; rounds of means without them
 BLACK_SHARE = 1e-4  # rings below this share of the brightest one are black; by eye
 SOLID_SMOOTHING, SOLID_LEVEL = 0.8, 0.4  # smoothing (pixels) and threshold that drop single dark pixels
 GROWN_SMOOTHING, GROWN_LEVEL = 0.7, 0.1  # smoothing (pixels) and threshold that grow the shadow by its rim

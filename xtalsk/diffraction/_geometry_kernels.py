@@ -5,7 +5,7 @@ The functions of `_geometry`, `_beam_stop` and `_refinement` say what is compute
 
 import numpy as np
 
-from xtalsk.diffraction._constants import BLACK_SHARE
+from xtalsk.diffraction._constants import BLACK_SHARE, SPOT_LEVEL, SPOT_ROUNDS
 from xtalsk.utils._compiled import compiled_any_order as compiled
 
 
@@ -143,13 +143,18 @@ def _expected_levels(level, bright, index, contrast, n_near, slack, ring, outsid
     n_rings = len(ring)
     total, number = np.zeros(n_rings, np.float32), np.zeros(n_rings, np.float32)
     h, w = level.shape
-    for y in range(h):
-        for x in range(w):
-            if bright[y, x]:
-                total[index[y, x]] += level[y, x]
-                number[index[y, x]] += 1
-    for r in range(n_rings):
-        ring[r] = total[r] / number[r] if number[r] > 0 else np.inf
+    ring[:] = np.inf
+    for _ in range(1 + SPOT_ROUNDS):
+        total[:] = 0
+        number[:] = 0
+        for y in range(h):
+            for x in range(w):
+                r = index[y, x]
+                if bright[y, x] and level[y, x] <= np.float32(SPOT_LEVEL) * ring[r]:
+                    total[r] += level[y, x]
+                    number[r] += 1
+        for r in range(n_rings):
+            ring[r] = total[r] / number[r] if number[r] > 0 else np.inf
     middle, stop = min(ring[0], ring[1]), 0
     while stop < n_near and (ring[stop] < contrast * middle + 1 or np.isinf(ring[stop])):
         stop += 1

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from xtalsk.diffraction._geometry import Geometry
+from xtalsk.utils._threads import in_threads, is_plain
 
 _last = threading.local()
 
@@ -34,6 +35,35 @@ def last_located(images, parameters, locate):
         located = locate(images)
         _last.call = weakref.ref(images), parameters, located
     return located
+
+
+def in_parts(work, images, *arguments):
+    """Return ``work(images, *arguments)``, on a CPU from parts of the batch in as many threads as torch uses.
+
+    ``arguments`` are tensors or named tuples of tensors with one row for each image. Parts in threads are
+    faster than operations of torch in several threads, which wait for each other.
+    """
+    if not is_plain(images):
+        return work(images, *arguments)
+    parts = in_threads(
+        lambda first, last: work(images[first:last], *(_slice(a, first, last) for a in arguments)),
+        len(images),
+    )
+    return _join(parts)
+
+
+def _slice(values, first, last):
+    if isinstance(values, torch.Tensor):
+        return values[first:last]
+    return type(values)(*(value[first:last] for value in values))
+
+
+def _join(parts):
+    """Join tensors, or tuples of tensors and named tuples, along the batch."""
+    if isinstance(parts[0], torch.Tensor):
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    joined = [_join(values) for values in zip(*parts, strict=True)]
+    return tuple(joined) if type(parts[0]) is tuple else type(parts[0])(*joined)
 
 
 def _same(before, now):

@@ -1,6 +1,7 @@
 """Images of ring patterns to profiles of intensity against q."""
 
 import os
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from xtalsk.diffraction._constants import HALO_REACH, MAX_STREAKS
 from xtalsk.diffraction._functional import bin_edges, compress, radial_mean, subtract_background
 from xtalsk.diffraction._geometry import find_geometry, reject_defects
 from xtalsk.diffraction._halo import find_bloom, find_saturated, hide_flank, hide_halo, may_be_saturated
-from xtalsk.diffraction._located import last_located, pack_geometry, unpack_geometry
+from xtalsk.diffraction._located import in_parts, last_located, pack_geometry, unpack_geometry
 from xtalsk.diffraction._plausibility import blank_reason, center_remark, image_remarks
 from xtalsk.diffraction._ring_geometry import check_geometry, join_geometries, to_tensors
 from xtalsk.diffraction._sectors import STATISTICS, along_rings
@@ -416,8 +417,8 @@ class RadialProfile(DiffractionTransformer):
 
         def featurise(images):
             parameters = [getattr(self, name) for name in (*_OF_GEOMETRY, "geometry")]
-            located = last_located(images, parameters, self._locate_found)
-            return self._from_located(*located, images.new_full((len(images),), pixel_size))
+            located = last_located(images, parameters, partial(in_parts, self._locate_found))
+            return in_parts(self._from_located, *located, images.new_full((len(images),), pixel_size))
 
         return featurise
 

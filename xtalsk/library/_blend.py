@@ -1,4 +1,4 @@
-"""A classifier and search-match, averaged with a weight that depends on the similarity."""
+"""A classifier and search-match, averaged with the probability that search-match is right."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -19,10 +19,16 @@ from xtalsk.utils import (
 class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Weighted mean of a classifier and search-match.
 
-    The probabilities are the weighted mean of both. The weight of the library rises with the similarity s
-    of the best entry, from 0 to ``max_weight``: ``max_weight / (1 + exp((midpoint - s) / width))``. For
-    measured powder patterns, an entry that is very similar is nearly always the right structure. If no entry
-    is similar, the classifier decides. It also decides rows that no entry fits because of their chemistry.
+    The probabilities are the weighted mean of both. The weight of the library is ``max_weight`` times a
+    probability p. If no entry is likely, the classifier decides. It also decides rows that no entry fits
+    because of their chemistry.
+
+    - With ``weighting="probability"``, p is the probability that the label of the best entry is right, see
+      `LibraryMatch.label_probability`. It depends on the similarity, on other structures that are as similar,
+      and on the chemistry. For rings, wrong entries are as similar as right ones.
+    - With ``weighting="similarity"``, and where that probability is not known, p rises with the similarity s
+      of the best entry alone: ``1 / (1 + exp((midpoint - s) / width))``. For measured powder patterns, an
+      entry that is very similar is nearly always the right structure.
 
     The default midpoint of 0.65 was chosen on 301 measured minerals: powder profiles of 1024 bins from 0.1
     to 0.9 1/Å, see "B. Measured patterns" in ``benchmarks/README.md``, where some thirty ways and strengths
@@ -36,6 +42,9 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     library : LibraryMatch or None, default=None
         None uses `LibraryMatch` with its default parameters. A fitted library in a `FrozenEstimator` is not
         fitted again.
+    weighting : {"auto", "probability", "similarity"}, default="auto"
+        What the weight of the library depends on. "auto" takes the probability for rings that are compared at
+        several line widths, and the similarity for all else.
     midpoint : float, default=0.65
         Similarity at which the weight of the library is half of ``max_weight``.
     width : float, default=0.05
@@ -86,11 +95,22 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     (array([14]), array([0.9]))
     """
 
+    weighting = "similarity"  # of classifiers that were saved before this parameter existed
+
     def __init__(
-        self, classifier, library=None, *, midpoint=0.65, width=0.05, max_weight=0.9, all_missing="raise"
+        self,
+        classifier,
+        library=None,
+        *,
+        weighting="auto",
+        midpoint=0.65,
+        width=0.05,
+        max_weight=0.9,
+        all_missing="raise",
     ):
         self.classifier = classifier
         self.library = library
+        self.weighting = weighting
         self.midpoint = midpoint
         self.width = width
         self.max_weight = max_weight
@@ -118,6 +138,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         check_number(self.midpoint, "midpoint")
         check_number(self.width, "width", min_val=0, include_boundaries="neither")
         check_number(self.max_weight, "max_weight", min_val=0, max_val=1)
+        check_option("weighting", self.weighting, ("auto", "probability", "similarity"))
         check_option("all_missing", self.all_missing, ALL_MISSING)
         validate_data(self, X, y, skip_check_array=True)
         self.classifier_ = clone(self.classifier)
@@ -184,8 +205,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         If one of them has no answer for a row, the other one decides alone.
         """
         from_classifier = self.classifier_.predict_proba(X)
-        from_library, similarity = self.library_.predict_proba_and_similarity(X)
-        weight = self._library_weight(similarity)
+        from_library, *evidence = self.library_._search(self.library_._check_rows(X, None))
+        weight = self._library_weight(*evidence)
         weight[np.isnan(from_classifier).any(axis=1)] = 1
         fits = ~np.isnan(from_library).any(axis=1)
         proba = np.zeros((len(weight), len(self.classes_)))
@@ -195,11 +216,14 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         proba[np.ix_(weight < 1, columns)] += (1 - weight[weight < 1, None]) * from_classifier[weight < 1]
         return proba, np.where(fits, weight, 0)
 
-    def _library_weight(self, similarity):
-        """Return the weight of the library for each similarity; 0 for NaN."""
+    def _library_weight(self, similarity, probability):
+        """Return the weight of the library for each similarity and probability; 0 for NaN."""
         similarity = similarity.astype(float)
         with np.errstate(over="ignore"):
             share = 1 / (1 + np.exp((self.midpoint - similarity) / self.width))
+        is_scaled = self.weighting == "auto" and self.library_._grids
+        if self.weighting == "probability" or is_scaled:
+            share = np.where(np.isnan(probability), share, probability)
         return self.max_weight * np.where(np.isnan(similarity), 0, share)
 
     def predict(self, X):

@@ -6,7 +6,7 @@ import pandas as pd
 from xtalsk.columns import UNNAMED, split_name
 from xtalsk.library._chemistry import element_columns, is_compared
 
-CANDIDATE_COLUMNS = ("row", "rank", "label", "score", "similarity", "probability")
+CANDIDATE_COLUMNS = ("row", "rank", "label", "score", "similarity", "probability", "scale", "width")
 """Columns that `LibraryMatch.candidates` adds to those of the entries."""
 
 

@@ -35,6 +35,21 @@ class RigidComparison(NamedTuple):
     cosine: torch.Tensor
     scale: torch.Tensor
 
+    def refine(self, candidates, max_stretch, max_shift):
+        """Return similarity, scale of q and line width of candidates, each (n, n_candidates).
+
+        The similarity is the larger one of both stages. If no line may shift by a bin, it is that of the
+        first stage. Scale and width are NaN: they were not searched.
+        """
+        cosine, scale = self.cosine.gather(1, candidates), self.scale.gather(1, candidates)
+        unknown = torch.full(candidates.shape, torch.nan, dtype=torch.float64)
+        if max_shift + max_stretch * (self.values.shape[1] + self.library.first) >= 1:
+            elastic = self.library.elastic(
+                self.values, self.is_measured, scale, candidates, max_stretch, max_shift
+            )
+            cosine = torch.maximum(elastic, cosine)
+        return cosine, unknown, unknown
+
 
 class Matches(NamedTuple):
     """Best entries of each row, best first.
@@ -51,6 +66,10 @@ class Matches(NamedTuple):
         Sharpness × similarity - penalty; -inf for excluded entries.
     penalty : float32 ndarray of shape (n, n_best)
         What chemistry subtracted from the score; inf for excluded entries.
+    scale : float64 ndarray of shape (n, n_best)
+        Measured q over the q of the entry; NaN if it was not searched.
+    width : float64 ndarray of shape (n, n_best)
+        Line width of the entry in 1/Å; NaN if it was not searched.
     """
 
     entries: np.ndarray
@@ -58,6 +77,8 @@ class Matches(NamedTuple):
     similarity: np.ndarray
     scores: np.ndarray
     penalty: np.ndarray
+    scale: np.ndarray
+    width: np.ndarray
 
 
 def compare_rigidly(library, profiles, is_candidate=None):
@@ -125,26 +146,12 @@ def rigid_scores(comparisons, shares, penalty, sharpness):
     return scores
 
 
-def elastic_similarity(comparison, candidates, max_stretch, max_shift):
-    """Return the similarity of each candidate after the second stage, (n, n_candidates).
-
-    It is the larger one of both stages. If no line may shift by a bin, it is that of the first stage.
-    """
-    library, values, is_measured, cosine, scale = comparison
-    cosine, scale = cosine.gather(1, candidates), scale.gather(1, candidates)
-    if max_shift + max_stretch * (values.shape[1] + library.first) < 1:
-        return cosine
-    return torch.maximum(
-        library.elastic(values, is_measured, scale, candidates, max_stretch, max_shift), cosine
-    )
-
-
 def find_matches(comparisons, penalty, *, sharpness, n_best, max_stretch, max_shift):
     """Run both stages for a chunk of rows.
 
     Parameters
     ----------
-    comparisons : list of RigidComparison
+    comparisons : list of RigidComparison or ScaledComparison
         One for each block of profiles.
     penalty : Tensor of shape (n, n_entries)
         See `chemistry_penalty`; inf for excluded entries.
@@ -159,23 +166,26 @@ def find_matches(comparisons, penalty, *, sharpness, n_best, max_stretch, max_sh
     scores = rigid_scores(comparisons, shares, penalty, sharpness)
     candidates = torch.topk(scores, min(n_best, scores.shape[1])).indices
     similarity = torch.zeros(candidates.shape)
+    scale, width = torch.full((2, *candidates.shape), torch.nan, dtype=torch.float64)
     for k, comparison in enumerate(comparisons):
-        elastic = elastic_similarity(comparison, candidates, max_stretch, max_shift)
-        similarity = similarity + shares[:, k, None] * elastic
+        refined, scales, widths = comparison.refine(candidates, max_stretch, max_shift)
+        share = shares[:, k, None]
+        similarity = similarity + share * refined
+        scale = torch.where(scale.isnan() & (share > 0), scales, scale)
+        width = torch.where(width.isnan() & (share > 0), widths, width)
     penalty = penalty.gather(1, candidates)
     scores = (sharpness * similarity - penalty).double()
     similarity[~shares.any(1)] = torch.nan
     similarity[torch.isinf(penalty)] = torch.nan
-    return _rank(candidates, scores, similarity, penalty)
+    return _rank(candidates, scores, similarity.float(), penalty.float(), scale, width)
 
 
-def _rank(candidates, scores, similarity, penalty):
+def _rank(candidates, scores, *tables):
     """Return the candidates of each row as `Matches`, best score first; equal scores keep their order."""
     order = scores.sort(dim=1, descending=True, stable=True).indices
-    candidates, scores, similarity, penalty = (
-        table.gather(1, order).numpy() for table in (candidates, scores, similarity, penalty)
-    )
+    candidates, scores, *tables = (table.gather(1, order).numpy() for table in (candidates, scores, *tables))
     weights = np.zeros_like(scores)
     answered = np.isfinite(scores).any(axis=1)
     weights[answered] = softmax(scores[answered], axis=1)
-    return Matches(candidates, weights, similarity.astype(np.float32), scores, penalty.astype(np.float32))
+    similarity, penalty, scale, width = tables
+    return Matches(candidates, weights, similarity, scores, penalty, scale, width)

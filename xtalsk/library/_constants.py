@@ -10,6 +10,7 @@ chosen. "Not recorded" means that neither a command nor the data of the choice a
 RELATIVE_ERROR = 0.1  # standard deviation of an atomic fraction, relative to the fraction
 ABSOLUTE_ERROR = 0.01  # standard deviation of an atomic fraction in addition to the relative error
 PRESENCE_ERROR = 1 / 3  # standard deviation of a presence value of 0 or 1
+CHEMISTRY_WEIGHT = 1.5  # weight of chemistry in the score
 TOLERATED_CHI2 = 4.0  # χ² that two compositions of one mineral may have: the misfit is log(1 + χ² / this)
 
 # Stray elements (`_strays`). Tuned by hand on the rank of the compound by chemistry alone, for simulated
@@ -38,6 +39,19 @@ MAX_BEND = 2  # largest difference, in bins, between the shifts of neighbouring 
 SHIFT_COST = 0.005  # similarity that a shift of all segments by one bin costs; grows with its square
 BEND_COST = 0.01  # similarity that a difference of one bin between neighbours costs; grows with its square
 
+# Comparison at several line widths and scales (`_scaled`). Tuned on 600 simulated images of AMCSD crystals
+# with `RingConditions.measured()`: space group and compound of the first entry.
+# `OMP_NUM_THREADS=1 python benchmarks/bench_library.py rings` measures it.
+RING_WIDTHS = (0.015, 0.025, 0.035, 0.05)  # line widths of the library, full at half maximum, in 1/Å
+LIBRARY_WIDTH = 0.008  # line width of ideal ring patterns in 1/Å, see `RingConditions.ideal`
+LOCAL_MEAN = 0.0375  # standard deviation of the Gaussian of the local mean in 1/Å
+SCALE_COST = 0.006  # similarity that an error of the scale by its standard deviation costs
+SCALE_STEP = 0.01  # step of the scales in the first stage; the second has half of it
+SCALED_CHEMISTRY_WEIGHT = 5.0  # weight of chemistry in the score, with compositions as in a microscope
+COARSE_WIDTH = 0.035  # line width of the library in the first stage in 1/Å
+COARSE_BINS = 4  # bins that the first stage takes together
+MASK_BINS = 4  # such bins for which one share of measured bins is kept
+
 # Speed and memory; all: set by eye.
 MAX_DOUBLE_SIZE = 2**20  # libraries of fewer bins in total are compared in double precision
 ROWS_PER_CHUNK = 128  # rows that are compared with the library at once
@@ -47,12 +61,20 @@ FEW_CANDIDATES = (
     0.2  # a row that chemistry leaves a smaller share of the entries is compared with these alone
 )
 
-# Probability that an entry is the measured phase (`_probability`): the logistic of intercept + slopes
-# · (similarity, gap to the best entry of another label, penalty of the chemistry / sharpness), without and
-# with chemistry. Fitted by `OMP_NUM_THREADS=1 python benchmarks/bench_library.py probability` (3 minutes) on
-# harsh simulations of 1,500 AMCSD crystals of each modality, against AMCSD with and without their compound.
-MATCH_LOGITS = {
+# Probabilities (`_probability`): the logistic of intercept + slopes · (similarity, gap to the best entry of
+# another label, penalty of the chemistry / sharpness), without and with chemistry. "scaled_rings" are rings
+# that are compared at several line widths and scales.
+# `OMP_NUM_THREADS=1 python benchmarks/bench_library.py probability` (3 minutes) fits them on simulations of
+# 1,200 AMCSD crystals of different compounds (1,500 in the first two rows of `MATCH_LOGITS`), against AMCSD
+# with and without their compound: harsh powders, and rings as laboratories record them, with compositions as
+# in a microscope. "rings" were harsh images, with the profiles of that time.
+MATCH_LOGITS = {  # that an entry is the measured phase
     "powder": {False: (-10.22, 10.08, 12.22, 0.0), True: (-5.09, 7.64, 11.09, -68.7)},
     "rings": {False: (-14.71, 13.74, 27.65, 0.0), True: (0.2, 0.86, 12.81, -70.85)},
+    "scaled_rings": {False: (-5.24, 3.48, 15.43, 0.0), True: (-1.26, 2.04, 12.81, -7.73)},
+}
+LABEL_LOGITS = {  # that the label of the best entry is right, also if the compound is another one
+    "powder": {False: (-9.16, 11.18, 21.75, 0.0), True: (-4.95, 7.49, 13.45, -13.14)},
+    "scaled_rings": {False: (-7.2, 8.26, 27.32, 0.0), True: (-2.29, 3.5, 15.72, -4.57)},
 }
 MAX_GAP = 0.2  # larger gaps, in units of similarity, count as this one; set by eye before the fit

@@ -6,10 +6,17 @@ from sklearn.compose import ColumnTransformer
 
 from xtalsk.crystals._faults import find_faults
 from xtalsk.datasets import make_specimens
+from xtalsk.library._lines import features_of_lines, is_of_spots, radial_profile, takes_lines
+from xtalsk.simulation import compute_reflections
 
 
 def make_library(crystals, features, *, conditions="ideal", on_error="warn", random_state=None, verbose=0):
     """Make a library for `LibraryMatch`: the features of one simulated pattern of each crystal.
+
+    Ideal rings need no image. If all features of rings begin with a `RadialProfile`, its profile is computed
+    from the lines of each crystal, with background and compression as for images. That takes seconds instead
+    of minutes, and no dark middle of an image is taken for a beam stop. Profiles of single spots
+    (``statistic="spots"``) are NaN, and `LibraryMatch` does not use them.
 
     Parameters
     ----------
@@ -31,7 +38,9 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
     Returns
     -------
     X : DataFrame of shape (n_entries, n_features)
-        Its ``attrs["modalities"]`` has the column of the specimens of each block, such as ``"powder"``.
+        Its ``attrs["modalities"]`` has the column of the specimens of each block, such as ``"powder"``. Its
+        ``attrs["grids"]`` has the width of the bins (``step`` in 1/Å) and the ``scale`` of each profile, and
+        ``attrs["unused"]`` the blocks of single spots.
     y : ndarray of int64
         Space-group numbers.
     entries : DataFrame
@@ -61,7 +70,11 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
         for block, transformer, column in features.transformers
         if isinstance(column, str) and transformer != "drop"
     }
-    modalities = tuple(sorted(set(columns.values()) - {"formula"}))
+    transformers = {block: transformer for block, transformer, _ in features.transformers}
+    from_lines = [block for block, column in columns.items() if column == "rings"]
+    if conditions != "ideal" or not all(takes_lines(transformers[block]) for block in from_lines):
+        from_lines = []
+    modalities = tuple(sorted(set(columns.values()) - {"formula"} - ({"rings"} if from_lines else set())))
     keep = np.setdiff1d(np.arange(len(crystals)), list(find_faults(crystals)))
     X, y, _ = make_specimens(
         crystals,
@@ -73,7 +86,28 @@ def make_library(crystals, features, *, conditions="ideal", on_error="warn", ran
     )
     formulas, ids, minerals = (getattr(crystals, name)[keep] for name in ("formulas", "ids", "names"))
     X["formula"] = formulas
+    if from_lines:
+        X["rings"] = None
     entries = pd.DataFrame({"id": ids, "formula": formulas, "mineral": minerals})
     table = features.fit_transform(X)
+    if from_lines:
+        _set_lines(table, features, from_lines, crystals[keep], verbose)
+    fitted = {block: features.named_transformers_[block] for block in columns}
     table.attrs["modalities"] = columns
+    table.attrs["unused"] = [block for block, transformer in fitted.items() if is_of_spots(transformer)]
+    table.attrs["grids"] = {
+        block: {"step": float(transformer.q_[1] - transformer.q_[0]), "scale": transformer.scale}
+        for block, transformer in fitted.items()
+        if hasattr(transformer, "q_") and hasattr(transformer, "scale")
+    }
     return table, y, entries
+
+
+def _set_lines(table, features, blocks, crystals, verbose):
+    """Set the columns of blocks of rings in a table of features to those of ideal lines."""
+    transformers = {block: features.named_transformers_[block] for block in blocks}
+    end = max(radial_profile(transformer).q_range[1] for transformer in transformers.values())
+    reflections = compute_reflections(crystals, "electron", d_min=1 / (end + 0.02), verbose=verbose)
+    for block, transformer in transformers.items():
+        is_own = table.columns.str.startswith(f"{block}__")
+        table.loc[:, is_own] = features_of_lines(transformer, reflections)

@@ -14,6 +14,7 @@ from xtalsk.columns import find_blocks
 from xtalsk.library._blocks import check_entries, use_of
 from xtalsk.library._chemistry import check_excused
 from xtalsk.library._probability import FITTED_MODALITIES, modality_of_blocks
+from xtalsk.library._scaled import check_widths, choose_grids
 from xtalsk.library._search import LibrarySearch
 from xtalsk.utils import (
     ALL_MISSING,
@@ -41,21 +42,28 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
       `ElementFractions`, or presence as from `ElementPresence` if the library has only 0 and 1.
     - Other blocks are not used.
 
-    The comparison has two stages. The first compares a row with all entries: each profile loses its median,
-    is compressed and smoothed, and the cosine between two profiles is their similarity. Bins that were not
-    measured are left out. The second stage compares the ``n_best`` best entries again while parts of the
-    pattern shift to fit, because solid solution changes the cells of natural crystals. Chemistry that
-    differs lowers the score. A softmax turns the scores of the ``n_best`` entries into weights, and the
-    weights of entries with the same label are summed.
+    Rings are compared at several line widths and scales: instruments record lines of 0.01 to 0.05 1/Å, and
+    camera lengths are wrong by some per cent. See ``line_widths``. Each profile is weighted by sqrt(q) and
+    loses its local mean, and the cosine is that of the best width and scale. ``power``, ``baseline``,
+    ``smoothing``, ``max_stretch`` and ``max_shift`` then have no effect.
+
+    Otherwise, the comparison has two stages. The first compares a row with all entries: each profile loses
+    its median, is compressed and smoothed, and the cosine between two profiles is their similarity. Bins that
+    were not measured are left out. The second stage compares the ``n_best`` best entries again while parts of
+    the pattern shift to fit, because solid solution changes the cells of natural crystals.
+
+    Chemistry that differs lowers the score. A softmax turns the scores of the ``n_best`` entries into
+    weights, and the weights of entries with the same label are summed.
 
     An element that was measured and found absent (at most 0.5 at%) excludes the entries that need it: they
     have no weight and are no candidates. Three kinds of elements never exclude an entry: hydrogen to
     fluorine, elements below 5 at% in the entry, and the elements in ``excused``. If every entry is excluded,
     nothing fits: the row gets no answer.
 
-    The defaults were chosen on the even rows of 301 measured minerals with ``benchmarks/bench_library.py``:
-    powder profiles of 1024 bins from 0.1 to 0.9 1/Å, see "Search-match" in ``benchmarks/README.md``. For
-    ``chemistry_weight`` the data of the choice are not recorded.
+    The defaults of powders were chosen on the even rows of 301 measured minerals with
+    ``benchmarks/bench_library.py``: powder profiles of 1024 bins from 0.1 to 0.9 1/Å, see "Search-match" in
+    ``benchmarks/README.md``. For their ``chemistry_weight`` the data of the choice are not recorded. Those of
+    rings were chosen on simulated images.
 
     Parameters
     ----------
@@ -71,10 +79,10 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         Largest shift of a line in the second stage, relative to its position.
     max_shift : float, default=1.0
         Largest shift in addition, in bins. If no line may shift by a bin, there is no second stage.
-    chemistry_weight : float, default=1.5
+    chemistry_weight : float or None, default=None
         Weight of chemistry: this number times log(1 + χ² / 4) is subtracted from the score of an entry. χ²
         assumes errors of 10% and of 0.01 for each atomic fraction; hydrogen is left out. 0 compares no
-        chemistry, and excludes no entry.
+        chemistry, and excludes no entry. None is 1.5, and 5 for rings at several line widths.
     excused : sequence of str, default=("H",)
         Symbols of further elements that never exclude an entry, such as elements that the measurement cannot
         see. Hydrogen to fluorine never do.
@@ -89,6 +97,14 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         similarities).
     n_best : int, default=100
         Number of entries in the second stage. Only these have a weight.
+    line_widths : "auto", sequence of float, or None, default="auto"
+        Full widths at half maximum, in 1/Å, of the lines with which the library is compared. Widths need a
+        library from `make_library`, which knows the grid of q. "auto" takes 0.015, 0.025, 0.035 and 0.05 for
+        rings from such a library, and None for all else. None compares the library as it is.
+    max_scale_error : float, default=0.05
+        With line widths: largest relative error of the scale of q that is searched, at most 0.2.
+    scale_error : float, default=0.02
+        With line widths: standard deviation of this relative error. Larger errors lower the similarity.
     modality : {"powder", "rings"} or None, default=None
         What the profiles are, for the probabilities of `match_probability`. None takes it from the library of
         `make_library`, or from the name of the block of profiles.
@@ -149,7 +165,8 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
     array([1.], dtype=float32)
     """
 
-    stray = ()  # classifiers that were saved before this parameter existed know no strays
+    stray = ()  # classifiers that were saved before these parameters existed know no strays and one width
+    line_widths = None
 
     def __init__(
         self,
@@ -159,11 +176,14 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         smoothing=1.5,
         max_stretch=0.005,
         max_shift=1.0,
-        chemistry_weight=1.5,
+        chemistry_weight=None,
         sharpness=25.0,
         n_best=100,
         excused=("H",),
         stray=("C", "O", "Al", "Ni", "Cu", "Mo", "Au"),
+        line_widths="auto",
+        max_scale_error=0.05,
+        scale_error=0.02,
         modality=None,
         all_missing="raise",
     ):
@@ -177,6 +197,9 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         self.n_best = n_best
         self.excused = excused
         self.stray = stray
+        self.line_widths = line_widths
+        self.max_scale_error = max_scale_error
+        self.scale_error = scale_error
         self.modality = modality
         self.all_missing = all_missing
 
@@ -203,13 +226,16 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
             without profile and chemistry, or ``entries`` does not have one row for each row of X.
         """
         self._check_params()
-        columns = getattr(X, "attrs", {}).get("modalities", {})
+        attrs = getattr(X, "attrs", {})
+        columns, grids, unused = (attrs.get(name, {}) for name in ("modalities", "grids", "unused"))
         X, y = validate_data(self, X, y, **_ACCEPTED)
         check_classification_targets(y)
         names = getattr(self, "feature_names_in_", None)
         X = to_float32(X, names)
         blocks = find_blocks(names, self.n_features_in_)
-        self.blocks_ = {block.name: use_of(block, X, names) for block in blocks}
+        self.blocks_ = {
+            block.name: "unused" if block.name in unused else use_of(block, X, names) for block in blocks
+        }
         self._used = [block for block in blocks if self.blocks_[block.name] != "unused"]
         if not self._used:
             raise ValueError(
@@ -219,6 +245,9 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         check_empty_rows(self._empty_rows(X), self._used_names(), "raise")
         profiles = [name for name, use in self.blocks_.items() if use == "profile"]
         self.modality_ = self.modality or modality_of_blocks(profiles, columns)
+        self._grids = choose_grids(
+            [block for block in blocks if block.name in profiles], grids, self.line_widths, self.modality_
+        )
         self.classes_, self._labels = np.unique(y, return_inverse=True)
         self.level_classes_ = levels_of(self.classes_)
         self.entries_ = check_entries(entries, len(X))
@@ -250,7 +279,7 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
             If chemistry excludes every entry for some rows; the message names them.
         """
         X = self._check_rows(X, self.all_missing)
-        proba, _ = self._search(X)
+        proba = self._search(X)[0]
         nothing = np.flatnonzero(np.isnan(proba).any(axis=1) & ~self._empty_rows(X))
         if len(nothing):
             warnings.warn(
@@ -291,8 +320,9 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
             from 1. Then follow the columns of ``entries_`` and the ``label``. ``score`` is the weight after
             the softmax; the weights of the ``n_best`` entries add up to 1. ``similarity`` is that of the
             profiles, NaN for rows without a profile. ``probability`` is that of the entry being the measured
-            phase, see `match_probability`. Rows in which nothing was measured, and rows that no entry fits,
-            have no candidates.
+            phase, see `match_probability`. ``scale`` is the measured q over the q of the entry, and ``width``
+            the line width in 1/Å; they are NaN without ``line_widths``. Rows in which nothing was measured,
+            and rows that no entry fits, have no candidates.
 
         Warns
         -----
@@ -314,6 +344,8 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
             score=matches.weights[row, rank],
             similarity=matches.similarity[row, rank],
             probability=probability[row, rank],
+            scale=matches.scale[row, rank],
+            width=matches.width[row, rank],
         )
 
     def similarity(self, X):
@@ -350,13 +382,16 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         ValueError
             If X has infinite values or other columns than the library.
         """
-        return self._search(self._check_rows(X, None))
+        return self._search(self._check_rows(X, None))[:2]
 
     def _check_params(self):
-        for name in ("power", "sharpness"):
+        for name in ("power", "sharpness", "scale_error"):
             check_number(getattr(self, name), name, min_val=0, include_boundaries="neither")
+        check_number(self.max_scale_error, "max_scale_error", min_val=0, max_val=0.2)
+        check_widths(self.line_widths)
         for name in ("smoothing", "max_shift", "chemistry_weight"):
-            check_number(getattr(self, name), name, min_val=0)
+            if name != "chemistry_weight" or self.chemistry_weight is not None:
+                check_number(getattr(self, name), name, min_val=0)
         check_number(self.max_stretch, "max_stretch", min_val=0, max_val=0.1)
         check_scalar(self.n_best, "n_best", Integral, min_val=1)
         check_option("baseline", self.baseline, ("median", None))

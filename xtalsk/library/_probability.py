@@ -4,9 +4,9 @@ import numpy as np
 from scipy.special import expit
 
 from xtalsk.columns import modality_of
-from xtalsk.library._constants import MATCH_LOGITS, MAX_GAP
+from xtalsk.library._constants import MAX_GAP
 
-FITTED_MODALITIES = tuple(MATCH_LOGITS)
+FITTED_MODALITIES = ("powder", "rings")
 """Modalities of profiles for which the probability is known."""
 
 
@@ -55,8 +55,8 @@ def match_features(matches, labels, sharpness):
     return np.stack([matches.similarity, gap, matches.penalty / sharpness], axis=-1)
 
 
-def phase_probability(matches, labels, sharpness, has_chemistry, modality):
-    """Return the probability that each of the best entries is the measured phase.
+def match_probabilities(matches, labels, sharpness, has_chemistry, logits):
+    """Return the probability that each of the best entries is right.
 
     Parameters
     ----------
@@ -66,19 +66,20 @@ def phase_probability(matches, labels, sharpness, has_chemistry, modality):
     sharpness : float
     has_chemistry : bool ndarray of shape (n,)
         Whether the row has chemistry that was compared.
-    modality : {"powder", "rings"} or None
+    logits : dict of {bool: sequence of float} or None
+        Intercept and slopes without and with chemistry: an item of `MATCH_LOGITS` or `LABEL_LOGITS`.
 
     Returns
     -------
     ndarray of shape (n, n_best)
-        0 for excluded entries. NaN for rows without a profile, or if the modality is None.
+        0 for excluded entries. NaN for rows without a profile, or if the logits are unknown.
     """
     probability = np.full(matches.scores.shape, np.nan)
-    if modality is not None:
+    if logits is not None:
         with np.errstate(invalid="ignore"):
             features = match_features(matches, labels, sharpness)
             for chemistry in (False, True):
-                intercept, *slopes = MATCH_LOGITS[modality][chemistry]
+                intercept, *slopes = logits[chemistry]
                 rows = has_chemistry == chemistry
                 probability[rows] = expit(intercept + features[rows] @ np.array(slopes))
     probability[np.isinf(matches.penalty)] = 0

@@ -18,12 +18,11 @@ from xtalsk.library._constants import (
     LIBRARY_WIDTH,
     LOCAL_MEAN,
     MASK_BINS,
-    MIN_MEASURED,
-    N_REFINED,
     SCALE_STEP,
     SMALLEST_SHARE,
 )
 from xtalsk.library._profiles import pack
+from xtalsk.utils import check_number
 from xtalsk.utils._threads import in_threads
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of standard deviation 1
@@ -47,6 +46,45 @@ class Grid(NamedTuple):
     first: int
     step: float
     scale: str
+
+
+def check_widths(widths):
+    """Raise ValueError unless line widths are None, "auto" or positive numbers in 1/Å."""
+    if widths is None or (isinstance(widths, str) and widths == "auto"):
+        return
+    if isinstance(widths, str) or not np.iterable(widths) or not len(widths):
+        raise ValueError(f'line_widths must be "auto", None or numbers in 1/Å, got {widths!r}')
+    for width in widths:
+        check_number(width, "line_widths", min_val=0, include_boundaries="neither")
+
+
+def choose_grids(blocks, grids, line_widths, modality):
+    """Return the `Grid` of each block of profiles that is compared at several line widths, by name.
+
+    Parameters
+    ----------
+    blocks : list of Block
+        Blocks of profiles.
+    grids : dict of {block: {"step": float, "scale": str}}
+        What is known of their grids, see `make_library`.
+    line_widths : "auto", sequence of float, or None
+    modality : {"powder", "rings"} or None
+
+    Raises
+    ------
+    ValueError
+        If there are widths for a block whose grid is not known.
+    """
+    is_auto = isinstance(line_widths, str)
+    if line_widths is None or (is_auto and modality != "rings"):
+        return {}
+    unknown = sorted({block.name for block in blocks} - set(grids))
+    if unknown and not is_auto:
+        raise ValueError(
+            f"line_widths need the grid of q, which a library from make_library has in attrs['grids']; it is "
+            f"not known for {unknown}"
+        )
+    return {} if unknown else {block.name: Grid(block.first, **grids[block.name]) for block in blocks}
 
 
 def to_intensity(profiles, scale):
@@ -116,7 +154,7 @@ class ScaledComparison(NamedTuple):
     is_measured : bool Tensor of shape (n, n_bins)
     cosine : Tensor of shape (n, n_entries)
         Less the cost of the scale.
-    nearest : int64 Tensor of shape (n, n_entries)
+    nearest : uint8 Tensor of shape (n, n_entries)
         Number of the best scale.
     """
 
@@ -128,7 +166,7 @@ class ScaledComparison(NamedTuple):
 
     def refine(self, candidates, max_stretch, max_shift):
         """Return similarity, scale and line width of candidates, each (n, n_candidates)."""
-        return self.library.refine(self.profiles, candidates, self.nearest.gather(1, candidates))
+        return self.library.refine(self.profiles, candidates, self.nearest.gather(1, candidates).long())
 
 
 class ScaledLibrary:
@@ -137,7 +175,7 @@ class ScaledLibrary:
     Parameters
     ----------
     packed : int8 ndarray of shape (n_entries, n_bins)
-        Compressed profiles of narrow lines, see `pack`.
+        Square roots of the intensities of narrow lines, see `pack`.
     grid : Grid
     widths : sequence of float
         Full widths at half maximum of the lines in 1/Å.
@@ -148,12 +186,14 @@ class ScaledLibrary:
     """
 
     def __init__(self, packed, grid, widths, max_scale, scale_price):
-        profiles = torch.from_numpy(packed).float().masked_fill_(
-            torch.from_numpy(packed == _NOT_MEASURED), torch.nan
+        profiles = (
+            torch.from_numpy(packed)
+            .float()
+            .masked_fill_(torch.from_numpy(packed == _NOT_MEASURED), torch.nan)
         )
-        intensity = to_intensity(profiles, grid.scale)
+        intensity = profiles.square()
         self.grid, self.widths = grid, np.asarray(widths, dtype=float)
-        n_steps = int(round(max_scale / SCALE_STEP)) * _STEPS_PER_STEP
+        n_steps = round(max_scale / SCALE_STEP) * _STEPS_PER_STEP
         self.scales = 1 + np.arange(-n_steps, n_steps + 1) * (SCALE_STEP / _STEPS_PER_STEP)
         self.costs = (scale_price * (self.scales - 1) ** 2).astype(np.float32)
         self.packed = np.stack([pack(contrast(broaden(intensity, w, grid), grid)) for w in widths])
@@ -176,7 +216,7 @@ class ScaledLibrary:
         own = values.square().sum(-1, keepdim=True)
         values = values * torch.where(own > 0, own.rsqrt(), 0)
         own = sum_groups(values.square())
-        cosine, nearest = torch.full((n, n_entries), -torch.inf), torch.zeros(n, n_entries, dtype=torch.int64)
+        cosine, nearest = torch.full((n, n_entries), -torch.inf), torch.zeros(n, n_entries, dtype=torch.uint8)
         for start in range(0, n_entries, ENTRIES_PER_BLOCK):
             block = slice(start, start + ENTRIES_PER_BLOCK)
             best, index = cosine[:, block], nearest[:, block]

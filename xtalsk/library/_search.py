@@ -9,9 +9,18 @@ from xtalsk.columns import block_presence
 from xtalsk.library._blocks import chemistry_columns
 from xtalsk.library._chemistry import CompositionLibrary, check_excused, excluded_entries, needed_elements
 from xtalsk.library._compare import Matches, chemistry_penalty, compare_rigidly, find_matches
-from xtalsk.library._constants import ROWS_PER_CHUNK
-from xtalsk.library._probability import FITTED_MODALITIES, phase_probability
+from xtalsk.library._constants import (
+    CHEMISTRY_WEIGHT,
+    LABEL_LOGITS,
+    MATCH_LOGITS,
+    RING_WIDTHS,
+    ROWS_PER_CHUNK,
+    SCALE_COST,
+    SCALED_CHEMISTRY_WEIGHT,
+)
+from xtalsk.library._probability import FITTED_MODALITIES, match_probabilities
 from xtalsk.library._profiles import ProfileLibrary, emphasise, pack
+from xtalsk.library._scaled import ScaledLibrary, to_intensity
 from xtalsk.library._strays import Strays
 from xtalsk.utils import check_number
 
@@ -42,21 +51,34 @@ class PreparedLibrary:
 class LibrarySearch:
     """Private methods of `LibraryMatch`.
 
-    They use its parameters, ``blocks_``, ``classes_`` and ``modality_``; the blocks ``_used``; the position
-    ``_labels`` of the label of each entry among the classes; and the packed blocks ``_library``.
+    They use its parameters, ``blocks_``, ``classes_`` and ``modality_``; the blocks ``_used``; the `Grid` of
+    each profile that is compared at several line widths, ``_grids``; the position ``_labels`` of the label of
+    each entry among the classes; and the packed blocks ``_library``.
     """
 
+    _grids = {}  # of classifiers that were saved before there were several line widths
+
     def _search(self, X):
-        """Return the probabilities and the similarity of checked rows; NaN for rows without answer."""
+        """Return what one search of checked rows gives, NaN for rows without answer.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+        similarity : float32 ndarray of shape (n_samples,)
+            Of the most similar one of the best entries.
+        probability : ndarray of shape (n_samples,)
+            That the label of the best entry is right.
+        """
         rows = np.flatnonzero(~self._empty_rows(X))
         proba = np.full((len(X), len(self.classes_)), np.nan)
-        similarity = np.full(len(X), np.nan, dtype=np.float32)
+        similarity, probability = np.full(len(X), np.nan, dtype=np.float32), np.full(len(X), np.nan)
         if len(rows):
             matches = self._match(X[rows])
             fits = np.isfinite(matches.scores).any(axis=1)
             proba[rows[fits]] = self._sum_by_label(matches)[fits]
             similarity[rows] = np.fmax.reduce(matches.similarity, axis=1)
-        return proba, similarity
+            probability[rows] = self._probability(X[rows], matches, LABEL_LOGITS)[:, 0]
+        return proba, similarity, probability
 
     def _empty_rows(self, X):
         """Return for each row whether it has neither profile nor chemistry."""
@@ -70,6 +92,10 @@ class LibrarySearch:
 
     def _pack(self, block, X):
         """Return one block of the library in compact form: int8 profiles or float16 compositions."""
+        if block.name in self._grids:
+            return pack(
+                to_intensity(torch.from_numpy(X[:, block.columns]), self._grids[block.name].scale).sqrt()
+            )
         if self.blocks_[block.name] == "profile":
             return pack(self._emphasise(X[:, block.columns]))
         return X[:, chemistry_columns(block, self.feature_names_in_)[0]].astype(np.float16)
@@ -84,11 +110,20 @@ class LibrarySearch:
             profiles = [block for block in self._used if self.blocks_[block.name] == "profile"]
             compositions = [block for block in self._used if self.blocks_[block.name] != "profile"]
             prepared = PreparedLibrary(
-                [(block, ProfileLibrary(self._library[block.name], block.first)) for block in profiles],
+                [(block, self._prepare_profiles(block)) for block in profiles],
                 [self._prepare_composition(block) for block in compositions],
             )
             _prepared[self] = self._library, prepared
         return prepared
+
+    def _prepare_profiles(self, block):
+        """Return the library of one block of profiles."""
+        packed = self._library[block.name]
+        if block.name not in self._grids:
+            return ProfileLibrary(packed, block.first)
+        widths = RING_WIDTHS if isinstance(self.line_widths, str) else self.line_widths
+        price = SCALE_COST / self.scale_error**2
+        return ScaledLibrary(packed, self._grids[block.name], widths, self.max_scale_error, price)
 
     def _prepare_composition(self, block):
         """Return the columns of X that a block of chemistry uses, and its library."""
@@ -107,7 +142,7 @@ class LibrarySearch:
         penalty, is_candidate = self._penalty(X)
         return find_matches(
             [
-                compare_rigidly(library, self._emphasise(X[:, block.columns]), is_candidate)
+                self._compare(block, library, X[:, block.columns], is_candidate)
                 for block, library in self._prepared().profiles
             ],
             penalty,
@@ -116,6 +151,13 @@ class LibrarySearch:
             max_stretch=self.max_stretch,
             max_shift=self.max_shift,
         )
+
+    def _compare(self, block, library, profiles, is_candidate):
+        """Return the first stage of one block of profiles."""
+        if block.name in self._grids:
+            profiles = torch.from_numpy(profiles)
+            return library.compare(to_intensity(profiles, self._grids[block.name].scale))
+        return compare_rigidly(library, self._emphasise(profiles), is_candidate)
 
     def _compositions(self, X):
         """Return for each chemistry block the measured amounts and the library."""
@@ -127,24 +169,34 @@ class LibrarySearch:
         Both have the shape (n, n_entries). The penalty of excluded entries is infinite.
         """
         compositions = self._compositions(X)
-        if not compositions or not self.chemistry_weight:
+        weight = self._chemistry_weight()
+        if not compositions or not weight:
             return torch.zeros(1, 1).expand(len(X), len(self._labels)), None
         excused = check_excused(self.excused)
         excluded = excluded_entries(compositions, self._prepared().needed(excused))
         strays = Strays(self.stray) if len(self.stray) else None
-        penalty = chemistry_penalty(compositions, self.chemistry_weight, strays, ~excluded)
+        penalty = chemistry_penalty(compositions, weight, strays, ~excluded)
         return penalty.masked_fill_(torch.from_numpy(excluded), torch.inf), ~excluded
 
-    def _probability(self, X, matches):
+    def _probability(self, X, matches, logits=MATCH_LOGITS):
         """Return the probability that each of the best entries is the measured phase."""
         chemistry = [~np.isnan(measured).all(axis=1) for measured, _ in self._compositions(X)]
-        return phase_probability(
+        return match_probabilities(
             matches,
             self._labels[matches.entries],
             self.sharpness,
-            np.any([np.zeros(len(X), dtype=bool), *chemistry], axis=0) & (self.chemistry_weight > 0),
-            self.modality_,
+            np.any([np.zeros(len(X), dtype=bool), *chemistry], axis=0) & (self._chemistry_weight() > 0),
+            logits.get(self._kind()),
         )
+
+    def _kind(self):
+        """Return the key of the profiles in the tables of probabilities."""
+        return "scaled_" * bool(self._grids) + str(self.modality_)
+
+    def _chemistry_weight(self):
+        if self.chemistry_weight is None:
+            return SCALED_CHEMISTRY_WEIGHT if self._grids else CHEMISTRY_WEIGHT
+        return self.chemistry_weight
 
     def _sum_by_label(self, matches):
         """Return the weights of `Matches`, summed by label: the probability of each class."""
@@ -157,9 +209,9 @@ class LibrarySearch:
         """Return the probability that the best entry is the measured phase.
 
         A logistic function of the similarity, of the gap to the best entry of another label, and of the
-        misfit of the chemistry. It was fitted on simulated harsh measurements; for half of them, the library
-        had no entry of the compound. It holds for the default parameters and for profiles like those of
-        `PowderProfile` and `RadialProfile`.
+        misfit of the chemistry. It was fitted on simulated measurements, harsh powders and ring images as
+        laboratories record them; for half of them, the library had no entry of the compound. It holds for the
+        default parameters and for profiles like those of `PowderProfile` and `RadialProfile`.
 
         Parameters
         ----------
@@ -173,18 +225,36 @@ class LibrarySearch:
         Raises
         ------
         ValueError
-            If the modality of the profiles is unknown.
+            If the modality of the profiles is unknown, or if powders are compared at several line widths.
         """
         X = self._check_rows(X, "missing")
-        if self.modality_ is None and "profile" in self.blocks_.values():
+        if self._kind() not in MATCH_LOGITS and "profile" in self.blocks_.values():
             raise ValueError(
                 f"the probability of a match depends on the modality of the profiles: set modality to one of "
-                f"{FITTED_MODALITIES}"
+                f"{FITTED_MODALITIES}, and line_widths only for rings"
             )
         rows, out = ~self._empty_rows(X), np.full(len(X), np.nan)
         if rows.any():
             out[rows] = self._probability(X[rows], self._match(X[rows]))[:, 0]
         return out
+
+    def label_probability(self, X):
+        """Return the probability that the label of the best entry is right.
+
+        It exceeds `match_probability`, because the best entry is often another compound of the same
+        structure. It was fitted on the same simulations. `LibraryBlend` weights the library by it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            0 if chemistry excludes every entry. NaN for rows without a profile, and where the probability is
+            not known: if the modality is None, or if rings are compared at one line width.
+        """
+        return self._search(self._check_rows(X, "missing"))[2]
 
     def nothing_fits(self, X, threshold=0.5):
         """Return whether no entry of the library is likely to be the measured phase.

@@ -1,9 +1,12 @@
 """Which tensors compiled loops serve, and the threads that run them."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 BLOCKS_PER_THREAD = 4  # parts of the work for each thread, so that no thread waits long for the others
 
@@ -38,11 +41,28 @@ def in_threads(work, n, blocks_per_thread=BLOCKS_PER_THREAD):
         return [work(0, n)]
     n_blocks = min(n, n_threads * blocks_per_thread)
     edges = [n * block // n_blocks for block in range(n_blocks + 1)]
-    try:
-        with ThreadPoolExecutor(n_threads, initializer=_start_worker) as pool:
-            return list(pool.map(work, edges[:-1], edges[1:]))
-    finally:
-        torch.set_num_threads(n_of_torch)  # threads that start later again use as many as before
+    with _controller().limit(limits=1, user_api="blas"):  # the threads of BLAS would wait for each other
+        return list(_pool_of(n_of_torch).map(work, edges[:-1], edges[1:]))
+
+
+@cache
+def _controller():
+    """Return what sets the numbers of threads of the libraries of linear algebra that are loaded."""
+    return ThreadpoolController()
+
+
+@lru_cache(maxsize=2)
+def _pool_of(n_threads):
+    """Return the threads that wait for work; a forked process starts its own."""
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="xtalsk", initializer=_start_worker)
+    barrier = threading.Barrier(n_threads)
+    list(pool.map(lambda _: barrier.wait(), range(n_threads)))  # all have started
+    torch.set_num_threads(n_threads)  # threads that start later again use as many as before
+    return pool
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _pool_of.cache_clear())
 
 
 def for_each(work, n):
