@@ -10,8 +10,9 @@ or a distribution; each pattern gets its own value from the distribution.
 # %%
 # Conditions
 # ----------
-# There are three presets: ideal, typical and harsh. Fields can also be set one by one. The printed text of
-# conditions is Python code that creates them again, so it documents a data set.
+# The presets are ideal, typical and harsh, and for images measured: pictures as laboratories share them.
+# Fields can also be set one by one. The printed text of conditions is Python code that creates them again, so
+# it documents a data set.
 
 import argparse
 from dataclasses import replace
@@ -55,8 +56,8 @@ rutile = crystals[np.flatnonzero((crystals.names == "Rutile") & (crystals.formul
 electron = compute_reflections(rutile, "electron", d_min=0.7)
 xray = compute_reflections(rutile, "xray", d_min=1.08, wavelength=PowderConditions().wavelength)
 
-presets = ("ideal", "typical", "harsh")
-figure, axes = plt.subplots(4, 3, figsize=(9.5, 11), height_ratios=(1, 1, 0.42, 0.42), layout="constrained")
+presets = ("ideal", "typical", "harsh", "measured")
+figure, axes = plt.subplots(4, 4, figsize=(12.5, 11), height_ratios=(1, 1, 0.42, 0.42), layout="constrained")
 for column, preset in enumerate(presets):
     ring = simulate_rings(electron, [0], getattr(RingConditions, preset)(), random_state=column + 4)[0]
     aligned = replace(getattr(SpotConditions, preset)(), zone_axis=(0, 0, 1))
@@ -65,6 +66,10 @@ for column, preset in enumerate(presets):
         low, high = np.percentile(np.sqrt(image), [1, 99.7])
         axis.imshow(np.sqrt(image), cmap="gray_r", vmin=low, vmax=max(high, low + 1))
         axis.set(xticks=[], yticks=[], title=f"{name}, {preset}")
+    if preset == "measured":  # of images only
+        for axis in axes[2:, column]:
+            axis.axis("off")
+        continue
     conditions = replace(getattr(PowderConditions, preset)(), two_theta=(20, 80, 0.02))
     patterns = simulate_powder(xray, [0, 0], conditions, random_state=column)
     for axis, pattern in zip(axes[2:, column], patterns, strict=True):

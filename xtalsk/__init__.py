@@ -50,7 +50,7 @@ _PUBLIC = {
     "compose": ["SpecimenColumns", "make_features"],
     "metrics": ["make_level_scorers"],
     "model_selection": ["compare", "paired_test"],
-    "inspection": ["ComparisonDisplay"],
+    "inspection": ["ComparisonDisplay", "IdentificationDisplay"],
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 

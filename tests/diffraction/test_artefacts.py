@@ -120,6 +120,41 @@ def test_diffraction_spots_are_no_hits(width):
     assert not find_clusters(rng.poisson(image).astype(np.float32)).any()
 
 
+def boxed(image, ink, ground):
+    """A bar with letters on a box of one value, in a corner; the letters touch neither box nor bar."""
+    image = image.copy()
+    image[440:500, 20:150] = ground
+    image[488:492, 30:130] = ink
+    for column in range(50, 110, 12):
+        image[455:480, column : column + 3] = ink
+        image[455:458, column : column + 8] = ink
+    return image
+
+
+@pytest.mark.parametrize("ink", ["highest", "lowest"])
+def test_boxes_with_bar_and_text_are_found_whole(sound, ink):
+    values = (sound.max(), sound.min())
+    image = boxed(sound, *(values if ink == "highest" else values[::-1]))
+    found = find_marks(image)
+    assert found[440:500, 20:150].mean() > 0.95
+    assert found.sum() < 1.3 * 60 * 130
+    with pytest.warns(UserWarning, match="burnt-in scale bar"):
+        RadialProfile().fit_transform([DiffractionImage(image, pixel_size=PIXEL)])
+
+
+def test_letters_beside_a_bar_do_not_hide_it(sound):
+    image = sound.copy()
+    image[480:482, 30:100] = image.max()
+    image[483:495, 30:60] = image.max()  # a row of text as wide as half of the bar, a pixel below it
+    assert find_marks(image)[480:482, 30:100].all()
+
+
+def test_bars_of_jpeg_pictures_are_found(sound):
+    levels = 255 * np.sqrt(sound / np.percentile(sound, 99.9)).clip(0, 0.9)
+    levels[470:480, 30:130] = 253 + np.random.default_rng(0).integers(0, 3, (10, 100))
+    assert find_marks(levels.astype(np.float32))[470:480, 30:130].mean() > 0.9
+
+
 def test_saturated_beam_is_no_scale_bar(sound):
     clipped = np.minimum(sound, np.percentile(sound, 99.5))
     assert not find_marks(clipped).any()

@@ -118,6 +118,16 @@ def test_spots_in_place_of_rings_are_recognised(background):
     assert "`spots`" in remarks(counts)
 
 
+def test_profiles_of_spots_are_computed():
+    y, x = np.mgrid[:256, :256]
+    image = sum(
+        np.exp(-((y - 8 - 24 * i) ** 2 + (x - 8 - 24 * j) ** 2) / 6) for i in range(11) for j in range(11)
+    )
+    cell = DiffractionImage(1000 * image * np.exp(-np.hypot(y - 128, x - 128) / 80) + 5, pixel_size=0.01)
+    with pytest.warns(UserWarning, match="spots rather than rings"):
+        assert np.isfinite(RadialProfile(64, (0.1, 1.0)).fit_transform([cell])).any()
+
+
 def test_pictures_of_specimens_are_recognised():
     y, x = np.mgrid[:256, :256]
     rng = np.random.default_rng(1)
@@ -125,11 +135,39 @@ def test_pictures_of_specimens_are_recognised():
     for _ in range(40):
         row, column, radius = *rng.uniform(0, 256, 2), rng.uniform(4, 20)
         particles += rng.uniform(20, 200) * (np.hypot(y - row, x - column) < radius)
-    noise = np.full((256, 256), 20.0)
-    for image in (particles, noise):
-        told = remarks(rng.poisson(image))
-        assert "row 1 of column rings" in told
-        assert "is it a diffraction pattern" in told or "rather than rings" in told
+    told = remarks(rng.poisson(particles))
+    assert "row 1 of column rings" in told
+    assert "diffraction pattern" in told or "rather than rings" in told
+
+
+def test_images_without_a_pattern_count_as_not_measured(draw_rings):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:256, :256]
+    fringes = 100 * (2 + np.cos(0.4 * x) + np.cos(0.35 * y + 0.1 * x))
+    negative = draw_rings(electrons=1e6)
+    negative = negative.max() - negative
+    images = [draw_rings(electrons=1e6), rng.poisson(20, (256, 256)), rng.poisson(fringes), negative]
+    column = pd.Series([DiffractionImage(image, pixel_size=0.0155) for image in images], name="rings")
+    with pytest.warns(
+        BrokenCellWarning, match=r"rows 1, 2, 3 of column rings: nothing to index.*not measured"
+    ):
+        rows = RadialProfile(64).fit_transform(column)
+    assert np.isfinite(rows[0]).any()
+    assert np.isnan(rows[1:]).all()
+
+
+@pytest.mark.parametrize(
+    "haloes", [((0.48, 0.16, 1.0), (0.85, 0.18, 0.35)), ((0.24, 0.08, 1.0), (0.46, 0.12, 0.15))]
+)
+def test_haloes_of_amorphous_films_are_named(haloes):
+    y, x = np.mgrid[:256, :256]
+    q = np.hypot(y - 126.3, x - 129.1) / 128
+    image = 0.5 * np.exp(-q / 0.15) + sum(
+        h * np.exp(-4 * np.log(2) * ((q - c) / w) ** 2) for c, w, h in haloes
+    )
+    cell = DiffractionImage(np.random.default_rng(0).poisson(200 * image), pixel_size=1 / 128)
+    with pytest.warns(UserWarning, match="only broad haloes, as of an amorphous film"):
+        assert np.isfinite(RadialProfile(128).fit_transform([cell])).any()
 
 
 def test_far_centers_are_told(draw_rings):

@@ -181,6 +181,66 @@ def test_other_colours_are_refused(tmp_path):
         read_image(tmp_path / "photo.png")
 
 
+def test_coloured_notes_in_grey_pictures_are_masked(tmp_path):
+    picture = np.repeat(LEVELS[..., None], 3, axis=2)
+    picture[80:90, 5:60] = 255, 0, 0
+    Image.fromarray(picture).save(tmp_path / "rings.png")
+    with pytest.warns(
+        UserWarning, match=r"rings\.png: coloured notes in a grey picture, 6\.0% of the pixels"
+    ):
+        data = read_image(tmp_path / "rings.png").data
+    assert np.isnan(data[80:90, 5:60]).all()
+    assert np.isnan(data).sum() == 12 * 57
+    np.testing.assert_array_equal(data[:70] / 3, LEVELS[:70])
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "PA"])
+def test_transparent_pixels_are_not_measured(tmp_path, mode):
+    opacity = np.full(LEVELS.shape, 255, dtype=np.uint8)
+    opacity[:, :10] = 0
+    picture = Image.fromarray(LEVELS).convert("LA" if mode == "LA" else "RGBA")
+    picture.putalpha(Image.fromarray(opacity))
+    picture = picture.convert("PA") if mode == "PA" else picture
+    path = tmp_path / ("rings.tif" if mode == "PA" else "rings.png")
+    picture.save(path)
+    data = read_image(path).data
+    assert np.isnan(data[:, :10]).all()
+    assert np.isfinite(data[:, 10:]).all()
+    opacity[:] = 0  # an opacity of 0 everywhere says nothing
+    picture.putalpha(Image.fromarray(opacity))
+    picture.save(path)
+    assert np.isfinite(read_image(path).data).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_pictures_of_16_bits_keep_their_levels(tmp_path, suffix):
+    levels = np.rint(65535 * RINGS / RINGS.max()).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / f"rings{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"rings{suffix}").data, levels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_negatives_are_inverted(tmp_path, dtype):
+    levels = np.rint(np.iinfo(dtype).max * RINGS / RINGS.max()).astype(dtype)
+    inverted = np.iinfo(dtype).max - levels
+    path = tmp_path / "film.tif"
+    Image.fromarray(inverted).save(path)
+    with pytest.warns(UserWarning, match=r"film\.tif: .* was taken as a negative and inverted"):
+        found = read_image(path)
+    np.testing.assert_array_equal(found.data, levels - levels.min())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_image(path, negative=False).data, inverted)
+        np.testing.assert_array_equal(read_image(path, negative=True).data, levels - levels.min())
+        Image.fromarray(levels).save(path)
+        np.testing.assert_array_equal(read_image(path).data, levels)
+    np.save(tmp_path / "film.npy", inverted)
+    np.testing.assert_array_equal(read_image(tmp_path / "film.npy").data, inverted)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "film.npy", negative=True).data, levels - levels.min()
+    )
+
+
 def test_tiff_of_64_bits(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "a.tif", RINGS)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import xraylib
 from scipy.special import ndtr
 
 from xtalsk.io import read_spectrum
@@ -159,6 +160,15 @@ def test_lines_have_their_familiar_strengths():
     line = lines_of("Au", "L")
     made = dict(zip(table.name[line], yields(pure("Au"), line, 200e3, 90.0, film), strict=True))
     assert 0.35 < made["L2M4"] / made["L3M5"] < 0.75
+
+
+def test_mass_attenuation_of_some_elements():
+    energies = [60.0, 500.0, 8e3]
+    found = mass_attenuation(energies, [14, 98, 5]).numpy()
+    np.testing.assert_array_equal(found, mass_attenuation(energies).numpy()[[13, 97, 4]])
+    np.testing.assert_allclose(
+        found[0], [xraylib.CS_Total(14, e) for e in (0.1, 0.5, 8)] * np.array([(100 / 60) ** 3, 1, 1])
+    )
 
 
 def test_mass_attenuation():

@@ -150,26 +150,50 @@ def label_pixels(mask, n_pixels):
 
 
 @compiled
-def longest_runs(image, value):
-    """Return the number of pixels of one value, and the longest run of them in a row and in a column."""
+def long_runs(image, low, high, least):
+    """Find runs of at least ``least`` pixels with values from ``low`` to ``high`` in rows and in columns.
+
+    Returns
+    -------
+    in_rows, in_columns : bool ndarray of the shape of the image
+        Pixels of runs in a row, and in a column.
+    n_same : int
+        Pixels with such values.
+    n_in_rows, n_in_columns : int
+        Pixels of the runs.
+    """
     h, w = image.shape
-    number, in_row, in_column = 0, 0, 0
+    in_rows, in_columns = np.zeros((h, w), np.bool_), np.zeros((h, w), np.bool_)
+    n_same, n_in_rows, n_in_columns = 0, 0, 0
     down = np.zeros(w, np.int32)
     for y in range(h):
-        in_this_row = 0
+        n_of_row = 0
         for x in range(w):
-            is_same = image[y, x] == value
-            in_this_row += is_same
+            is_same = (image[y, x] >= low) & (image[y, x] <= high)
+            n_of_row += is_same
             down[x] = (down[x] + 1) * is_same
-        number += in_this_row
-        if in_this_row > in_row:  # else no run of this row is longer
-            run = 0
-            for x in range(w):
-                run = run + 1 if image[y, x] == value else 0
-                in_row = max(in_row, run)
-        if in_this_row:
-            in_column = max(in_column, down.max())
-    return number, in_row, in_column
+        n_same += n_of_row
+        if n_of_row == 0:
+            continue
+        for x in range(w):
+            if down[x] == least:
+                in_columns[y - least + 1 : y + 1, x] = True
+                n_in_columns += least
+            elif down[x] > least:
+                in_columns[y, x] = True
+                n_in_columns += 1
+        if n_of_row < least:
+            continue
+        run = 0
+        for x in range(w):
+            run = run + 1 if low <= image[y, x] <= high else 0
+            if run == least:
+                in_rows[y, x - least + 1 : x + 1] = True
+                n_in_rows += least
+            elif run > least:
+                in_rows[y, x] = True
+                n_in_rows += 1
+    return in_rows, in_columns, n_same, n_in_rows, n_in_columns
 
 
 @compiled

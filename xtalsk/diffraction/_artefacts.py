@@ -9,10 +9,6 @@ import numpy as np
 from scipy import ndimage
 
 from xtalsk.diffraction._constants import (
-    BAR_ASPECT,
-    BAR_FILL,
-    BAR_LENGTH,
-    BAR_SURROUNDINGS,
     BLANK_LINE_SHARE,
     CLUSTER_FLATNESS,
     CLUSTER_REACH,
@@ -28,8 +24,8 @@ from xtalsk.diffraction._constants import (
     HIT_ELECTRONS,
     HIT_SIGMA,
     HIT_STEP,
-    MARK_CONTRAST,
 )
+from xtalsk.diffraction._marks import find_marks
 
 _MANY_CLUSTERS = 3000  # more candidates than this are structure of the image, not hits
 _ANGLES = np.array([0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15]) * np.pi / 8  # opposite ones first
@@ -52,23 +48,29 @@ def find_artefacts(image):
     bool ndarray of shape (n_rows, n_columns)
     """
     image = np.array(image, dtype=np.float32)
-    blank = find_blank_lines(image)
-    image[blank] = np.nan
-    if np.isnan(image).all():
-        return blank
-    filled = fill_image(image)
-    for found in (find_dead_lines(image, filled), find_clusters(image, filled), find_marks(image)):
-        blank |= found
-    return blank
+    return np.isnan(remove_artefacts(image)[0]) & ~np.isnan(image)
 
 
 def remove_artefacts(image):
-    """Copy an image to float32, with NaN in place of artefacts (see `find_artefacts`)."""
+    """Copy an image to float32, with NaN in place of artefacts, see `find_artefacts`.
+
+    Returns
+    -------
+    image : float32 ndarray of shape (n_rows, n_columns)
+    has_marks : bool
+        Whether there is a burnt-in scale bar or a text among them.
+    """
     image = np.array(image, dtype=np.float32)
-    found = find_artefacts(image)
+    found = find_blank_lines(image)
+    image[found] = np.nan
+    if np.isnan(image).all():
+        return image, False
+    filled, marks = fill_image(image), find_marks(image)
+    for others in (find_dead_lines(image, filled), find_clusters(image, filled), marks):
+        found |= others
     if found.any():
         image[found] = np.nan
-    return image
+    return image, bool(marks.any())
 
 
 def find_clusters(image, filled=None):
@@ -234,64 +236,3 @@ def find_dead_lines(image, filled=None):
             dead = np.repeat(dead, sizes, axis=0)
             found |= dead if axis == 0 else dead.T
     return found
-
-
-def find_marks(image):
-    """Find a burnt-in scale bar, and the text of the same value beside it, bool (n_rows, n_columns).
-
-    A bar is a long rectangle filled with the highest or the lowest value of the image, on surroundings of
-    another level. Text is looked for within one length of the bar.
-    """
-    from xtalsk.diffraction._artefact_kernels import longest_runs
-
-    found = np.zeros(image.shape, dtype=bool)
-    for value in (np.fmax.reduce(image, axis=None), np.fmin.reduce(image, axis=None)):
-        n_same, *runs = longest_runs(image, value)
-        if 0 < n_same < 0.2 * image.size and max(runs) >= _bar_length(image):
-            found |= _marks_of_value(image, image == value, value, runs)
-    return found
-
-
-def _bar_length(image):
-    """Least length of a scale bar in pixels."""
-    return max(8, int(BAR_LENGTH * max(image.shape)))
-
-
-def _marks_of_value(image, same, value, runs):
-    """Pixels of bars of one value and of the text beside them, bool (n_rows, n_columns).
-
-    ``runs`` are the longest runs of the value in a row and in a column.
-    """
-    found = np.zeros(image.shape, dtype=bool)
-    length = _bar_length(image)
-    lines = (np.ones((1, length), dtype=bool), np.ones((length, 1), dtype=bool))
-    for line, run in zip(lines, runs, strict=True):
-        if run < length:
-            continue
-        labels, _ = ndimage.label(ndimage.binary_opening(same, line))
-        for number, box in enumerate(ndimage.find_objects(labels), start=1):
-            sides = [s.stop - s.start for s in box]
-            is_bar = max(sides) >= BAR_ASPECT * min(sides) and (labels[box] == number).mean() > BAR_FILL
-            if is_bar and _stands_out(image, box, value):
-                found |= _text_near(same, box, int(BAR_SURROUNDINGS * max(sides)))
-    return found
-
-
-def _text_near(same, box, reach):
-    """Pixels of the value of a bar within ``reach`` pixels of its box, bool (n_rows, n_columns)."""
-    near = tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in box)
-    text = np.zeros(same.shape, dtype=bool)
-    text[near] = same[near]
-    return ndimage.binary_dilation(text, _SQUARE, iterations=2)
-
-
-def _stands_out(image, box, value):
-    """Whether the pixels two pixels around a box differ clearly from its value."""
-    wide = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)
-    around = image[wide].copy()
-    inner = tuple(slice(s.start - w.start - 1, s.stop - w.start + 1) for s, w in zip(box, wide, strict=True))
-    around[tuple(slice(max(s.start, 0), s.stop) for s in inner)] = np.nan
-    span = np.nanmax(image) - np.nanmin(image)
-    difference = np.abs(around - value)
-    difference = difference[~np.isnan(difference)]
-    return difference.size > 0 and np.percentile(difference, 10) > MARK_CONTRAST * span

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from xtalsk.diffraction._plausibility import REMARKS
+from xtalsk.diffraction._plausibility import NOT_MEASURED, REMARKS
 from xtalsk.utils import BrokenCellWarning, CellTransformer, name_rows
 
 
@@ -54,7 +54,9 @@ class DiffractionTransformer(CellTransformer):
             if rows:
                 column = cells.name or "(unnamed)"
                 message = f"{type(self).__name__}: {name_rows(rows)} of column {column}: {text}"
-                warnings.warn(message, UserWarning, stacklevel=4)
+                warning = BrokenCellWarning if remark & NOT_MEASURED else UserWarning
+                warnings.warn(message, warning, stacklevel=4)
+        features[(remarks & NOT_MEASURED) > 0] = np.nan
         return features[:, :-1], lost
 
 

@@ -1,11 +1,13 @@
-"""Checks of the grid of q and names of its bins, shared by the transformers of this room."""
+"""Checks of images and of the grid of q, and names of its bins, shared by the transformers of this room."""
 
+import os
 from collections import defaultdict
 from math import prod
 
 import numpy as np
 from sklearn.utils import check_scalar
 
+from xtalsk.io import DiffractionImage, image_from_signal, is_signal, read_image
 from xtalsk.utils import check_option
 
 _CHUNK = 2**18  # pixels or points per batch: they fit into the cache of a processor core
@@ -37,6 +39,35 @@ def check_background(background, q_range, n_bins, width):
     check_option("background", background, ("snip", None))
     check_scalar(width, "background_width", (int, float), min_val=0, include_boundaries="neither")
     return None if background is None else width * n_bins / (q_range[1] - q_range[0])
+
+
+def check_image(cell, pixel_size):
+    """Return a cell as a `DiffractionImage` with a pixel size, or raise ValueError.
+
+    ``pixel_size`` in 1/Å is for cells without a calibration.
+    """
+    if isinstance(cell, str | os.PathLike):
+        cell = read_image(cell, pixel_size=pixel_size)
+    elif is_signal(cell):
+        cell = image_from_signal(cell, pixel_size=pixel_size)
+    if not isinstance(cell, DiffractionImage):
+        if not isinstance(cell, np.ndarray):
+            raise ValueError(
+                "expected a DiffractionImage, a 2-D array, a HyperSpy signal or a path to a file, got "
+                f"{type(cell).__name__}"
+            )
+        cell = DiffractionImage(cell)
+    if min(cell.data.shape) < 16:
+        raise ValueError(f"an image needs 16 x 16 pixels or more, got {cell.data.shape}")
+    if cell.pixel_size is None:
+        if pixel_size is None:
+            raise ValueError(
+                "the image has no calibration: use DiffractionImage(data, pixel_size=...) or the parameter "
+                "pixel_size, in 1/Å per pixel; calibrate_image(image, crystal) finds it from the rings of a "
+                "known phase"
+            )
+        cell = DiffractionImage(cell.data, pixel_size=pixel_size, center=cell.center)
+    return cell
 
 
 def axis_names(letter, axis):

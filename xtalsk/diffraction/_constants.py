@@ -115,11 +115,17 @@ DEAD_LINE_LENGTH = 0.33  # least length of a dead line, as a share of the side: 
 DEAD_LINE_LEVEL = 0.5  # a dead line is darker than this share of both its sides ...
 DEAD_LINE_SIGMA = 5  # ... by so many standard deviations of the counting noise
 DEAD_LINE_WIDTH = 4  # distance, in pixels, of the farthest sides of a dead line
-BAR_LENGTH = 0.05  # least length of a scale bar, as a share of the longest side of the image ...
+BAR_LENGTH = 0.08  # least length of a scale bar, as a share of the longest side of the image ...
 BAR_ASPECT = 3  # ... and in units of its height
+BAR_IMAGE_SIZE = 200  # bars are two pixels high or more in images with a longer side of this many pixels
 BAR_FILL = 0.95  # least share of the rectangle that the bar fills
-BAR_SURROUNDINGS = 1.0  # text is looked for within so many lengths of the bar
-MARK_CONTRAST = 0.2  # least difference between a bar and its surroundings, as a share of all values
+MARK_SHARE = 0.5  # a larger share of the image at one value is no mark
+MARK_TOLERANCE = 0.02  # pixels of a mark differ by this share of all values at most: JPEG, scaled pictures
+MARK_CONTRAST = 0.2  # most pixels around a bar differ from it by this share of all values ...
+MARK_SIGMA = 3  # ... or by so many standard deviations of the pixels around it
+MARK_REACH = 0.35  # text is looked for within one length of the bar, and this share of the longest side
+LETTER_SIZE = 0.15  # largest side of a letter, as a share of the longest side of the image
+BOX_FILL = 0.8  # least share of a row or column of the box around bar and text that holds their values
 STREAK_SIZE = 160  # longest side, in pixels, of the reduced image in which streaks are looked for
 STREAK_SIDES = (4, 9)  # distances, in reduced pixels, of the sides with which a streak is compared
 STREAK_EXCESS = 1.3  # a streak is so many times as bright as both its sides ...
@@ -147,3 +153,37 @@ SPOT_SHARE = (
 SPOT_EXCESS = 0.02  # ... if it is this share of the whole intensity as well
 LINE_SHARE = 0.01  # least share of rings in the whole intensity
 ROUND_SHARE = 0.5  # least share of the variance that rings explain
+# Images that hold no pattern: their ring means do not decrease. On 298 simulated images each of measured and
+# harsh conditions, 54 drawn pictures of specimens and 30 photographs.
+PATTERN_RISE = -0.2  # least rank correlation of ring means with the radius of an image that is no pattern ...
+PATTERN_ROUND_SHARE = 0.7  # ... if rings explain less than this share of the variance
+NEGATIVE_RISE = 0.3  # the same of images that may be round: negatives, holes
+
+# Amorphous haloes (`_amorphous`). Set on 298 simulated images each of typical, harsh and measured conditions
+# and 180 of carbon films and glass: see that module for widths.
+HALOES_SMOOTHING = 0.008  # standard deviation, in 1/Å, of the smoothing of the profile
+HALOES_SIGMA = 5  # least prominence of a maximum in standard deviations of the noise
+HALOES_CONTRAST = 15  # the same of the strongest halo
+HALOES_WIDTH = 0.08  # least width, in 1/Å, of the strongest halo
+RINGS_WIDTH = 0.065  # largest width, in 1/Å, of a ring of crystals
+RINGS_OF_HALOES = 0.1  # rings are weaker than this share of the halo
+
+# Calibration from a known phase (`_known_phase`). Set by eye on 11 measured ring images.
+CALIBRATION_RADII = (0.06, 0.8)  # places of the first line, as shares of the distance to the farthest edge
+CALIBRATION_STEP = 0.003  # relative step of the pixel sizes that are compared
+CALIBRATION_WIDTHS = (
+    0.008,
+    0.016,
+    0.032,
+)  # widths of the lines as shares of that distance, standard deviation
+CALIBRATION_TOLERANCES = (
+    0.03,
+    0.02,
+    0.015,
+)  # largest relative distance of ring and line, in successive rounds
+CALIBRATION_LINES = 0.02  # weaker lines are left out, share of the strongest one
+CALIBRATION_RESIDUAL = 0.01  # largest residual of a sure calibration
+CALIBRATION_SHARE = 0.6  # least share of the heights of the rings that a sure calibration explains ...
+CALIBRATION_LINE_SHARE = 0.4  # ... and of the amplitudes of the lines of the phase
+CALIBRATION_ERROR = 0.001  # relative error of the places of rings that overlap, besides their residuals
+CALIBRATION_RIVAL = 0.97  # another pixel size with a correlation above this share of the best is a rival

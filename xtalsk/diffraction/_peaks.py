@@ -7,12 +7,12 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
-from xtalsk.diffraction._checks import axis_names
+from xtalsk.diffraction._checks import axis_names, check_image
 from xtalsk.diffraction._constants import HISTOGRAM_GRID, PEAK_WIDTH_IMAGE, PEAK_WIDTH_SCAN
 from xtalsk.diffraction._peak_search import locate_peaks
 from xtalsk.diffraction._plausibility import blank_reason
 from xtalsk.diffraction._powder import PowderProfile, check_profile, scan_reason
-from xtalsk.diffraction._radial import RadialProfile, check_image
+from xtalsk.diffraction._radial import RadialProfile
 from xtalsk.io import Profile
 
 # The histogram of the publications.

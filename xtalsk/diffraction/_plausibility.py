@@ -2,11 +2,15 @@
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from xtalsk.diffraction._artefacts import quantile
 from xtalsk.diffraction._constants import (
     LINE_SHARE,
+    NEGATIVE_RISE,
     OFFSET_SHARE,
+    PATTERN_RISE,
+    PATTERN_ROUND_SHARE,
     ROUND_SHARE,
     SATURATED_SHARE,
     SMOOTH_SHARE,
@@ -21,18 +25,27 @@ from xtalsk.diffraction._constants import (
 from xtalsk.diffraction._functional import snip
 from xtalsk.diffraction._streaks import reduce_image
 
-SPOTS, NO_RINGS, NOT_ROUND, FAR_CENTER, OUTER_CENTER = 1, 2, 4, 8, 16
+SPOTS, NO_RINGS, NOT_ROUND, FAR_CENTER, OUTER_CENTER, MARKS, NO_PATTERN, HALOES = (2**n for n in range(8))
 _CENTER = "DiffractionImage(..., center=(row, column)), or set a larger max_offset"
 REMARKS = {
-    SPOTS: "the image holds spots rather than rings: put spot patterns into a column `spots`. If it holds "
+    SPOTS: "the image holds spots rather than rings: put spot patterns into a column `spots`. Its profile is "
+    "computed all the same, and statistic='spots' takes the spots without the background. If it holds "
     f"rings, their centre was not found: give it as {_CENTER}",
-    NO_RINGS: "no rings stand out from the background: is it a diffraction pattern, exposed long enough?",
+    NO_RINGS: "no rings stand out from the background, nothing to index: is it a diffraction pattern, "
+    "exposed long enough?",
     NOT_ROUND: "the intensity does not follow rings around a centre: is it a diffraction pattern of a "
     f"polycrystal? If so, give its centre as {_CENTER}",
     FAR_CENTER: "the centre found lies at the edge of the region that is searched, or outside: give it as "
     f"{_CENTER}",
     OUTER_CENTER: "the centre lies outside the image",
+    MARKS: "a bar of one value, as of a burnt-in scale bar, was left out, with the text beside it",
+    NO_PATTERN: "nothing to index, it counts as not measured: the intensity does not decrease away from a "
+    "centre. Is it an image of the specimen, or a negative? Invert a negative first: image.max() - image. If "
+    f"it is a diffraction pattern, give its centre as {_CENTER}",
+    HALOES: "only broad haloes, as of an amorphous film, stand out from the background: nothing to index, "
+    "unless the crystals are a few nanometres in size",
 }
+NOT_MEASURED = NO_PATTERN  # remarks on cells that count as not measured
 
 
 def blank_reason(values):
@@ -121,18 +134,31 @@ def image_remarks(image, sound, geometry, row, max_offset):
     """
     center = geometry.center[row].numpy()
     size = np.array(image.shape)
-    remarks = center_remark(center, size)
-    if max_offset is not None and (abs(center - (size - 1) / 2) > OFFSET_SHARE * max_offset * size).any():
-        remarks |= FAR_CENTER
-    polar = None if remarks else _polar_image(image, sound, geometry, row)
+    outer = center_remark(center, size)
+    is_found = max_offset is not None  # who gives the centre says that there is a pattern
+    is_far = is_found and (abs(center - (size - 1) / 2) > OFFSET_SHARE * max_offset * size).any()
+    polar = None if outer else _polar_image(image, sound, geometry, row)
     if polar is None:
-        return remarks
+        return outer | (FAR_CENTER if is_far else 0)
     remarks = _ring_remarks(*polar)
-    if remarks:
-        return remarks
+    if remarks == SPOTS and not is_far:
+        return SPOTS
     valid = geometry.valid[row].numpy()
     lit = polar if np.array_equal(valid, sound) else _polar_image(image, valid, geometry, row)
-    return NOT_ROUND if lit is not None and _round_share(*lit) < ROUND_SHARE else 0
+    round_share = 1.0 if lit is None else _round_share(*lit)
+    if is_found and remarks != SPOTS and _is_no_pattern(*polar, round_share):
+        return NO_PATTERN
+    if is_far:
+        return FAR_CENTER
+    return remarks or (NOT_ROUND if round_share < ROUND_SHARE else 0)
+
+
+def _is_no_pattern(polar, radii, round_share):
+    """Whether the means of rings do not decrease with the radius, as those of all diffraction patterns do."""
+    number = np.isfinite(polar).sum(1)
+    (a, b), (_, d) = np.cov(radii, rankdata(np.nanmean(polar, axis=1)), aweights=radii * number)
+    rise = b / np.sqrt(a * d) if d > 0 else 0.0
+    return rise > NEGATIVE_RISE or (rise > PATTERN_RISE and round_share < PATTERN_ROUND_SHARE)
 
 
 def center_remark(center, size):

@@ -1,6 +1,5 @@
 """Images of ring patterns to profiles of intensity against q."""
 
-import os
 from functools import partial
 
 import numpy as np
@@ -8,19 +7,19 @@ import torch
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from xtalsk.diffraction._amorphous import has_only_haloes
 from xtalsk.diffraction._artefacts import remove_artefacts
 from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
-from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_background, check_q_grid
+from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_background, check_image, check_q_grid
 from xtalsk.diffraction._constants import HALO_REACH, MAX_STREAKS
 from xtalsk.diffraction._functional import bin_edges, compress, radial_mean, subtract_background
 from xtalsk.diffraction._geometry import find_geometry, reject_defects
 from xtalsk.diffraction._halo import find_bloom, find_saturated, hide_flank, hide_halo, may_be_saturated
 from xtalsk.diffraction._located import in_parts, last_located, pack_geometry, unpack_geometry
-from xtalsk.diffraction._plausibility import blank_reason, center_remark, image_remarks
+from xtalsk.diffraction._plausibility import HALOES, MARKS, blank_reason, center_remark, image_remarks
 from xtalsk.diffraction._ring_geometry import check_geometry, join_geometries, to_tensors
 from xtalsk.diffraction._sectors import STATISTICS, along_rings
 from xtalsk.diffraction._streaks import find_streak
-from xtalsk.io import DiffractionImage, image_from_signal, is_signal, read_image
 from xtalsk.utils import check_column, check_option
 from xtalsk.utils._shared_features import shared_of_cell
 
@@ -28,40 +27,14 @@ _PROFILES_AT_ONCE = 256
 _OF_GEOMETRY = ("center", "max_offset", "ellipticity", "mask")  # parameters that determine the geometry
 
 
-def check_image(cell, pixel_size):
-    """Return a cell as a `DiffractionImage` with a pixel size, or raise ValueError.
-
-    ``pixel_size`` in 1/Å is for cells without a calibration.
-    """
-    if isinstance(cell, str | os.PathLike):
-        cell = read_image(cell, pixel_size=pixel_size)
-    elif is_signal(cell):
-        cell = image_from_signal(cell, pixel_size=pixel_size)
-    if not isinstance(cell, DiffractionImage):
-        if not isinstance(cell, np.ndarray):
-            raise ValueError(
-                "expected a DiffractionImage, a 2-D array, a HyperSpy signal or a path to a file, got "
-                f"{type(cell).__name__}"
-            )
-        cell = DiffractionImage(cell)
-    if min(cell.data.shape) < 16:
-        raise ValueError(f"an image needs 16 x 16 pixels or more, got {cell.data.shape}")
-    if cell.pixel_size is None:
-        if pixel_size is None:
-            raise ValueError(
-                "the image has no calibration: use DiffractionImage(data, pixel_size=...) or the parameter "
-                "pixel_size, in 1/Å per pixel"
-            )
-        cell = DiffractionImage(cell.data, pixel_size=pixel_size, center=cell.center)
-    return cell
-
-
 class RadialProfile(DiffractionTransformer):
     """Azimuthally averaged intensity of polycrystalline diffraction patterns against q = 1/d.
 
     The transformer first finds the direct beam, with or without a beam stop, to a small fraction of a pixel.
     It also finds the pixels in the shadow of a beam stop, and how elliptical the lenses make the rings.
-    Defective pixels, cosmic-ray hits, dead lines, gaps, streaks and burnt-in scale bars are left out.
+    Defective pixels, cosmic-ray hits, dead lines, gaps, streaks and burnt-in scale bars are left out. A blank
+    image, or one without a pattern such as an image of the specimen, counts as not measured. Warnings name
+    the rows of these, and of images with spots, with amorphous haloes only, or with a burnt-in bar.
     It then averages the intensity of the valid pixels in each bin of q, hides the bins in which the central
     halo was not measured, subtracts the background (SNIP), divides by the mean over the covered bins, and
     compresses by ``scale``.
@@ -261,8 +234,9 @@ class RadialProfile(DiffractionTransformer):
         return join_geometries([self._locate_cells([cells[row] for row in rows])[1] for rows in batches])
 
     def _locate_cells(self, cells):
-        """Images, geometry (see `find_geometry`) and pixels without artefacts, bool Tensor (n, h, w)."""
-        images = torch.from_numpy(np.stack([remove_artefacts(c.data) for c in cells]))
+        """Images, geometry (see `find_geometry`), sound pixels, bool Tensor (n, h, w), and has_marks (n,)."""
+        arrays, has_marks = zip(*(remove_artefacts(c.data) for c in cells), strict=True)
+        images = torch.from_numpy(np.stack(arrays))
         centers = torch.tensor([c.center or (np.nan, np.nan) for c in cells], dtype=torch.float32)
         located, geometry = self._locate(images, centers)
         measured = ~images.isnan()
@@ -274,7 +248,7 @@ class RadialProfile(DiffractionTransformer):
             located[rows], again = self._locate(images[rows], centers[rows])
             for values, values_again in zip(geometry, again, strict=True):
                 values[rows] = values_again
-        return located, geometry, reject_defects(located, measured)
+        return located, geometry, reject_defects(located, measured), has_marks
 
     def _mask_streak(self, row, images, located, measured, geometry):
         """Set the pixels of a streak to NaN in one image of a batch, in place; return whether there is one.
@@ -336,14 +310,17 @@ class RadialProfile(DiffractionTransformer):
             images = torch.from_numpy(np.nan_to_num(cell.data, nan=0.0).astype(np.float32))[None]
             geometry, remarks = unpack_geometry(known[key][1], images.shape)
         else:
-            images, geometry, sound = self._locate_cells([cell])
+            images, geometry, sound, has_marks = self._locate_cells([cell])
             is_given = self.center == "image" or (self.center == "auto" and cell.center is not None)
             offset = None if is_given else self.max_offset
             remarks = image_remarks(images[0].numpy(), sound[0].numpy(), geometry, 0, offset)
+            remarks |= MARKS * has_marks[0]
             if key is not None:
                 known[key] = cell, pack_geometry(geometry, remarks)
-        profiles = self._reduce(images, geometry, torch.tensor([cell.pixel_size]), edges)
-        return profiles[0], remarks
+        profile = self._reduce(images, geometry, torch.tensor([cell.pixel_size]), edges)[0]
+        if remarks & ~MARKS == 0 and has_only_haloes(profile.numpy(), self._step(), cell.pixel_size):
+            remarks |= HALOES
+        return profile, remarks
 
     def _reduce_known(self, cells, edges):
         """Integrate images of one shape with the known geometry; return profiles and remarks."""

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
 from xtalsk.io._constants import (
@@ -12,6 +13,7 @@ from xtalsk.io._constants import (
     LARGEST_COLOUR_ERROR,
     LARGEST_QUANTISED_ERROR,
     OTHER_COLOURS,
+    OVERLAY_SHARE,
 )
 
 
@@ -20,19 +22,20 @@ def to_grey(pixels, name):
 
     Grey pictures, which have equal red, green and blue, give the sum of the three. Coloured pictures are
     compared with the colour maps of matplotlib in `COLORMAPS`: the position in the map, 0 to 255, is the
-    number.
+    number. A grey picture with coloured notes, such as a red scale bar, is masked there, with a warning.
 
     Parameters
     ----------
     pixels : ndarray of shape (n_rows, n_columns) or (n_rows, n_columns, 1 to 4)
-        The second or fourth value is a transparency, which is ignored.
+        The second or fourth value is the opacity. Where only a part of a picture has the opacity 0, nothing
+        was measured there.
     name : str
         Name of the file, for error messages.
 
     Returns
     -------
     ndarray of shape (n_rows, n_columns)
-        NaN where a pixel has no colour of the map.
+        NaN where a pixel has no colour of the map, is a coloured note or is transparent.
 
     Raises
     ------
@@ -40,18 +43,39 @@ def to_grey(pixels, name):
         If the picture is coloured and fits no colour map.
     """
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        pixels = pixels[..., :-1]
+        return _masked(to_grey(pixels[..., :-1], name), pixels[..., -1] == 0)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         return pixels[..., 0]
     if pixels.ndim == 2:
         return pixels
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"{name}: expected one image, got an array of shape {pixels.shape}")
-    spread = np.ptp(pixels.astype(np.float32), axis=2)
     largest = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else float(np.max(pixels))
-    if not (spread > GREY_TOLERANCE * largest / 255).mean() > OTHER_COLOURS:
-        return pixels.sum(axis=2, dtype=np.float32)
-    return _invert_colormap(pixels * (255.0 / largest), name)
+    is_coloured = np.ptp(pixels.astype(np.float32), axis=2) > GREY_TOLERANCE * largest / 255
+    share = is_coloured.mean()
+    if share > OTHER_COLOURS:
+        try:
+            return _invert_colormap(pixels * (255.0 / largest), name)
+        except ValueError:
+            if share > OVERLAY_SHARE or _n_levels(pixels[~is_coloured]) < FEWEST_LEVELS:
+                raise
+    grey = pixels.sum(axis=2, dtype=np.float32)
+    if not share:
+        return grey
+    warnings.warn(
+        f"{name}: coloured notes in a grey picture, {share:.1%} of the pixels, were masked", stacklevel=6
+    )
+    return _masked(grey, binary_dilation(is_coloured, np.ones((3, 3))))
+
+
+def _masked(grey, mask):
+    """Return a picture with NaN where ``mask`` is True, unless that is nowhere or everywhere."""
+    return np.where(mask, np.nan, grey.astype(np.float32)) if mask.any() and not mask.all() else grey
+
+
+def _n_levels(pixels):
+    """Return the number of different red levels of pixels (n, 3)."""
+    return len(np.unique(pixels[:, 0]))
 
 
 def _invert_colormap(pixels, name):

@@ -20,6 +20,11 @@ COLORMAPS = (  # of matplotlib, from dark to bright where they have such a direc
     *("winter", "coolwarm", "bwr", "seismic", "Spectral", "RdBu", "RdYlBu", "Blues", "Greens", "Reds"),
     *("Oranges", "Purples", "YlOrRd", "YlGnBu", "PuBuGn", "GnBu", "BuPu", "OrRd", "YlGn"),
 )
+OVERLAY_SHARE = 0.3  # largest share of coloured pixels in a grey picture with coloured notes
+# Of 1,791 simulated ring images of typical, harsh and measured conditions, as 8-bit pictures, the correlation
+# of the positives is below 0.1, and that of 99% of the negatives above 0.3.
+NEGATIVE_RINGS = 24  # rings, from the middle to the nearest edge, whose mean levels are compared
+NEGATIVE_RISE = 0.3  # least rank correlation of levels with radius in a negative
 LARGEST_ARCHIVE = 4 * 2**30  # bytes of the arrays of a .npz file, unpacked
 FOREIGN_TIME_LIMIT = 60.0  # s for reading a file with rosettasciio, and
 FOREIGN_SECONDS_PER_BYTE = 2e-7  # s more for each byte of the file, a disk of 5 MB/s

@@ -6,6 +6,7 @@ from xtalsk.io._cells import DiffractionImage
 from xtalsk.io._colours import to_grey
 from xtalsk.io._errors import BrokenFileError, broken_file
 from xtalsk.io._files import existing_file, read_npy, read_npz
+from xtalsk.io._negatives import undo_negative
 from xtalsk.io._pixel_sizes import choose_frame, choose_image
 from xtalsk.io._rosettasciio import read_microscope
 
@@ -14,7 +15,9 @@ _PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif")
 
 def _pixels(image):
     """Return the pixels of the current page of a Pillow image: 2-D, or with colours as the last axis."""
-    if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
+    if image.mode in ("P", "PA") and (image.mode == "PA" or "transparency" in image.info):
+        return np.asarray(image.convert("RGBA"))
+    if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV"):
         return np.asarray(image.convert("RGB"))
     return np.asarray(image)
 
@@ -67,7 +70,7 @@ def _read_archive(path):
     return arrays.get("data", arrays.get("image")), size, center
 
 
-def read_image(path, pixel_size=None, *, frame=None, index=None):
+def read_image(path, pixel_size=None, *, frame=None, index=None, negative=None):
     """Read a diffraction image.
 
     The suffix selects the reader:
@@ -77,7 +80,9 @@ def read_image(path, pixel_size=None, *, frame=None, index=None):
       column);
     - ``.png``, ``.tif``, ``.jpg``, ``.bmp`` and ``.gif``: Pillow reads the picture. Grey pictures give the
       sum of their three colours. Pictures in a colour map of matplotlib, such as viridis, are turned back
-      into 256 levels, with a warning. Other colours are an error;
+      into 256 levels, with a warning. Coloured notes in a grey picture are masked, with a warning. Other
+      colours are an error. Negatives are inverted, with a warning. Contrast and gamma of a picture stay: the
+      positions of rings and spots do not depend on them, intensities do;
     - any other suffix (``.dm3``, ``.dm4``, ``.emd``, ``.mrc``, ``.hspy``, ``.blo``, ...): rosettasciio reads
       the file, in a process of its own with a time limit of 60 s plus 0.2 s for each MB. Install it with
       ``pip install xtalsk[microscopy]``.
@@ -95,6 +100,10 @@ def read_image(path, pixel_size=None, *, frame=None, index=None):
         Number of the signal in a file that rosettasciio reads, counted from 0. With None, the reader takes
         the only signal with images, or the only one of them that is calibrated in reciprocal space. If
         neither exists, the error message lists the signals.
+    negative : bool or None, default=None
+        Whether electrons are dark in a picture (``.png``, ``.tif``, ...). With None, a picture counts as a
+        negative if its levels rise from the middle outwards; a warning says so. Other files are not inverted
+        unless it is True.
 
     Returns
     -------
@@ -133,9 +142,11 @@ def read_image(path, pixel_size=None, *, frame=None, index=None):
             data, size, center = _read_archive(path)
             data = choose_frame(data, frame, path.name)
         elif suffix in _PICTURE_SUFFIXES:
-            data = _read_picture(path, frame)
+            data = undo_negative(_read_picture(path, frame), path.name, negative)
         else:
             data, size, problem = read_microscope(path, choose_image, index, frame)
         if size is None and pixel_size is None and problem:
             raise ValueError(f"{path.name}: unknown pixel size, {problem}; give pixel_size in 1/Å")
+        if negative and suffix not in _PICTURE_SUFFIXES:
+            data = undo_negative(data, path.name, negative)
         return DiffractionImage(data, pixel_size=pixel_size if size is None else size, center=center)

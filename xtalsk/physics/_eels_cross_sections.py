@@ -8,8 +8,9 @@ from xtalsk.physics._eels_edges import ABOVE, LOG_Q2, edge_table
 from xtalsk.physics._eels_gos import RYDBERG
 
 _BOHR2 = 3.5188e8  # 4π a₀² in barn
-_REST_ENERGY = float(round(ELECTRON_REST_ENERGY_EV))  # eV, rounded: simulated counts depend on the last digit
-_NODES, _WEIGHTS = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(24))
+REST_ENERGY = float(round(ELECTRON_REST_ENERGY_EV))  # eV, rounded: simulated counts depend on the last digit
+QUADRATURE = np.polynomial.legendre.leggauss(24)  # nodes and weights of the integral over the momentum
+_NODES, _WEIGHTS = (torch.from_numpy(v) for v in QUADRATURE)
 
 
 def effective_energy(beam_energy):
@@ -27,8 +28,8 @@ def effective_energy(beam_energy):
     gamma : float or tensor
         Lorentz factor.
     """
-    gamma = 1 + beam_energy * 1e3 / _REST_ENERGY
-    return _REST_ENERGY / 2 * (1 - 1 / gamma**2), gamma
+    gamma = 1 + beam_energy * 1e3 / REST_ENERGY
+    return REST_ENERGY / 2 * (1 - 1 / gamma**2), gamma
 
 
 def aperture_share(theta, convergence, collection):
@@ -58,7 +59,7 @@ def aperture_share(theta, convergence, collection):
     return (overlap / (torch.pi * a**2)).clamp(0, 1)
 
 
-def cross_sections(edges, beam_energy, convergence, collection, part=slice(None)):
+def cross_sections(edges, beam_energy, convergence, collection):
     """Differential cross-sections dσ/dE of edges at the energies `ABOVE` their onsets.
 
     Parameters
@@ -69,8 +70,6 @@ def cross_sections(edges, beam_energy, convergence, collection, part=slice(None)
         In keV.
     convergence, collection : tensor of shape (m,)
         Half angles in mrad.
-    part : slice
-        Part of `ABOVE` to compute.
 
     Returns
     -------
@@ -82,11 +81,11 @@ def cross_sections(edges, beam_energy, convergence, collection, part=slice(None)
     3.151: dσ/dE = 4π a₀² R²/(E T) ∫ GOS d ln (q a₀)², with relativistic kinematics.
     """
     table, onset = _tables(beam_energy.device, beam_energy.dtype)
-    energy = onset[edges][:, None] + torch.as_tensor(ABOVE[part]).to(beam_energy)
+    energy = onset[edges][:, None] + torch.as_tensor(ABOVE).to(beam_energy)
     speed, gamma = (v[:, None] for v in effective_energy(beam_energy))
     log_q2, theta, half = _momentum_nodes(energy, speed, gamma, convergence + collection)
     share = aperture_share(theta, convergence[:, None, None], collection[:, None, None])
-    strength = _interpolate_strength(table[:, part][edges], log_q2)
+    strength = _interpolate_strength(table[edges], log_q2)
     integral = (strength * share * half * _WEIGHTS.to(beam_energy)).sum(2)
     return _BOHR2 * RYDBERG**2 / (energy * speed) * integral
 
@@ -111,8 +110,8 @@ def _momentum_nodes(energy, speed, gamma, widest):
         Half the range of ln (q a₀)².
     """
     least = energy**2 / (4 * RYDBERG * speed) + energy**3 / (8 * gamma**3 * RYDBERG * speed**2)
-    incident = speed / (RYDBERG * (1 - 2 * speed / _REST_ENERGY))
-    after = (incident - energy / RYDBERG * (gamma - energy / (2 * _REST_ENERGY))).clamp_min(0)
+    incident = speed / (RYDBERG * (1 - 2 * speed / REST_ENERGY))
+    after = (incident - energy / RYDBERG * (gamma - energy / (2 * REST_ENERGY))).clamp_min(0)
     spread = 4 * (incident * after).sqrt()
     most = least + spread * torch.sin(widest[:, None] * 1e-3 / 2) ** 2
     half = (most / least).log()[..., None] / 2

@@ -70,10 +70,10 @@ def line_tail(energy):
 @cache
 def _absorbing_parts(energies):
     """Return optical depths of 1 polymer window, 1 µm Be, 1 nm Si and 1 mm Si, tensor (4, n_energies)."""
-    table = mass_attenuation(energies)
-    film = sum(table[z - 1] * density * 1e-6 for z, density in _FILM.items())
-    silicon = table[13] * _SILICON_DENSITY
-    return torch.stack([film, table[3] * _BERYLLIUM_DENSITY * 1e-4, silicon * 1e-7, silicon * 0.1])
+    *film, beryllium, silicon = mass_attenuation(energies, [*_FILM, 4, 14])
+    film = sum(element * density * 1e-6 for element, density in zip(film, _FILM.values(), strict=True))
+    silicon = silicon * _SILICON_DENSITY
+    return torch.stack([film, beryllium * _BERYLLIUM_DENSITY * 1e-4, silicon * 1e-7, silicon * 0.1])
 
 
 def efficiency(energies, film, open_area, beryllium, dead_layer, silicon):

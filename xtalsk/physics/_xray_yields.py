@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import torch
-import xraylib
+import xraylib_np
 from scipy.constants import Avogadro
 
 from xtalsk.physics._depth import atomic_weights, emitted_depth, matrix_terms, overvoltage_exponent
@@ -16,27 +16,27 @@ _LOWEST_TABULATED = 100.0  # eV
 _URANIUM = 92  # the last element of the attenuation table
 
 
-def mass_attenuation(energies):
+def mass_attenuation(energies, elements=None):
     """Mass attenuation coefficients of the elements, from xraylib.
 
     Parameters
     ----------
     energies : sequence of float
         Photon energies in eV. The table starts at 100 eV; below, its first value is scaled by E^-3.
+    elements : sequence of int or None
+        Atomic numbers; 1 to 98 by default.
 
     Returns
     -------
-    tensor of float64, shape (98, n_energies)
+    tensor of float64, shape (n_elements, n_energies)
         Coefficients in cm²/g. Elements beyond uranium have that of uranium.
     """
-    table = np.empty((N_ELEMENTS, len(energies)))
-    for k, energy in enumerate(energies):
-        tabulated = max(float(energy), _LOWEST_TABULATED)
-        scale = (tabulated / float(energy)) ** 3
-        table[:, k] = [
-            xraylib.CS_Total(min(z, _URANIUM), tabulated / 1e3) * scale for z in range(1, N_ELEMENTS + 1)
-        ]
-    return torch.from_numpy(table)
+    energies = np.asarray(energies, dtype=float)
+    elements = np.arange(1, N_ELEMENTS + 1) if elements is None else np.asarray(elements)
+    tabulated = energies.clip(_LOWEST_TABULATED)
+    z, row = np.unique(elements.clip(max=_URANIUM), return_inverse=True)
+    table = xraylib_np.CS_Total(z.astype(np.int64), tabulated / 1e3) * (tabulated / energies) ** 3
+    return torch.from_numpy(table[row])
 
 
 @cache

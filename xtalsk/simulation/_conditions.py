@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from numbers import Real
+from textwrap import indent
 
 import numpy as np
 import pandas as pd
@@ -118,8 +119,8 @@ class Conditions:
     _limits = {}
 
     def __repr__(self):
-        lines = [f"    {field.name}={describe(getattr(self, field.name))}," for field in fields(self)]
-        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+        values = [f"{field.name}={describe(getattr(self, field.name))}," for field in fields(self)]
+        return f"{type(self).__name__}(\n{indent(chr(10).join(values), '    ')}\n)"
 
     def __post_init__(self):
         self.draw(8, 0)

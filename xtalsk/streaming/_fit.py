@@ -1,12 +1,10 @@
 """Training of a network on a stream of specimens."""
 
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs
 from sklearn.base import clone
 from sklearn.utils import check_scalar
 from tqdm import tqdm
@@ -84,9 +82,7 @@ def fit_stream(
         return trained
     start = time.perf_counter() - seconds
     if trained is None:
-        X, y = stream.sample()
-        measured = X.notna().any(axis=1).to_numpy()
-        trained = start_stream(clone(model), X[measured], y[measured], stream.classes_)
+        trained = start_stream(clone(model), *stream.sample(), stream.classes_)
     pools = _render_ahead(stream, done, n_chunks, n_uses)
     for X, y in tqdm(pools, desc="chunks", disable=not verbose, initial=done, total=n_chunks):
         progress = (done + 0.5) / n_chunks
@@ -102,21 +98,17 @@ def fit_stream(
 
 
 def _render_ahead(stream, done, n_chunks, n_uses):
-    """Yield X and y of the last ``n_uses`` chunks, for each new chunk; threads render the next chunks.
+    """Yield X and y of the last ``n_uses`` chunks, for each new chunk; a thread renders one chunk ahead.
 
     Specimens of which nothing is left are left out, such as a saturated image without a formula.
     """
     pool = [stream.chunk(k) for k in range(max(0, done - n_uses + 1), done)]
-    on_cpu = torch.device(stream.device).type == "cpu"
-    n_renderers = max(1, effective_n_jobs(-1) // torch.get_num_threads()) if on_cpu else 1
-    with ThreadPoolExecutor(n_renderers) as renderer:
-        upcoming = deque(
-            renderer.submit(stream.chunk, k) for k in range(done, min(done + n_renderers, n_chunks))
-        )
-        for k in range(done + n_renderers, n_chunks + n_renderers):
-            pool = [*pool, upcoming.popleft().result()][-n_uses:]
+    with ThreadPoolExecutor(1) as renderer:
+        upcoming = renderer.submit(stream.chunk, done)
+        for k in range(done + 1, n_chunks + 1):
+            pool = [*pool, upcoming.result()][-n_uses:]
             if k < n_chunks:
-                upcoming.append(renderer.submit(stream.chunk, k))
+                upcoming = renderer.submit(stream.chunk, k)
             X, y = zip(*pool, strict=True)
             X, y = torch.cat(X), np.concatenate(y)
             measured = ~X.isnan().all(dim=1)

@@ -166,7 +166,7 @@ class SpecimenStream:
         return torch.cat(parts), self._space_groups[rows]
 
     def sample(self, n_specimens=SAMPLE_SIZE):
-        """Make the first chunks as a table.
+        """Make the first chunks as a table, without the specimens of which nothing can be read.
 
         Parameters
         ----------
@@ -181,7 +181,9 @@ class SpecimenStream:
         """
         n_chunks = -(-n_specimens // self.chunk_size)
         X, y = zip(*(self.chunk(k) for k in range(n_chunks)), strict=True)
-        return pd.DataFrame(torch.cat(X).cpu().numpy(), columns=self.feature_names_), np.concatenate(y)
+        table = pd.DataFrame(torch.cat(X).cpu().numpy(), columns=self.feature_names_)
+        measured = table.notna().any(axis=1).to_numpy()
+        return table[measured].reset_index(drop=True), np.concatenate(y)[measured]
 
     def _part(self, rows, rng):
         """Return the features of specimens that share one set of conditions."""

@@ -74,7 +74,7 @@ def test_bins_of_missing_channels_are_not_measured():
     counts[300:310] = np.nan
     counts[800] = 0
     spectrum = BinnedSpectrum(counts, ENERGY, SETTING, 130.0)
-    middles = spectrum.library.middles
+    middles = spectrum.bins.middles
     gap = (middles > 3000) & (middles < 3100)
     assert not spectrum.measured[gap].any()
     dead = np.abs(middles - 8005).argmin()  # its neighbours replace a single channel

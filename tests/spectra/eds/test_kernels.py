@@ -5,43 +5,62 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter1d
 from scipy.sparse import csr_matrix
+from scipy.special import ndtr
 
+from xtalsk.physics import _emission_kernels
 from xtalsk.physics._bremsstrahlung import continuum
 from xtalsk.physics._depth import matrix_terms
-from xtalsk.physics._xray_lines import xray_lines
-from xtalsk.physics._xray_yields import line_yields
+from xtalsk.physics._xray_detector import SILICON_KA, escape_share, line_tail, line_width
+from xtalsk.physics._xray_lines import FAMILIES, xray_lines
+from xtalsk.physics._xray_yields import line_tables, line_yields
 from xtalsk.spectra.eds import (
     _axis_kernels,
-    _emission_kernels,
+    _library_kernels,
     _nonnegative_kernels,
     _row_kernels,
     _search_kernels,
 )
 from xtalsk.spectra.eds._axis import BinnedSpectrum
 from xtalsk.spectra.eds._bins import make_bins
+from xtalsk.spectra.eds._candidates import largest_significance
 from xtalsk.spectra.eds._columns import (
     N_GROUPS,
     detected_counts,
     deviation_columns,
     element_columns,
+    group_counts,
     line_table,
     matrix_means,
+    summed_lines,
     typical_columns,
     typical_mass,
 )
 from xtalsk.spectra.eds._constants import (
     BEND_ENERGIES,
+    BLUR_CUT,
+    BOUND_SIGMAS,
+    CANDIDATE_BACKGROUND_ERROR,
+    CANDIDATE_LINE_ERROR,
+    K_SLACK,
     LEAST_GROUP_INFORMATION,
+    LEAST_TAIL_REACH,
     LEAST_VARIANCE,
     LINE_ERROR,
     LINE_RATIO_ERRORS,
+    LINE_REACH,
+    NEAR_CUT,
     NEAR_ERROR,
+    NEAR_WIDTHS,
     NOISE_VARIANCE,
     POSITION_ERROR,
+    SLACK,
     SOFT_ENERGY,
     SOFT_FACTOR,
     SOFT_RATIO_FACTOR,
+    SOFT_SLACK,
     SUM_ERROR,
+    TAIL_LENGTHS,
+    TAIL_REACH,
     WIDTH_ERROR,
 )
 from xtalsk.spectra.eds._estimate import Estimate
@@ -127,6 +146,87 @@ def test_sparse_rows():
     np.testing.assert_allclose(information, dense**2 @ weights)
 
 
+def dense(rows, bins):
+    return dense_rows(rows, np.arange(len(rows.starts) - 1), len(bins))
+
+
+def test_normal_distribution_and_exponential_function():
+    x = np.linspace(-12, 12, 4001)
+    np.testing.assert_allclose([_library_kernels.normal_below(v) for v in x], ndtr(x), atol=2e-15)
+    np.testing.assert_allclose([_library_kernels.exponential(v) for v in x], np.exp(x), rtol=1e-13)
+
+
+@pytest.mark.parametrize("channel_width", [10.0, 120.0])
+def test_profiles_of_lines(channel_width):
+    bins, tables = make_bins(channel_width, 20e3, 200.0), line_tables()
+    profiles = dense(make_library(bins, 140, "none").profiles, bins)
+
+    def peak(energy):
+        sigma = line_width(torch.tensor(energy, dtype=torch.float64), torch.tensor(140.0)).item()
+        share, slope = line_tail(energy)
+        x = (bins.edges - energy) / sigma
+        tail = np.exp(np.minimum(0.5 / slope**2 + x / slope, 50)) * ndtr(-x - 1 / slope)
+        low, high = energy - LINE_REACH * sigma * max(slope, LEAST_TAIL_REACH), energy + LINE_REACH * sigma
+        is_near = (bins.edges[1:] > low) & (bins.edges[:-1] < high)
+        return is_near * np.diff(ndtr(x) + share / (1 + share) * tail)
+
+    escape = escape_share(tables["energy"], tables["attenuation"][13]).numpy()
+    for line in range(0, len(profiles), 67):
+        energy = tables["energy"][line].item()
+        expected = (1 - escape[line]) * peak(energy)
+        if escape[line] > 0:
+            expected = expected + escape[line] * peak(energy - SILICON_KA)
+        np.testing.assert_allclose(profiles[line], expected, rtol=1e-9, atol=1e-14)
+
+
+def test_sums_of_lines():
+    profiles, rng = make_library(BINS, 130, "none").profiles, np.random.default_rng(0)
+    index, row = rng.choice(len(profiles.starts) - 1, 80, replace=False), np.sort(rng.integers(0, 30, 80))
+    counts = rng.uniform(size=80)
+    expected = np.zeros((32, len(BINS)))
+    np.add.at(expected, row, counts[:, None] * dense(profiles, BINS)[index])
+    rows = summed_lines(profiles, index, counts, row, 32, len(BINS))
+    np.testing.assert_allclose(dense(rows, BINS), expected, atol=1e-15)
+    assert (rows.values != 0).all()
+
+
+def test_matrices_of_bins():
+    distance = BINS.middles - BINS.middles[:, None]
+    kernel = np.exp(-0.5 * (distance / BINS.sigma[:, None]) ** 2)
+    blur = np.where(kernel > BLUR_CUT, kernel, 0) * BINS.widths / (kernel @ BINS.widths)[:, None]
+    np.testing.assert_allclose(dense(BINS.blur, BINS), blur, atol=1e-14)
+    near = np.exp(-0.5 * (distance / (NEAR_WIDTHS * BINS.sigma)) ** 2)
+    height = BINS.widths[:, None] / (np.sqrt(2 * np.pi) * BINS.sigma)
+    np.testing.assert_allclose(dense(BINS.near, BINS), np.where(near > NEAR_CUT, near, 0) * height)
+    for length, rows in zip(TAIL_LENGTHS, BINS.tails, strict=True):
+        is_within = (distance > 0) & (distance < TAIL_REACH * length)
+        tail = np.where(is_within, np.exp(-distance.clip(0) / length), 0) * BINS.widths[:, None] / length
+        np.testing.assert_allclose(dense(rows, BINS), tail - np.diag(tail.sum(0)), atol=1e-14)
+
+
+def test_largest_significance_is_that_of_the_lowest_bound():
+    fit = estimate()
+    spectrum = BinnedSpectrum(fit.curve, BINS.middles, BULK, 130.0)
+    spectrum.bins, spectrum.counts, spectrum.measured = BINS, fit.curve, np.arange(len(BINS)) % 10 > 0
+    typical = typical_columns(BINS, 130, BULK)
+    families, net = dense(typical.families, BINS), fit.curve - fit.background
+    variance = spectrum.smooth().clip(1) + (CANDIDATE_LINE_ERROR * net) ** 2
+    weights = spectrum.measured / (variance + (CANDIDATE_BACKGROUND_ERROR * fit.background) ** 2)
+    information = (families**2 @ weights).reshape(-1, len(FAMILIES))
+    amount = (families @ (weights * net)).reshape(information.shape)
+    is_soft, is_visible = typical.is_soft.reshape(information.shape), information > 0
+    safe = np.where(is_visible, information, 1)
+    slack = np.where(is_soft, SOFT_SLACK, SLACK)
+    slack[:, 0] = K_SLACK
+    bounds = (amount / safe).clip(0) * slack + BOUND_SIGMAS / np.sqrt(safe)
+    has_hard = (is_visible & ~is_soft).any(1, keepdims=True)
+    bounds = np.where(is_visible & ~(is_soft & has_hard), bounds, np.inf).min(1)
+    expected = np.where(np.isfinite(bounds), bounds, 0) * np.sqrt(information.max(1))
+    found = largest_significance(spectrum, BULK, fit.background)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert (found > 0).sum() > 50
+
+
 @pytest.mark.parametrize("shift", [0.0, -37.0, 80.0])
 def test_counts_in_bins(shift):
     rng = np.random.default_rng(0)
@@ -208,12 +308,13 @@ def test_correction_of_the_axis(n_xrays):
 
 def test_columns_of_elements_and_of_groups():
     library, weights = make_library(BINS, 130, "polymer"), 1 / estimate().curve
-    columns, group_counts, line_counts = element_columns(library, BULK, ELEMENTS, typical_mass())
+    columns, line_counts = element_columns(library, BULK, ELEMENTS, typical_mass())
     typical = typical_columns(BINS, 130, BULK)
     np.testing.assert_allclose(columns, dense_rows(typical.elements, ELEMENTS, len(BINS)), rtol=1e-9)
     rows = (ELEMENTS[:, None] * N_GROUPS + np.arange(N_GROUPS)).ravel()
     groups = dense_rows(typical.groups, rows, len(BINS))
-    np.testing.assert_allclose(group_counts.ravel(), groups.sum(1), rtol=1e-9)
+    counts = group_counts(library, BULK, ELEMENTS, line_counts)
+    np.testing.assert_allclose(counts.ravel(), groups.sum(1), rtol=1e-9)
 
     amplitudes = np.array([1e2, 1e3, 1e5, 0, 1e5, 3e4, 1e5]) / columns.sum(1).max()
     energy = groups @ BINS.middles / groups.sum(1).clip(1e-300)

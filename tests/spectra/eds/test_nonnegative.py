@@ -145,3 +145,34 @@ def test_penalty_on_differences():
     differences = np.diff(np.eye(8), axis=0)
     stiff = system(columns, counts, weights, penalty=1e9 * differences.T @ differences)
     assert np.ptp(stiff.solve()) < 0.05 * np.ptp(system(columns, counts, weights).solve())
+
+
+@pytest.mark.parametrize("limit", [np.inf, 1.0])
+def test_pruning_leaves_out_what_is_not_significant(limit):
+    """It repeats what `solve` and `spreads` give one after the other."""
+    columns, counts, weights = problem(4, n=25, width=6.0)
+    free = np.ones((1, N_BINS))
+    linear = system(columns, counts, weights, free, [1.0], [0.0])
+    keep, significance, n, threshold = np.ones(25, bool), np.zeros(20), 20, 8.0
+    amplitudes, spreads = linear.prune(linear.solve(), keep, significance, threshold, limit)
+
+    plain, expected, expected_significance = (
+        system(columns, counts, weights, free, [1.0], [0.0]),
+        keep | True,
+        {},
+    )
+    while True:
+        solution = plain.solve(expected)
+        current = (solution[:25] / plain.spreads(solution))[:n]
+        used = np.flatnonzero(expected[:n])
+        expected_significance |= dict(zip(used, current[used], strict=True))
+        weak = used[current[used] < threshold]
+        if not len(weak):
+            break
+        expected[weak[current[weak] < limit]] = False
+        expected[weak[np.argmin(current[weak])]] = False
+    assert 0 < expected[:n].sum() < n
+    np.testing.assert_array_equal(keep, expected)
+    np.testing.assert_allclose(amplitudes, solution, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(spreads, plain.spreads(solution), rtol=1e-6)
+    np.testing.assert_allclose(significance, [expected_significance[k] for k in range(n)], rtol=1e-6)

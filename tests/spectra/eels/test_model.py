@@ -1,16 +1,11 @@
 """Parts of the analysis of energy-loss spectra: background, linear model, templates and compiled loops."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from scipy.signal import savgol_filter
 
 from xtalsk.spectra.eels._background import background_columns, envelope
-from xtalsk.spectra.eels._bin_kernels import segment_medians
-from xtalsk.spectra.eels._bins import _smooth, bin_spectrum
+from xtalsk.spectra.eels._bins import bin_spectrum
 from xtalsk.spectra.eels._constants import HATS, SHIFTS
-from xtalsk.spectra.eels._edge_kernels import best_poses, weighted_squares
 from xtalsk.spectra.eels._model import LinearModel, fine_structure
 from xtalsk.spectra.eels._templates import make_templates, strengths
 from xtalsk.utils._formula import SYMBOLS
@@ -44,8 +39,8 @@ def regression():
     columns[3, :12], columns[3, 20:], columns[4, :25] = 0, 0, 0
     sizes, candidates = np.array([1e3, 0.5, 0.1, 0.4, 2.0]), rng.normal(size=(6, 40))
     candidates[3:, :18] = 0
-    blocks = [(slice(0, 3), 0), (slice(3, 6), 18)]
-    model = LinearModel(data, error, candidates, blocks, columns[:2], sizes[:2])
+    first = np.array([0, 0, 0, 18, 18, 18])
+    model = LinearModel(data, error, candidates, first, columns[:2], sizes[:2])
     model.add(columns[2:3], sizes[2:3])
     model.add(columns[3:], sizes[3:])
     return model, columns / error, sizes, data / error, candidates / error
@@ -71,50 +66,21 @@ def test_terms_with_priors_are_ridge_regression(regression):
 
 def test_a_model_without_some_of_its_columns(regression):
     model, columns, sizes, data, candidates = regression
-    part = [0, 1, 2, 3]
+    part = [0, 1, 2, 4]
     coefficients, covariance = ridge_regression(columns[part], sizes[part], data)
     expected = coefficients[2] / np.sqrt(covariance[2, 2])
-    assert model.alone(np.array([0, 2])) == pytest.approx(expected, rel=1e-5)
-    significance = model.score_candidates(slice(2, 5), np.array([1, 2]))
+    assert model.alone(slice(0, 2)) == pytest.approx(expected, rel=1e-5)
+    significance = model.score_candidates(slice(2, 5), slice(1, 3))
     products, with_data = model.residual_products(candidates[[1, 3]] / model._inverse_error.clip(1e-9))
-    model.remove(np.array([1, 2]))
+    model.remove(slice(1, 3))
     amplitude, precision, _ = model.scores()
     np.testing.assert_allclose(significance, (amplitude * np.sqrt(precision))[2:5], rtol=1e-5)
     project = np.eye(40) - columns.T @ ridge_regression(columns, sizes, data)[1] @ columns
     np.testing.assert_allclose(products, candidates[[1, 3]] @ project @ candidates[[1, 3]].T, rtol=1e-5)
     np.testing.assert_allclose(with_data, candidates[[1, 3]] @ project @ data, rtol=1e-5)
-    model.scale_sizes(np.array([0]), 3.0)
+    model.scale_sizes(slice(0, 1), 3.0)
     coefficients, _ = ridge_regression(columns[:3], sizes[:3] * [1, 1, 3], data)
     np.testing.assert_allclose(model.coefficients(), coefficients[2:], rtol=1e-5)
-
-
-def test_best_poses_have_the_largest_gain_or_the_expected_shift():
-    """The compiled loop against the same with arrays."""
-    rng = np.random.default_rng(0)
-    shifts, n, chi2, n_bins = np.array([-4.0, 0.0, 4.0]), 60, 400.0, 300.0
-    has_lines = rng.random(n) < 0.5
-    starts = np.concatenate([[0], np.cumsum(np.where(has_lines, 6, 3))])
-    of = np.repeat(np.arange(n), np.diff(starts))
-    place = np.arange(len(of)) - starts[of]
-    lines_only, shift = place > 2, place % 3
-    amplitude, precision = rng.normal(size=len(of)) * 8, rng.uniform(0.2, 1, len(of))
-    centre, spread = rng.normal(size=n), rng.uniform(1, 5, n)
-    best, gain = best_poses(
-        starts, shift, shifts, lines_only, amplitude, precision, chi2, n_bins, centre, spread, (2.0, 2.0, 9.0)
-    )
-    square, distance = amplitude**2 * precision, np.abs(shifts[shift] - centre[of]) / spread[of]
-    fall = np.sign(amplitude) * n_bins * np.log1p(square / np.maximum(chi2 - square, n_bins))
-    gains = np.where(distance > 2, -np.inf, fall - distance**2 - 2 * lines_only)
-    parts = [slice(*ends) for ends in pairwise(starts)]
-    strongest = np.array([part.start + gains[part].argmax() for part in parts])
-    usual = np.where(lines_only, np.inf, distance)
-    expected = np.array([part.start + usual[part].argmin() for part in parts])
-    wanted = np.where(gains[strongest] > 9, strongest, expected)
-    assert 10 < (gains[strongest] > 9).sum() < 50
-    np.testing.assert_array_equal(best, wanted)
-    np.testing.assert_allclose(gain, gains[wanted], rtol=1e-12)
-    rows, weight = rng.normal(size=(4, 9)), rng.random(9)
-    np.testing.assert_allclose(weighted_squares(rows[:, 2:], weight[2:]), rows[:, 2:] ** 2 @ weight[2:])
 
 
 def test_hats_of_the_fine_structure_are_interpolated():
@@ -124,14 +90,6 @@ def test_hats_of_the_fine_structure_are_interpolated():
     expected = np.stack([np.interp(above, HATS, row, left=0, right=0) for row in np.eye(len(HATS))])
     np.testing.assert_allclose(columns, expected, atol=1e-12)
     assert len(sizes) == len(HATS)
-
-
-def test_medians_and_smooth_curves_are_those_of_numpy_and_scipy():
-    values = np.random.default_rng(0).normal(size=101)
-    expected = [np.median(part) for part in np.array_split(values, 7)]
-    np.testing.assert_allclose(segment_medians(values, 7), expected)
-    for window in (9, 15):
-        np.testing.assert_allclose(_smooth(values, window), savgol_filter(values, window, 3), atol=1e-12)
 
 
 def test_templates_of_some_elements_are_those_of_all():
@@ -145,8 +103,8 @@ def test_templates_of_some_elements_are_those_of_all():
     rows = np.flatnonzero(np.isin(whole.z, part.z))
     np.testing.assert_array_equal(part.smooth, whole.smooth[rows])
     np.testing.assert_allclose(strengths(part, 80.0, 5.0, 9.0), strengths(whole, 80.0, 5.0, 9.0)[rows])
-    for bins, first in whole.blocks:
-        assert np.abs(whole.poses[bins, :first]).max(initial=0) < 1e-12
+    for pose, first in zip(whole.poses, whole.first, strict=True):
+        assert np.abs(pose[:first]).max(initial=0) < 1e-12
 
 
 def test_background_columns_span_power_laws():

@@ -130,17 +130,17 @@ class BinnedSpectrum:
 
         Returns
         -------
-        net, weights : ndarray of shape (n_shifts, n_bins)
+        net, weights : ndarray of float32, shape (n_shifts, n_bins)
             Counts above the background, and their inverse variance.
         """
         counts, smooth = np.empty((2, len(shifts), len(self.bins)))
         kernels.rebin_shifted(self._channels, self._corrected, shifts, self.bins.edges, counts, smooth)
-        smooth = smooth.clip(0)
-        is_inside = self.bins.middles >= self.bins.edges[0] + shifts[:, None]
-        if self.bins.edges[0] <= self._setting.lowest:
-            is_inside = np.ones_like(is_inside)
-        weights = is_inside * self.measured / (smooth.clip(1) + (error * smooth) ** 2)
-        return counts - _snip(smooth), weights
+        usable = np.broadcast_to(self.measured, counts.shape)
+        if self.bins.edges[0] > self._setting.lowest:
+            usable = usable & (self.bins.middles >= self.bins.edges[0] + shifts[:, None])
+        net, weights = np.empty((2, *counts.shape), np.float32)
+        kernels.weigh_net(counts, _snip(smooth), smooth, usable, error, net, weights)
+        return net, weights
 
     def pile_up(self):
         """Return the columns of the sums of two and of three X-rays, ndarray of shape (0 to 2, n_bins)."""
@@ -196,8 +196,9 @@ class BinnedSpectrum:
         """Correct energy axis and resolution by the fitted amplitudes of `instrument`."""
         n = len(self._shift)
         self._shift = self._shift - amplitudes[:n]
-        change = np.clip(amplitudes[n], -LARGEST_NOISE_STEP, LARGEST_NOISE_STEP)
-        self.resolution = float(np.clip(changed_resolution(self.resolution, change), *RESOLUTION_RANGE))
+        change = min(max(float(amplitudes[n]), -LARGEST_NOISE_STEP), LARGEST_NOISE_STEP)
+        least, largest = RESOLUTION_RANGE
+        self.resolution = float(min(max(changed_resolution(self.resolution, change), least), largest))
         self._update()
 
 

@@ -15,41 +15,67 @@ from xtalsk.utils._compiled import compiled_any_order as compiled
 
 
 @compiled
-def rebin(counts, energy, shift, edges, out):
-    """Write the counts in bins (n_bins,) of channels whose middles are at ``energy`` plus ``shift``.
+def _cumulated(counts, energy):
+    """Return the counts below each end of a channel, and its energy, ndarrays of shape (n_channels + 1,).
 
-    The counts of a channel are spread evenly over its width. A channel ends half-way to its neighbours.
+    A channel ends half-way to its neighbours. ``energy`` is the middle of each.
     """
-    n, channel, below = len(counts), 0, 0.0
-    start = energy[0] + shift - (energy[1] - energy[0]) / 2
-    end = (energy[0] + energy[1]) / 2 + shift
-    before = 0.0
+    n = len(energy)
+    below, ends = np.zeros(n + 1), np.empty(n + 1)
+    for i in range(n):
+        below[i + 1] = below[i] + counts[i]
+    ends[0] = energy[0] - (energy[1] - energy[0]) / 2
+    for i in range(1, n):
+        ends[i] = (energy[i - 1] + energy[i]) / 2
+    ends[n] = energy[n - 1] + (energy[n - 1] - energy[n - 2]) / 2
+    return below, ends
+
+
+@compiled
+def _counts_below(below, ends, energy, per_energy):
+    """Return the counts below an energy; those of a channel are spread evenly over its width.
+
+    The search for the channel starts where it would be if all channels were equally wide.
+    """
+    n = len(ends) - 1
+    k = int(min(max((energy - ends[0]) * per_energy, 0.0), n - 1.0))
+    while k > 0 and ends[k] > energy:
+        k -= 1
+    while k < n - 1 and ends[k + 1] <= energy:
+        k += 1
+    part = (energy - ends[k]) / (ends[k + 1] - ends[k])
+    return below[k] + min(max(part, 0.0), 1.0) * (below[k + 1] - below[k])
+
+
+@compiled
+def _rebin(below, ends, shift, edges, out):
+    """Write the counts in bins of channels that are shifted; see `_cumulated`."""
+    at_edges, per_energy = np.empty(len(edges)), len(ends) / (ends[-1] - ends[0])
     for b in range(len(edges)):
-        while channel < n and end <= edges[b]:
-            below += counts[channel]
-            channel += 1
-            start = end
-            if channel < n - 1:
-                end = (energy[channel] + energy[channel + 1]) / 2 + shift
-            elif channel == n - 1:
-                end = energy[n - 1] + shift + (energy[n - 1] - energy[n - 2]) / 2
-        total = below
-        if channel < n and edges[b] > start:
-            total += counts[channel] * (edges[b] - start) / (end - start)
-        if b > 0:
-            out[b - 1] = total - before
-        before = total
+        at_edges[b] = _counts_below(below, ends, edges[b] - shift, per_energy)
+    out[:] = at_edges[1:] - at_edges[:-1]
+
+
+@compiled
+def rebin(counts, energy, shift, edges, out):
+    """Write the counts in bins (n_bins,) of channels whose middles are at ``energy`` plus ``shift``."""
+    below, ends = _cumulated(counts, energy)
+    _rebin(below, ends, shift, edges, out)
 
 
 @compiled
 def smooth(values, out):
     """Write the moving average of values (n_bins,) into ``out``; values are mirrored at the ends."""
     n, reach = len(values), SMOOTHING_BINS // 2
+    padded = np.empty(n + 2 * reach)
+    padded[reach : n + reach] = values
+    for i in range(reach):
+        padded[reach - 1 - i] = values[i]
+        padded[n + reach + i] = values[n - 1 - i]
     for k in range(n):
         total = 0.0
-        for j in range(k - reach, k + reach + 1):
-            i = -j - 1 if j < 0 else j
-            total += values[2 * n - i - 1 if i >= n else i]
+        for j in range(2 * reach + 1):
+            total += padded[k + j]
         out[k] = total / (2 * reach + 1)
 
 
@@ -69,9 +95,21 @@ def _snip(level):
 @compiled
 def rebin_shifted(counts, energy, shifts, edges, out, smoothed):
     """Write the counts in bins, and their moving average, at each of several shifts; (n_shifts, n_bins)."""
+    below, ends = _cumulated(counts, energy)
     for i in range(len(shifts)):
-        rebin(counts, energy, shifts[i], edges, out[i])
+        _rebin(below, ends, shifts[i], edges, out[i])
         smooth(out[i], smoothed[i])
+        for b in range(len(edges) - 1):
+            smoothed[i, b] = max(smoothed[i, b], 0.0)
+
+
+@compiled
+def weigh_net(counts, background, smooth, usable, error, net, weights):
+    """Write net counts and their inverse variance, 0 in bins that are not usable; arrays (n, n_bins)."""
+    for i in range(len(counts)):
+        for b in range(counts.shape[1]):
+            net[i, b] = counts[i, b] - background[i, b]
+            weights[i, b] = usable[i, b] / (max(smooth[i, b], 1.0) + (error * smooth[i, b]) ** 2)
 
 
 @compiled

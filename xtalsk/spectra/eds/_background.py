@@ -4,7 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from xtalsk.spectra.eds import _emission_kernels as kernels
+from xtalsk.physics import _emission_kernels
+from xtalsk.spectra.eds import _background_kernels
 from xtalsk.spectra.eds._columns import matrix_means, typical_mass
 from xtalsk.spectra.eds._constants import BACKGROUND_BEND, N_SOFT_PIECES, TYPICAL_RESOLUTION
 from xtalsk.spectra.eds._library import make_library
@@ -37,10 +38,12 @@ def background_columns(library, setting, mass):
     """
     bins, numbers = library.bins, setting.numbers()
     emitted = np.empty(len(bins))
-    kernels.continuum(bins.middles, library.attenuation, mass, *numbers, matrix_means(mass), emitted)
+    _emission_kernels.continuum(
+        bins.middles, library.attenuation, mass, *numbers, matrix_means(mass), emitted
+    )
     unabsorbed = ((setting.beam_energy - bins.middles) / bins.middles).clip(0)
     pieces = np.empty((len(bins.hats) + 2 * N_SOFT_PIECES, len(bins)))
-    kernels.fill_background(
+    _background_kernels.fill_background(
         *(bins.widths, bins.hats, N_SOFT_PIECES, library.bin_efficiency, bins.blur),
         *(emitted, unabsorbed, pieces),
     )

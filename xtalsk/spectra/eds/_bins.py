@@ -12,6 +12,7 @@ from xtalsk.spectra.eds._constants import (
     BEND_ENERGIES,
     BIN_WIDTH,
     BLUR_CUT,
+    LARGEST_BLUR,
     N_KNOTS,
     N_SOFT_KNOTS,
     NEAR_CUT,
@@ -80,30 +81,56 @@ class Bins:
         knots = np.unique(np.concatenate([soft, np.geomspace(soft[-1], self.edges[-1], N_KNOTS)]))
         return np.array([np.interp(self.middles, knots, row) for row in np.eye(len(knots))])
 
+    def _between(self, low, high):
+        """Return pairs of bins: each bin, and those whose middle lies between two energies that it has.
+
+        Parameters
+        ----------
+        low, high : ndarray of shape (n_bins,)
+            Energies in eV.
+
+        Returns
+        -------
+        bins, others : ndarray of int, shape (n_pairs,)
+        """
+        first, end = np.searchsorted(self.middles, low), np.searchsorted(self.middles, high)
+        n = end - first
+        return np.repeat(np.arange(len(self)), n), np.arange(n.sum()) + np.repeat(end - np.cumsum(n), n)
+
+    def _rows(self, values, row, column):
+        """Return a matrix with a row and a column for each bin, `Rows`."""
+        return rows_of(csr_matrix((values, (row, column)), (len(self), len(self))))
+
     @cached_property
     def blur(self):
         """Matrix that blurs a density in bins as the detector does, `Rows`."""
-        kernel = np.exp(-0.5 * ((self.middles[:, None] - self.middles) / self.sigma[:, None]) ** 2)
-        kernel = np.where(kernel > BLUR_CUT, kernel, 0) * self.widths / (kernel @ self.widths)[:, None]
-        return rows_of(csr_matrix(kernel))
+        reach = LARGEST_BLUR * self.sigma
+        row, column = self._between(self.middles - reach, self.middles + reach)
+        kernel = np.exp(-0.5 * ((self.middles[row] - self.middles[column]) / self.sigma[row]) ** 2)
+        total = np.bincount(row, kernel * self.widths[column])
+        values = np.where(kernel > BLUR_CUT, kernel, 0) * self.widths[column] / total[row]
+        return self._rows(values[values > 0], row[values > 0], column[values > 0])
 
     @cached_property
     def tails(self):
         """Matrices that move the counts of a bin to a tail below it, tuple of `Rows`."""
-        distance = self.middles - self.middles[:, None]
         matrices = []
         for length in TAIL_LENGTHS:
-            within = (distance > 0) & (distance < TAIL_REACH * length)
-            tail = np.where(within, np.exp(-distance.clip(0) / length), 0) * self.widths[:, None] / length
-            matrices.append(rows_of(csr_matrix(tail - np.diag(tail.sum(0)))))
+            row, column = self._between(self.middles, self.middles + TAIL_REACH * length)
+            distance = self.middles[column] - self.middles[row]
+            tail = np.where(distance > 0, np.exp(-distance / length), 0) * self.widths[row] / length
+            tail[distance == 0] = -np.bincount(column, tail)
+            matrices.append(self._rows(tail, row, column))
         return tuple(matrices)
 
     @cached_property
     def near(self):
         """Matrix that spreads the height of each line over its surroundings, `Rows`."""
-        reach = np.exp(-0.5 * ((self.middles[:, None] - self.middles) / (NEAR_WIDTHS * self.sigma)) ** 2)
-        height = self.widths[:, None] / (np.sqrt(2 * np.pi) * self.sigma)
-        return rows_of(csr_matrix(np.where(reach > NEAR_CUT, reach, 0) * height))
+        width = NEAR_WIDTHS * self.sigma
+        reach = width * np.sqrt(-2 * np.log(NEAR_CUT))
+        column, row = self._between(self.middles - reach, self.middles + reach)
+        near = np.exp(-0.5 * ((self.middles[row] - self.middles[column]) / width[column]) ** 2)
+        return self._rows(near * self.widths[row] / (np.sqrt(2 * np.pi) * self.sigma[column]), row, column)
 
 
 @lru_cache(maxsize=64)

@@ -13,15 +13,22 @@ from xtalsk.utils._compiled import compiled_any_order as compiled
 
 
 @compiled
-def fill_elements(lines, profiles, counts, elements, columns, group_counts):
-    """Add the lines of each element to ``columns`` (n, n_bins) and ``group_counts`` (n, n_groups).
+def fill_elements(lines, profiles, counts, elements, columns):
+    """Add the lines of each element to ``columns`` (n_elements, n_bins).
 
     ``counts`` (n_lines,) are those of each line of the `LineTable`, ``profiles`` the `Rows` of all lines.
     """
     for i in range(len(elements)):
         for k in range(lines.starts[elements[i]], lines.starts[elements[i] + 1]):
-            group_counts[i, lines.group[k]] += counts[k] * row_sum(profiles, lines.index[k])
             add_row(profiles, lines.index[k], counts[k], columns[i])
+
+
+@compiled
+def count_groups(lines, profiles, counts, elements, out):
+    """Add the counts in each line to its group; ``out`` has the shape (n_elements, n_groups)."""
+    for i in range(len(elements)):
+        for k in range(lines.starts[elements[i]], lines.starts[elements[i] + 1]):
+            out[i, lines.group[k]] += counts[k] * row_sum(profiles, lines.index[k])
 
 
 @compiled

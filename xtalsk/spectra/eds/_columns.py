@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.constants import Avogadro
-from scipy.sparse import csr_matrix
 
+from xtalsk.physics import _emission_kernels
 from xtalsk.physics._depth import atomic_weights, mass_fractions, matrix_terms
 from xtalsk.physics._xray_lines import FAMILIES, xray_lines
 from xtalsk.physics._xray_yields import line_tables, photons_per_electron
-from xtalsk.spectra.eds import _column_kernels, _emission_kernels
+from xtalsk.spectra.eds import _column_kernels, _library_kernels
 from xtalsk.spectra.eds._bins import as_tensor
 from xtalsk.spectra.eds._constants import (
     CUT_LINE,
@@ -27,7 +27,7 @@ from xtalsk.spectra.eds._constants import (
     TYPICAL_SOLID,
 )
 from xtalsk.spectra.eds._library import absorption, groups_of_lines, make_library
-from xtalsk.spectra.eds._rows import Rows, rows_of
+from xtalsk.spectra.eds._rows import Rows, dense_rows, multiply
 from xtalsk.utils._formula import N_ELEMENTS
 
 N_GROUPS = len(GROUPS)
@@ -163,10 +163,26 @@ def detected_counts(table, elements, mass, setting):
 _ALL_ELEMENTS = np.arange(N_ELEMENTS + 1)
 
 
-def _summed(table, counts, row, n_rows, library):
-    """Return the sum of the lines that belong to each row, csr_matrix of shape (n_rows, n_bins)."""
-    shape = (n_rows, library.profiles.shape[0])
-    return csr_matrix((counts, (row, table.index)), shape) @ library.profiles
+def summed_lines(profiles, index, counts, row, n_rows, n_bins):
+    """Return the sum of the lines of each row, `Rows`.
+
+    Parameters
+    ----------
+    profiles : Rows
+        Profiles of all lines.
+    index, counts, row : ndarray of shape (n_lines,)
+        Index of each line in ``profiles``, its counts, and the row to which it belongs, increasing.
+    n_rows, n_bins : int
+    """
+    n_runs = (profiles.starts[index + 1] - profiles.starts[index]).sum()
+    n_values = (profiles.ends[profiles.starts[index + 1]] - profiles.ends[profiles.starts[index]]).sum()
+    starts, bins, ends, values = (
+        np.empty(n_rows + 1, int),
+        *np.empty((2, n_runs + 1), int),
+        np.empty(n_values),
+    )
+    n = _library_kernels.sum_lines(profiles, index, counts, row, n_bins, starts, bins, ends, values)
+    return Rows(starts, bins[:n].copy(), ends[: n + 1].copy(), values[: ends[n]].copy())
 
 
 @lru_cache(maxsize=64)
@@ -180,7 +196,10 @@ def edge_columns(library, setting):
     is_cut = near_edge & (lines.family == 0) & (lines.z < FIRST_WHOLE)
     table = _line_table(is_cut & ~usable_lines(library.bins, setting), library.bins, setting)
     counts = detected_counts(table, _ALL_ELEMENTS, typical_mass(), setting)
-    return _summed(table, counts, lines.z[table.index], N_ELEMENTS + 1, library).toarray()
+    columns = np.zeros((N_ELEMENTS + 1, len(library.bins)))
+    profiles = dense_rows(library.profiles, table.index, len(library.bins))
+    np.add.at(columns, lines.z[table.index], counts[:, None] * profiles)
+    return columns
 
 
 @lru_cache(maxsize=64)
@@ -214,7 +233,7 @@ class TypicalColumns:
     is_soft: np.ndarray
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def typical_columns(bins, resolution, setting):
     """Return `TypicalColumns` for bins, a resolution in eV (int) and a setting."""
     library, table = make_library(bins, resolution, setting.window), line_table(bins, setting)
@@ -222,13 +241,14 @@ def typical_columns(bins, resolution, setting):
     z, family = xray_lines().z[table.index], xray_lines().family[table.index]
 
     def summed(kind, n_kinds):
-        matrix = _summed(table, counts, z * n_kinds + kind, (N_ELEMENTS + 1) * n_kinds, library)
-        total = matrix @ np.ones(len(bins))
-        return rows_of(matrix), total, matrix @ bins.middles < SOFT_FAMILY * total
+        row, n_rows = z * n_kinds + kind, (N_ELEMENTS + 1) * n_kinds
+        rows = summed_lines(library.profiles, table.index, counts, row, n_rows, len(bins))
+        total = multiply(rows, np.ones(len(bins)))
+        return rows, total, multiply(rows, bins.middles) < SOFT_FAMILY * total
 
     groups, total, is_soft = summed(table.group, N_GROUPS)
     families, _, is_soft_family = summed(family, len(FAMILIES))
-    elements = summed(np.zeros_like(z), 1)[0]
+    elements = summed(0, 1)[0]
     rank = np.where(is_soft, 0, 1e12) + total
     return TypicalColumns(elements, groups, families, rank, total > 0, is_soft_family)
 
@@ -249,16 +269,24 @@ def element_columns(library, setting, elements, mass):
     -------
     columns : ndarray of shape (n_elements, n_bins)
         Counts of all lines of an element.
-    group_counts : ndarray of shape (n_elements, n_groups)
-        Counts in each group of lines.
     line_counts : ndarray of shape (n_lines,)
         Counts in each line of `line_table`.
     """
     table = line_table(library.bins, setting)
     line_counts = detected_counts(table, elements, mass, setting)
-    columns, group_counts = np.zeros((len(elements), len(library.bins))), np.zeros((len(elements), N_GROUPS))
-    _column_kernels.fill_elements(table, library.rows, line_counts, elements, columns, group_counts)
-    return columns, group_counts, line_counts
+    columns = np.zeros((len(elements), len(library.bins)))
+    _column_kernels.fill_elements(table, library.profiles, line_counts, elements, columns)
+    return columns, line_counts
+
+
+def group_counts(library, setting, elements, line_counts):
+    """Return the counts in each group of lines of some elements, ndarray of shape (n_elements, n_groups).
+
+    ``line_counts`` (n_lines,) are those of `element_columns`.
+    """
+    table, counts = line_table(library.bins, setting), np.zeros((len(elements), N_GROUPS))
+    _column_kernels.count_groups(table, library.profiles, line_counts, elements, counts)
+    return counts
 
 
 @lru_cache(maxsize=64)
@@ -299,6 +327,6 @@ def deviation_columns(library, setting, elements, line_counts, amplitudes, weigh
     table, bins = line_table(library.bins, setting), library.bins
     columns, errors = np.empty((len(elements) * N_GROUPS, len(bins))), np.empty(len(elements) * N_GROUPS)
     n = _column_kernels.fill_deviations(
-        table, library.rows, line_counts, elements, amplitudes, bins.middles, weights, columns, errors
+        table, library.profiles, line_counts, elements, amplitudes, bins.middles, weights, columns, errors
     )
     return columns[:n], 1 / errors[:n] ** 2

@@ -132,8 +132,9 @@ N_SOFT_PIECES = 4
 LEAST_BACKGROUND = 1e-6
 """Smallest value of a background column, relative to its maximum."""
 
-BLUR_CUT = 1e-4
-"""Values of the detector's kernel below this share of its maximum are 0."""
+BLUR_CUT, LARGEST_BLUR = 1e-4, 8.5
+"""Values of the detector's kernel below this share of its maximum are 0; standard deviations over which it is
+normalised."""
 
 BACKGROUND_BEND = 0.3
 """Standard deviation of the second differences of neighbouring pieces, relative to their level."""

@@ -1,5 +1,7 @@
 """Columns of the fit for errors of the instrument: energy axis, resolution, tails and sum peaks."""
 
+import math
+
 import numpy as np
 
 from xtalsk.spectra.eds import _instrument_kernels as kernels
@@ -112,4 +114,4 @@ def sum_peaks(counts, energy, sums=None):
 
 def changed_resolution(resolution, change):
     """Return the resolution in eV after a relative change of the variance of the noise."""
-    return resolution * np.sqrt(1 + change * (TYPICAL_RESOLUTION / resolution) ** 2)
+    return resolution * math.sqrt(1 + change * (TYPICAL_RESOLUTION / resolution) ** 2)

@@ -1,12 +1,11 @@
 """Profiles of all X-ray lines in the bins of a spectrum."""
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
-from scipy.special import ndtr
 
 from xtalsk.physics._xray_detector import (
     SILICON_KA,
@@ -17,6 +16,7 @@ from xtalsk.physics._xray_detector import (
 )
 from xtalsk.physics._xray_lines import xray_lines
 from xtalsk.physics._xray_yields import line_tables, mass_attenuation
+from xtalsk.spectra.eds import _library_kernels as kernels
 from xtalsk.spectra.eds._bins import Bins
 from xtalsk.spectra.eds._constants import (
     CRYSTAL,
@@ -25,7 +25,7 @@ from xtalsk.spectra.eds._constants import (
     LINE_REACH,
     WINDOWS,
 )
-from xtalsk.spectra.eds._rows import rows_of
+from xtalsk.spectra.eds._rows import Rows
 
 _SILICON = 13  # index
 
@@ -59,7 +59,7 @@ class Library:
     Parameters
     ----------
     bins : Bins
-    profiles : csr_matrix of shape (n_lines, n_bins)
+    profiles : Rows
         Share of the counts of each line in each bin, with its escape peak and tail.
     attenuation : ndarray of shape (n_bins, 98)
         Mass attenuation coefficients in cm²/g.
@@ -68,44 +68,48 @@ class Library:
     """
 
     bins: Bins
-    profiles: csr_matrix
+    profiles: Rows
     attenuation: np.ndarray
     bin_efficiency: np.ndarray
 
-    @cached_property
-    def rows(self):
-        """The profiles as `Rows`."""
-        return rows_of(self.profiles)
 
-    @property
-    def middles(self):
-        """Middle of each bin in eV, ndarray."""
-        return self.bins.middles
+class Peaks(NamedTuple):
+    """Main and escape peaks of all lines, sorted by line and energy.
+
+    Parameters
+    ----------
+    starts : ndarray of int, shape (n_lines + 1,)
+        Where the peaks of each line begin, and the end of the last ones.
+    energy, share : ndarray of shape (n_peaks,)
+        Energy in eV, and share of the counts of the line.
+    tail_share, tail_slope : ndarray of shape (n_peaks,)
+        See `line_tail`.
+    """
+
+    starts: np.ndarray
+    energy: np.ndarray
+    share: np.ndarray
+    tail_share: np.ndarray
+    tail_slope: np.ndarray
 
 
-def _share_below(edge, energy, sigma):
-    """Return the share of the counts of a line below an energy, with the tail of `line_tail`."""
-    x = (edge - energy) / sigma
-    share, slope = line_tail(energy)
-    tail = np.exp(np.minimum(0.5 / slope**2 + x / slope, 50)) * ndtr(-x - 1 / slope)
-    return ndtr(x) + share / (1 + share) * tail
-
-
+@lru_cache
 def _peaks():
-    """Return line index, energy in eV and share of the counts of all main and escape peaks."""
+    """Return the `Peaks` of all lines."""
     tables = line_tables()
     energy = tables["energy"].numpy()
     escape = escape_share(tables["energy"], tables["attenuation"][_SILICON]).numpy()
-    peak_energy = np.concatenate([energy, energy - SILICON_KA])
-    share = np.concatenate([1 - escape, escape])
+    peak_energy, share = np.array([energy - SILICON_KA, energy]).T, np.array([escape, 1 - escape]).T
     valid = (share > 0) & (peak_energy > 0)
-    line = np.tile(np.arange(len(energy)), 2)
-    return line[valid], peak_energy[valid], share[valid]
+    starts = np.concatenate([[0], np.cumsum(valid.sum(1))])
+    return Peaks(starts, peak_energy[valid], share[valid], *line_tail(peak_energy[valid]))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def line_profiles(bins, resolution):
     """Return the share of the counts of each line in each bin.
+
+    A peak is a normal distribution with the tail of `line_tail`, another one with an exponential decrease.
 
     Parameters
     ----------
@@ -115,23 +119,33 @@ def line_profiles(bins, resolution):
 
     Returns
     -------
-    csr_matrix of shape (n_lines, n_bins)
+    Rows
+        One row for each line. The runs of a row are its peaks.
     """
-    line, energy, peak_share = _peaks()
-    edges = bins.edges
-    sigma = line_width(torch.from_numpy(energy), torch.tensor(float(resolution))).numpy()
-    tail_reach = LINE_REACH * sigma * line_tail(energy)[1].clip(LEAST_TAIL_REACH)
-    first = np.searchsorted(edges, energy - tail_reach).clip(1) - 1
-    last = np.searchsorted(edges, energy + LINE_REACH * sigma).clip(max=len(edges) - 1)
-    n = (last - first).clip(min=0)
-    peak = np.repeat(np.arange(len(energy)), n)
-    place = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + np.repeat(first, n)
-    below = [_share_below(edges[k], energy[peak], sigma[peak]) for k in (place, place + 1)]
-    share = (below[1] - below[0]) * peak_share[peak]
-    return csr_matrix((share, (line[peak], place)), (len(xray_lines().z), len(edges) - 1))
+    peaks, last_edge = _peaks(), len(bins.edges) - 1
+    sigma = line_width(torch.from_numpy(peaks.energy), torch.tensor(float(resolution))).numpy()
+    tail_reach = LINE_REACH * sigma * peaks.tail_slope.clip(LEAST_TAIL_REACH)
+    first = np.searchsorted(bins.edges, peaks.energy - tail_reach).clip(1) - 1
+    last = np.searchsorted(bins.edges, peaks.energy + LINE_REACH * sigma).clip(max=last_edge)
+    ends = np.concatenate([[0], np.cumsum((last - first).clip(min=0))])
+    values = np.empty(ends[-1])
+    kernels.fill_profiles(bins.edges, sigma, peaks, first, ends, values)
+    return Rows(peaks.starts, first, ends, values)
 
 
 @lru_cache(maxsize=16)
+def _line_efficiency(window):
+    """Return the detection efficiency for each line, ndarray of shape (n_lines,)."""
+    return _efficiency(window, line_tables()["energy"].tolist())
+
+
+def _efficiency(window, energies):
+    """Return the detection efficiency at energies in eV, ndarray."""
+    detector = {k: torch.tensor([[v]], dtype=torch.float64) for k, v in (WINDOWS[window] | CRYSTAL).items()}
+    return efficiency(tuple(energies), **detector)[0].numpy()
+
+
+@lru_cache(maxsize=64)
 def absorption(bins, window):
     """Return the detection efficiency for each line and each bin, and the attenuation in each bin.
 
@@ -142,15 +156,11 @@ def absorption(bins, window):
     attenuation : ndarray of shape (n_bins, 98)
         Mass attenuation coefficients of the elements in cm²/g.
     """
-    energies = (*line_tables()["energy"].tolist(), *bins.middles.tolist())
-    detector = {k: torch.tensor([[v]], dtype=torch.float64) for k, v in (WINDOWS[window] | CRYSTAL).items()}
-    efficiencies = efficiency(energies, **detector)[0].numpy()
-    n_lines = len(energies) - len(bins)
     attenuation = np.ascontiguousarray(mass_attenuation(bins.middles).numpy().T)
-    return efficiencies[:n_lines], efficiencies[n_lines:], attenuation
+    return _line_efficiency(window), _efficiency(window, bins.middles.tolist()), attenuation
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def make_library(bins, resolution, window):
     """Make the library for bins, a resolution and a window.
 

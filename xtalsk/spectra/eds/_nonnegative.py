@@ -7,6 +7,7 @@ from scipy.optimize import nnls
 from xtalsk.spectra.eds import _nonnegative_kernels as kernels
 from xtalsk.spectra.eds._constants import GRADIENT_TOLERANCE, RIDGE
 
+_NO_PENALTY = np.empty((0, 0))
 _MAX_ITERATIONS = 30  # of `nnls`, per column
 
 
@@ -50,19 +51,14 @@ class NonnegativeSystem:
         self._columns, self._n_positive = columns, n_positive
         self._root, self._counts, self._weights = np.sqrt(weights), counts, weights
         self._weighted = columns * self._root
-        gram, target = self._weighted @ self._weighted.T, self._weighted @ (self._root * counts)
-        if penalty is not None:
-            part = slice(penalised, penalised + len(penalty))
-            gram[part, part] += penalty
-        free = np.arange(n_positive, len(columns))
-        gram[free, free] += precision
-        target[free] += precision * mean
-        self._all = gram.copy()
-        self._coupling, self._offset = np.empty((len(free), n_positive)), np.empty(len(free))
-        kernels.eliminate(gram, target, n_positive, self._coupling, self._offset)
+        self._gram, target = self._weighted @ self._weighted.T, self._weighted @ (self._root * counts)
+        n_free = len(columns) - n_positive
+        self._coupling, self._offset = np.empty((n_free, n_positive)), np.empty(n_free)
         self._scale, self._scaled = np.empty(n_positive), np.empty((n_positive, n_positive))
-        kernels.scale_gram(gram[:n_positive, :n_positive], RIDGE, self._scale, self._scaled)
-        self._target = target[:n_positive] * self._scale
+        self._target = kernels.reduce_system(
+            *(self._gram, target, _NO_PENALTY if penalty is None else penalty, penalised, precision, mean),
+            *(RIDGE, self._coupling, self._offset, self._scale, self._scaled),
+        )
         self._passive = np.ones(n_positive, bool)
 
     def solve(self, keep=None):
@@ -80,14 +76,56 @@ class NonnegativeSystem:
         """
         keep = np.ones(self._n_positive, bool) if keep is None else keep
         positive = np.empty(self._n_positive)
-        scaled, target = self._scaled, self._target
-        if not kernels.minimise(scaled, target, keep, self._passive, GRADIENT_TOLERANCE, positive):
-            kept = np.flatnonzero(keep)
-            positive[:] = 0
-            positive[kept] = minimise(scaled[np.ix_(kept, kept)], target[kept])
-            self._passive = positive > 0
-        positive *= self._scale
+        if not kernels.minimise(
+            self._scaled, self._target, keep, self._passive, GRADIENT_TOLERANCE, positive
+        ):
+            self._solve_plainly(keep, positive)
+        return self._with_free(positive)
+
+    def _solve_plainly(self, keep, positive):
+        """Write the solution for the scaled columns without the compiled solver."""
+        kept = np.flatnonzero(keep)
+        positive[:] = 0
+        positive[kept] = minimise(self._scaled[np.ix_(kept, kept)], self._target[kept])
+        self._passive = positive > 0
+
+    def _with_free(self, positive):
+        """Return the amplitudes of all columns from those of the scaled non-negative ones."""
+        positive = positive * self._scale
         return np.concatenate([positive, self._offset - self._coupling @ positive])
+
+    def prune(self, amplitudes, keep, significance, threshold, limit=np.inf):
+        """Leave out columns below a significance, and solve again, until none is below it.
+
+        Parameters
+        ----------
+        amplitudes : ndarray of shape (n_positive + n_free,)
+            Solution for the columns of ``keep``.
+        keep : ndarray of bool, shape (n_positive,)
+            Non-negative columns that are used; changed in place.
+        significance : ndarray of shape (n,)
+            Gets the significance of the first n columns in standard deviations, that of columns left out when
+            they were. Only these columns can be left out.
+        threshold : float
+            Standard deviations that a column needs.
+        limit : float
+            If any column is below the threshold, the least significant one and all below the limit are left
+            out, and the others get another chance.
+
+        Returns
+        -------
+        amplitudes : ndarray of shape (n_positive + n_free,)
+            Solution, 0 for columns that are not used.
+        spreads : ndarray of shape (n_positive,)
+            See `spreads`.
+        """
+        positive, spreads = amplitudes[: self._n_positive] / self._scale, np.empty(self._n_positive)
+        while not kernels.prune(
+            *(self._scaled, self._target, self._scale, GRADIENT_TOLERANCE, len(significance), threshold),
+            *(min(limit, threshold), keep, self._passive, positive, spreads, significance),
+        ):
+            self._solve_plainly(keep, positive)
+        return self._with_free(positive), spreads
 
     def spreads(self, amplitudes):
         """Return the standard deviation of each non-negative amplitude, infinite where the amplitude is 0.
@@ -118,9 +156,9 @@ class NonnegativeSystem:
         active = np.concatenate([np.flatnonzero(amplitudes[:p] > 0), np.arange(p, len(self._columns))])
         weighted = extra * self._root
         overlap = self._weighted[active] @ weighted.T
-        alone = (weighted**2).sum(1)
+        alone = np.einsum("ij,ij->i", weighted, weighted)
         information = alone.copy()
-        kernels.subtract_explained(self._all, active, RIDGE, overlap, information)
+        kernels.subtract_explained(self._gram, active, RIDGE, overlap, information)
         information = information.clip(RIDGE * alone)
         residual = self._root * (self._counts - self.curve(amplitudes))
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -84,6 +84,39 @@ def scale_gram(gram, ridge, scale, scaled):
 
 
 @compiled
+def reduce_system(gram, target, penalty, penalised, precision, mean, ridge, coupling, offset, scale, scaled):
+    """Add priors to normal equations, and write what remains of them without the free amplitudes.
+
+    Parameters
+    ----------
+    gram, target : ndarray of shapes (p + n_free, p + n_free) and (p + n_free,)
+        Normal equations; changed in place. They get the priors.
+    penalty, penalised, precision, mean : ndarray and int
+        See `NonnegativeSystem`.
+    ridge, scale, scaled
+        See `scale_gram`.
+    coupling, offset
+        See `eliminate`.
+
+    Returns
+    -------
+    ndarray of shape (p,)
+        Target of the scaled non-negative amplitudes.
+    """
+    p = len(scale)
+    for i in range(len(penalty)):
+        for j in range(len(penalty)):
+            gram[penalised + i, penalised + j] += penalty[i, j]
+    for i in range(len(precision)):
+        gram[p + i, p + i] += precision[i]
+        target[p + i] += precision[i] * mean[i]
+    rest = gram.copy()
+    eliminate(rest, target, p, coupling, offset)
+    scale_gram(rest[:p, :p], ridge, scale, scaled)
+    return target[:p] * scale
+
+
+@compiled
 def _solve_passive(gram, target, passive, lower, x):
     """Solve for the passive columns, and write the gradient of the others into ``x``."""
     chosen = np.flatnonzero(passive)
@@ -170,6 +203,51 @@ def write_spreads(scaled, scale, amplitudes, spreads):
     spreads[:] = np.inf
     for i in range(n):
         spreads[active[i]] = np.sqrt(variance[i]) * scale[active[i]]
+
+
+@compiled
+def prune(
+    scaled, target, scale, tolerance, n, threshold, limit, keep, passive, positive, spreads, significance
+):
+    """Leave out columns that are not significant until none is left; see `NonnegativeSystem.prune`.
+
+    Parameters
+    ----------
+    scaled, target, scale : ndarray of shapes (p, p), (p,) and (p,)
+        See `scale_gram`.
+    tolerance : float
+        See `minimise`.
+    n : int
+        Only the first columns can be left out.
+    threshold, limit : float
+        See `NonnegativeSystem.prune`.
+    keep, passive : ndarray of bool, shape (p,)
+        Columns that are used, and those whose amplitude is above 0. They are changed in place.
+    positive : ndarray of shape (p,)
+        Solution for the scaled columns; changed in place.
+    spreads, significance : ndarray of shape (p,) and (n,)
+        Get the standard deviation of each amplitude, and the significance of the columns that are used.
+
+    Returns
+    -------
+    bool
+        Whether the last solution was found.
+    """
+    while True:
+        write_spreads(scaled, scale, positive, spreads)
+        least = -1
+        for i in range(n):
+            if keep[i]:
+                significance[i] = positive[i] * scale[i] / spreads[i]
+                if least < 0 or significance[i] < significance[least]:
+                    least = i
+        if least < 0 or significance[least] >= threshold:
+            return True
+        for i in range(n):
+            keep[i] &= significance[i] >= limit
+        keep[least] = False
+        if not minimise(scaled, target, keep, passive, tolerance, positive):
+            return False
 
 
 @compiled

@@ -169,8 +169,8 @@ def _measurable(spectrum, setting):
     """Return which elements have a usable line in measured channels, ndarray of bool of shape (98,)."""
     is_usable = usable_lines(spectrum.bins, setting)
     if not spectrum.measured.all():
-        total = multiply(spectrum.library.rows, np.ones(len(spectrum.bins)))
-        measured = multiply(spectrum.library.rows, spectrum.measured.astype(float))
+        total = multiply(spectrum.library.profiles, np.ones(len(spectrum.bins)))
+        measured = multiply(spectrum.library.profiles, spectrum.measured.astype(float))
         is_usable = is_usable & (measured > LEAST_MEASURED_LINE * total)
     measurable = np.zeros(N_ELEMENTS, bool)
     measurable[elements_of_lines()[is_usable] - 1] = True
@@ -228,7 +228,7 @@ def make_result(spectrum, setting, fit, estimate, candidates):
         significance[fit.elements - 1] = fit.significance
         masses[elements - 1], spreads[elements - 1] = fit.amplitudes[kept], fit.spreads[kept]
         lines = fit.amplitudes[kept, None] * fit.columns[kept]
-        limits, group_counts = _limits(fit, candidates, elements), fit.group_counts[kept]
+        limits, group_counts = _limits(fit, candidates, elements), fit.group_counts(elements)
     measurable = _measurable(spectrum, setting)
     chi2, unexplained = _misfit(spectrum, estimate)
     return EDSFit(

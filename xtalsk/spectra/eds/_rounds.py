@@ -7,6 +7,7 @@ from xtalsk.spectra.eds._columns import (
     cut_columns,
     deviation_columns,
     element_columns,
+    group_counts,
     mass_of,
     typical_columns,
     typical_mass,
@@ -38,8 +39,6 @@ class FitRound:
     ----------
     library : Library
     setting : Setting
-    group_counts : ndarray of shape (n_elements, n_groups)
-        Counts in each group of lines per unit of mass fraction.
     columns : ndarray of shape (n_elements, n_bins)
         Counts of each element per unit of mass fraction.
     significance, spreads : ndarray of shape (n_elements,)
@@ -51,7 +50,7 @@ class FitRound:
         mass = typical_mass() if previous is None else mass_of(elements, previous)
         self.library, self.setting, self._mass, self._spectrum = spectrum.library, setting, mass, spectrum
         self.elements = elements
-        self.columns, self.group_counts, line_counts = element_columns(self.library, setting, elements, mass)
+        self.columns, self._line_counts = element_columns(self.library, setting, elements, mass)
         if previous is None:
             self._hats = typical_background(spectrum.bins, setting)
         else:
@@ -65,7 +64,7 @@ class FitRound:
         slopes = np.empty((0, len(spectrum.bins)))
         if previous is not None:
             self._deviations, deviation_precision = deviation_columns(
-                self.library, setting, elements, line_counts, previous, weights
+                self.library, setting, elements, self._line_counts, previous, weights
             )
             precision = np.concatenate([precision, deviation_precision])
         if np.any(estimate.sums):
@@ -97,41 +96,22 @@ class FitRound:
         """Amplitudes of the errors of the instrument, ndarray."""
         return self._solution[self._n_positive :][: self._n_instrument]
 
-    def _assess(self):
-        """Update the significance of the kept elements, and return it for all."""
-        self.spreads = self._system.spreads(self._solution)[: len(self.elements)]
-        significance = self.amplitudes / self.spreads
-        self.significance[self.kept] = significance[self.kept]
-        return significance
-
-    def prune(self, threshold, one_by_one):
+    def prune(self, threshold, limit=np.inf):
         """Leave out elements below a significance, and refit until none is below it.
 
-        Parameters
-        ----------
-        threshold : float
-            Standard deviations that an element needs.
-        one_by_one : bool
-            Whether each refit leaves out only the least significant element and the clearly weak ones.
+        ``threshold`` and ``limit`` are standard deviations; see `NonnegativeSystem.prune`.
         """
-        while True:
-            significance = self._assess()
-            weak = self.kept & (significance < threshold)
-            if not weak.any():
-                return
-            if one_by_one:
-                share, sigmas = CLEARLY_WEAK
-                least = np.argmin(np.where(self.kept, significance, np.inf))
-                weak = self.kept & (significance < min(share * threshold, sigmas))
-                weak[least] = True
-            self._keep[: len(self.elements)] &= ~weak
-            self._solution = self._system.solve(self._keep)
+        self._solution, spreads = self._system.prune(
+            self._solution, self._keep, self.significance, threshold, limit
+        )
+        self.spreads = spreads[: len(self.elements)]
 
     def prune_last(self, n_sigma):
         """Leave out elements below ``n_sigma``, and all of them if none is clearly above it."""
-        self.prune(n_sigma, one_by_one=True)
+        share, sigmas = CLEARLY_WEAK
+        self.prune(n_sigma, min(share * n_sigma, sigmas))
         if not (self.amplitudes / self.spreads >= n_sigma + FIRST_ELEMENT).any():
-            self.prune(np.inf, one_by_one=False)
+            self.prune(np.inf)
 
     def typical_columns(self, elements):
         """Return the columns of elements in a typical solid, ndarray of shape (n_elements, n_bins)."""
@@ -141,6 +121,10 @@ class FitRound:
     def element_columns(self, elements):
         """Return the columns of elements in this specimen, ndarray of shape (n_elements, n_bins)."""
         return element_columns(self.library, self.setting, elements, self._mass)[0]
+
+    def group_counts(self, elements):
+        """Return the counts in each group of lines of some elements per unit of mass fraction, ndarray."""
+        return group_counts(self.library, self.setting, elements, self._line_counts)
 
     def add(self, columns):
         """Return how much of each of some further columns the counts allow; see `NonnegativeSystem.add`."""
@@ -187,7 +171,7 @@ def fit_rounds(spectrum, setting, candidates, masses, estimate, n_sigma):
         if is_last:
             fit.prune_last(n_sigma)
         else:
-            fit.prune(DOUBTFUL, one_by_one=False)
+            fit.prune(DOUBTFUL)
         estimate = fit.estimate()
         if is_last or not fit.kept.any():
             break

@@ -94,18 +94,18 @@ def match_elements(spectrum, setting, allowed):
         Elements by atomic number, at each shift.
     """
     elements, hard, soft = _search_columns(spectrum.bins, setting)
-    net, weights = (part.astype(np.float32) for part in spectrum.shifted(SHIFTS, SEARCH_ERROR))
-    chi2 = net**2 * weights
+    net, weights = spectrum.shifted(SHIFTS, SEARCH_ERROR)
+    weighted = net * weights
+    chi2 = net * weighted
     rare_cost = RARE_COST + RARE_SHARE * chi2.sum(1)
     costs = ELEMENT_COST + np.where(allowed[elements], 0, rare_cost[:, None])
     scores = _cut_off(spectrum.bins, chi2[-1]) - (SHIFTS / TYPICAL_SHIFT) ** 2
     taken = np.zeros((len(SHIFTS), len(elements)), bool)
     target, information = np.empty((2, len(SHIFTS), 2 * len(elements)), np.float32)
     _products(weights, hard**2, soft**2, information)
-    net *= weights
     for _ in range(N_MATCHED):
-        _products(net, hard, soft, target)
-        if not kernels.take_best(target, information, costs, hard, soft, weights, net, scores, taken):
+        _products(weighted, hard, soft, target)
+        if not kernels.take_best(target, information, costs, hard, soft, weights, weighted, scores, taken):
             break
     by_number = np.zeros((len(allowed), len(SHIFTS)), bool)
     by_number[elements] = taken.T

@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import nnls
 
+from xtalsk.spectra.eels._bins import median
 from xtalsk.spectra.eels._constants import (
     ASYMMETRY,
     DEVIATIONS,
@@ -16,6 +16,7 @@ from xtalsk.spectra.eels._constants import (
     LEAST_BACKGROUND,
     LEAST_DEVIATION_HEIGHT,
     LEAST_RATE_ENERGY,
+    NEGLIGIBLE,
     POWERS,
     SLOWEST_RATE,
     TREND_DEGREE,
@@ -38,25 +39,29 @@ def envelope(bins):
     back, through : ndarray of shape (n_bins,)
         The curve below the spectrum and the curve through it, in the unit of ``bins.counts``.
     """
+    from xtalsk.spectra.eels._bin_kernels import nonnegative_solution
+
     energy, falling = bins.energy, _falling_exponentials(bins.energy.tobytes())
     tolerance = np.hypot(bins.error, ENVELOPE_TOLERANCE * bins.counts)
-    weight, through = 1 / tolerance, None
+    weight, through, shares = 1 / tolerance, None, np.zeros(len(falling))
     for _ in range(ENVELOPE_ROUNDS):
-        back = falling @ nnls(falling * weight[:, None], bins.counts * weight, maxiter=1000)[0]
+        terms = falling * weight
+        shares = nonnegative_solution(terms @ terms.T, terms @ (bins.counts * weight), shares)
+        back = shares @ falling
         through = back if through is None else through
         excess = (bins.counts - back) / tolerance
         weight = np.where(excess > 1, 1 / np.maximum(excess, 1) ** ASYMMETRY, 1) / tolerance
-    least = LEAST_BACKGROUND * np.median(np.abs(bins.counts)) * (energy[0] / energy) + 1e-9
+    least = LEAST_BACKGROUND * median(np.abs(bins.counts)) * (energy[0] / energy) + 1e-9
     return np.maximum(back, least), np.maximum(through, least)
 
 
 @lru_cache(maxsize=16)
 def _falling_exponentials(energy):
-    """Terms of the envelope, ndarray of shape (n_bins, 1 + ENVELOPE_TERMS); the energies are bytes."""
+    """Terms of the envelope, ndarray of shape (1 + ENVELOPE_TERMS, n_bins); the energies are bytes."""
     energy = np.frombuffer(energy)
     fastest = FASTEST_RATE / max(LEAST_RATE_ENERGY[0] * energy[0], LEAST_RATE_ENERGY[1])
     rates = np.geomspace(SLOWEST_RATE / (energy[-1] - energy[0]), fastest, ENVELOPE_TERMS)
-    return np.exp(-(energy[:, None] - energy[0]) * np.concatenate([[0], rates]))
+    return np.exp(-np.concatenate([[0], rates])[:, None] * (energy - energy[0]))
 
 
 def background_columns(energy, back, through):
@@ -104,6 +109,7 @@ def _background_shapes(energy):
     waves, sizes = [], [np.full(len(trend) + len(powers), FREE)]
     for spacing, size in DEVIATIONS:
         centres = np.linspace(place[0], place[-1], max(2, int(length / spacing) + 2))
-        waves.append(np.exp(-0.5 * ((place - centres[:, None]) / spacing) ** 2))
+        wave = np.exp(-0.5 * ((place - centres[:, None]) / spacing) ** 2)
+        waves.append(np.where(wave < NEGLIGIBLE, 0.0, wave))
         sizes.append(np.full(len(centres), size))
     return trend, powers, np.concatenate(waves), np.concatenate(sizes)

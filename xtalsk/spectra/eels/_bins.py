@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import median_filter, uniform_filter1d
-from scipy.optimize import nnls
 
 from xtalsk.spectra.eels._constants import (
     DEAD_SCATTER,
@@ -27,6 +26,7 @@ from xtalsk.spectra.eels._constants import (
     SCATTER_SEGMENT,
     SCATTER_WINDOW,
     SMOOTH_WINDOW,
+    THIRD_DIFFERENCE,
     VARIANCE_BINS,
     VARIANCE_FLOOR,
     VARIANCE_SEGMENT,
@@ -36,7 +36,6 @@ from xtalsk.spectra.eels._zero_loss import zero_loss
 
 _MEDIAN_OF_SQUARE = 0.4549  # median of χ² with one degree of freedom
 _SIGMA_PER_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
-_THIRD_DIFFERENCE = 20  # variance of the third difference of independent values of variance one
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def bin_spectrum(energy, counts):
     if good.sum() < LEAST_BINS:
         return None
     energy, counts = energy[above], counts[above]
-    scale = _median(np.abs(counts[good])) or np.abs(counts[good]).mean()
+    scale = median(np.abs(counts[good])) or np.abs(counts[good]).mean()
     if scale == 0 or np.ptp(counts[good]) == 0:
         return None
     counts = counts / scale
@@ -146,7 +145,7 @@ def usable(counts):
     good = np.isfinite(counts)
     if not good.any():
         return good
-    filled = np.where(good, counts, _median(counts[good]))
+    filled = np.where(good, counts, median(counts[good]))
     smooth = median_filter(filled, SMOOTH_WINDOW, mode="nearest")
     distance = np.abs(filled - smooth)
     scatter = uniform_filter1d(median_filter(distance, SCATTER_WINDOW, mode="nearest"), SCATTER_WINDOW)
@@ -166,7 +165,7 @@ def _errors(counts, mean, size):
     They follow from the noise of the channels, and are larger where neighbouring bins scatter more than that.
     """
     variance = noise(counts, mean) / size
-    squares = np.diff(mean, 3) ** 2 / _THIRD_DIFFERENCE
+    squares = np.diff(mean, 3) ** 2 / THIRD_DIFFERENCE
     expected = uniform_filter1d(variance, 4)[2 : 2 + len(squares)]
     n_segments = max(1, len(squares) // SCATTER_SEGMENT)
     excess = _medians(squares / expected, n_segments) / _MEDIAN_OF_SQUARE
@@ -191,7 +190,7 @@ def _medians(values, n_segments):
     return segment_medians(np.ascontiguousarray(values, dtype=float), n_segments)
 
 
-def _median(values):
+def median(values):
     """Median of values, float."""
     return float(_medians(values, 1)[0])
 
@@ -213,9 +212,10 @@ def noise(counts, mean):
     -------
     ndarray of shape (n_bins,)
     """
+    from xtalsk.spectra.eels._bin_kernels import smallest_step, third_differences
+
     group = next((size for least, size in GROUP_SIZES if len(counts) >= least), 1)
-    height, squares = _differences(counts, group)
-    terms, least = _fit_variance(height, squares, np.diff(np.unique(counts)).min())
+    terms, least = _fit_variance(*third_differences(counts, group), smallest_step(np.sort(counts)))
 
     def model(y):
         y = np.maximum(y, 0)
@@ -223,8 +223,8 @@ def noise(counts, mean):
 
     blur = 1.0
     if len(counts) >= 40 * group:
-        height, squares = _differences(counts, 2 * group)
-        blur = max(1.0, _median(squares / model(height)) / _MEDIAN_OF_SQUARE)
+        height, squares = third_differences(counts, 2 * group)
+        blur = max(1.0, median(squares / model(height)) / _MEDIAN_OF_SQUARE)
     return blur * model(np.maximum(mean, uniform_filter1d(mean, VARIANCE_BINS)))
 
 
@@ -234,7 +234,7 @@ def _fit_variance(height, squares, quantum):
     Parameters
     ----------
     height, squares : ndarray of shape (n_differences,)
-        See `_differences`.
+        See `third_differences`.
     quantum : float
         Smallest difference of two counts: one count, where counts are whole numbers.
 
@@ -245,34 +245,23 @@ def _fit_variance(height, squares, quantum):
     least : float
         Smallest variance.
     """
+    from xtalsk.spectra.eels._bin_kernels import nonnegative_solution
+
     n_segments = max(1, len(squares) // VARIANCE_SEGMENT)
     level = np.maximum(_medians(height, n_segments), 0)
     variance = _medians(squares, n_segments) / _MEDIAN_OF_SQUARE
-    usual = _median((variance / np.maximum(level, 1e-9))[variance > 0]) if variance.any() else 1e-9
+    usual = median((variance / np.maximum(level, 1e-9))[variance > 0]) if variance.any() else 1e-9
     least = LEAST_VARIANCE * quantum**2 + VARIANCE_FLOOR
     weight = 1 / np.maximum(variance, np.maximum(LEAST_USUAL_VARIANCE * usual * level, least))
-    design = np.stack([np.ones_like(level), level, level**2], axis=1)
-    return nnls(design * weight[:, None], variance * weight)[0], least
-
-
-def _differences(counts, group):
-    """Height of groups of channels, and the variance of a channel from squared third differences.
-
-    Returns
-    -------
-    height, squares : ndarray of shape (n_channels // group - 3,)
-    """
-    n = len(counts) // group
-    grouped = counts[: n * group].reshape(n, group).mean(1)
-    squares = np.diff(grouped, 3) ** 2 / _THIRD_DIFFERENCE * group
-    return uniform_filter1d(grouped, 4)[2 : 2 + len(squares)], squares
+    design = np.stack([weight, level * weight, level**2 * weight])
+    return nonnegative_solution(design @ design.T, design @ (variance * weight), np.zeros(3)), least
 
 
 def _inflation(mean, error):
     """Factor by which the bins scatter around a smooth curve more than their errors, at least 1."""
     window, spread = next((w, s) for least, w, s in ROUGHNESS_WINDOWS if len(mean) >= least)
     residuals = (mean - _smooth(mean, window)) / error
-    return max(1.0, _SIGMA_PER_MAD * _median(np.abs(residuals)) / spread)
+    return max(1.0, _SIGMA_PER_MAD * median(np.abs(residuals)) / spread)
 
 
 def _smooth(values, window):

@@ -33,6 +33,8 @@ VARIANCE_SEGMENT = 24
 # Channels that are averaged for the estimate of the noise: (least number of channels, size of a group).
 # Smaller spectra have groups of one channel.
 GROUP_SIZES = ((600, 4), (200, 2))
+# Variance of the third difference of independent values of variance one.
+THIRD_DIFFERENCE = 20
 # Least variance of a channel: a share of the squared step between count values, plus a floor.
 LEAST_VARIANCE, VARIANCE_FLOOR = 0.05, 1e-12
 # Least variance that sets the weight of a point, as a share of the usual variance at its height.
@@ -105,9 +107,9 @@ LINE_CUT = 8.0
 REFERENCE_BEAM = (200.0, 10.0, 20.0)
 # Energy above the onset at which cross-sections of two beams are compared, in eV.
 STRENGTH_AT = 25.0
-# Poses are zero below this share of their height. Products leave out the bins in which all poses of a block,
-# or all of so many columns of an element, are zero. The values change the speed, not the results.
-NEGLIGIBLE, POSES_IN_BLOCK, COLUMNS_TOGETHER = 1e-15, 256, 8
+# Poses, and waves of the background, are zero below this share of their height. Products leave out the bins
+# in which they are zero. The value changes the speed, not the results.
+NEGLIGIBLE = 1e-15
 # Energy resolution of a spectrum without this metadata, in eV.
 USUAL_RESOLUTION = 1.5
 

@@ -44,7 +44,7 @@ class Element:
         Whether the spectrum rose at the onset of the lead when the element was added.
     amplitude : float
         Amplitude in units of the spectrum over barn per eV.
-    places : ndarray of int, shape (k,)
+    places : slice
         Places of its columns in the model.
     weights : ndarray of shape (k,)
         Signal of each column within 60 eV above the onset of the lead, relative to the template of the lead.
@@ -60,7 +60,7 @@ class Element:
     named: bool
     rose: bool
     amplitude: float
-    places: np.ndarray = None
+    places: slice = None
     weights: np.ndarray = None
     near: np.ndarray = None
 
@@ -86,7 +86,7 @@ class ElementModel:
         self.back, through = envelope(bins)
         self.elements = []
         background = background_columns(bins.energy, self.back, through)
-        self.model = LinearModel(bins.counts, bins.error, templates.poses, templates.blocks, *background)
+        self.model = LinearModel(bins.counts, bins.error, templates.poses, templates.first, *background)
 
     def _template(self, family, pose, lines_only):
         """Template of a family at the shift of a pose: the whole edge or its white lines alone, (n_bins,)."""
@@ -163,15 +163,15 @@ class ElementModel:
     def _add_columns(self, element):
         """Add the columns of an element to the model."""
         columns, sizes, (element.weights, element.near) = self.columns_of(element)
-        places = self.model.add(columns, sizes)
-        element.places = np.arange(places.start, places.stop)
+        element.places = self.model.add(columns, sizes)
 
     def _remove_columns(self, element):
         """Remove the columns of an element from the model."""
+        start, stop = element.places.start, element.places.stop
         self.model.remove(element.places)
         for other in self.elements:
-            if other.places[0] > element.places[0]:
-                other.places = other.places - len(element.places)
+            if other.places.start > start:
+                other.places = slice(other.places.start - stop + start, other.places.stop - stop + start)
 
     def _drop(self, i):
         """Remove an element from the model."""

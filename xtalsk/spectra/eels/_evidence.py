@@ -68,7 +68,6 @@ class Evidence(ElementModel):
         self.n_measured = float(np.isfinite(bins.error).sum())
         self._least_height = LEAST_JUMP * np.maximum(self.back, np.abs(bins.counts))
         self.n_sigma, self.least_gain = n_sigma, TEMPERED * n_sigma**2
-        self.rows_of = templates.of_element
 
     def expected_shifts(self):
         """Return the expected shift of the onset of each family, and its standard deviation.
@@ -78,17 +77,21 @@ class Evidence(ElementModel):
         centre, spread : ndarray of shape (n_families,)
             In eV.
         """
-        onset, zero_loss = self.templates.onset, self.bins.shift
+        from xtalsk.spectra.eels._edge_kernels import expected_shifts
+
+        t, zero_loss = self.templates, self.bins.shift
         prior = SHIFT_BEFORE if zero_loss is None else SHIFT_WITH_ZERO_LOSS
-        weight = np.full(len(onset), prior**-2.0)
-        total = weight * (zero_loss or 0.0)
-        for element in self.elements:
-            for family, pose, strong in zip(element.families, element.poses, element.strong, strict=True):
-                if strong:
-                    distance = (onset - onset[family]) / SHIFT_RANGE
-                    one = 1 / (SHIFT_AFTER**2 * (1 + distance**2))
-                    weight, total = weight + one, total + one * SHIFTS[self.templates.shift[pose]]
-        return total / weight, np.sqrt(1 / weight + SHIFT_AFTER**2 / 2)
+        strong = [
+            (family, pose)
+            for element in self.elements
+            for family, pose, strong in zip(element.families, element.poses, element.strong, strict=True)
+            if strong
+        ]
+        families, poses = np.array(strong, dtype=int).reshape(-1, 2).T
+        usual = (zero_loss or 0.0, prior)
+        return expected_shifts(
+            t.onset, t.onset[families], SHIFTS[t.shift[poses]], usual, SHIFT_AFTER, SHIFT_RANGE
+        )
 
     def family_scores(self):
         """Score every family at its best pose; returns `Scores`."""
@@ -111,35 +114,25 @@ class Evidence(ElementModel):
         scores.gain = self.templates.evidence_share * scores.gain - self.templates.evidence_cost
         return scores
 
-    def lead_of(self, z, scores):
-        """Family of an element with the largest gain."""
-        rows = self.rows_of[z]
-        return rows[scores.gain[rows].argmax()]
+    def elements_by_gain(self, scores):
+        """Significant elements, the strongest evidence first: list of (atomic number, lead).
 
-    def element_gain(self, z, scores):
-        """Evidence for an element in units of χ²; 0 if the element is not significant.
-
-        The gains of its families count for it. Families that are weaker than expected count against it.
+        The lead is the family with the largest gain. Elements in the model are left out.
         """
-        rows, lead = self.rows_of[z], self.lead_of(z, scores)
-        if scores.gain[lead] < self.least_gain or scores.significance[lead] < self.n_sigma:
-            return 0.0
-        if not self.stands_out(lead, scores) or self.is_shadow(
-            lead, scores.pose[lead], scores.amplitude[lead]
-        ):
-            return 0.0
-        others = rows[rows != lead]
-        support = sum(gain for gain in scores.gain[others] if gain > LEAST_SUPPORT)
-        total = scores.gain[lead] + support - self._missing_signal(rows, lead, scores)
-        return total if total > self.least_gain else 0.0
+        from xtalsk.spectra.eels._edge_kernels import element_gains
 
-    def _missing_signal(self, rows, lead, scores):
-        """Evidence against an element from families that are weaker than expected, in units of χ²."""
-        expected = scores.amplitude[lead] * np.sqrt(scores.precision[rows])
-        certainty = 1 - self.templates.uncertainty[rows]
-        certainty = AGREEING * certainty / certainty[rows == lead][0]
-        missing = np.maximum(certainty * expected - np.maximum(scores.significance[rows], 0), 0)
-        return (missing[rows != lead] ** 2).sum()
+        t, limits = self.templates, (self.least_gain, self.n_sigma, LEAST_SUPPORT, AGREEING)
+        measured = scores.gain, scores.significance, scores.amplitude, scores.precision
+        gains, leads = element_gains(*t.groups, *measured, t.uncertainty, limits)
+        order = np.argsort(-gains, kind="stable")
+        leads = leads[order[: np.count_nonzero(gains)]].tolist()
+        known = {element.z for element in self.elements}
+        return [(z, lead) for z, lead in zip(t.z[leads].tolist(), leads, strict=True) if z not in known]
+
+    def is_evident(self, lead, scores):
+        """Whether an edge stands out and is no part of a stronger edge of another element; returns bool."""
+        pose, amplitude = scores.pose[lead], scores.amplitude[lead]
+        return self.stands_out(lead, scores) and not self.is_shadow(lead, pose, amplitude)
 
     def combined_amplitude(self, rows, scores):
         """Mean amplitude of the families of an element, weighted with errors of data and theory."""

@@ -2,10 +2,9 @@
 
 import numpy as np
 from scipy.linalg.blas import dgemm, dtrsm, dtrsv
-from scipy.linalg.lapack import dpotrf
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from xtalsk.spectra.eels._constants import (
-    COLUMNS_TOGETHER,
     HAT_LEVEL_AT,
     HAT_SIZES,
     HATS,
@@ -14,6 +13,9 @@ from xtalsk.spectra.eels._constants import (
     LINES_UP_TO,
     SECOND_LINE_RANGE,
 )
+
+_TAKES_LINES = np.abs(HATS) <= LINES_UP_TO  # hats that white lines enlarge
+_AT_SECOND_LINE = np.abs(HATS) < SECOND_LINE_RANGE  # hats that are repeated at the second white line
 
 
 class LinearModel:
@@ -31,17 +33,17 @@ class LinearModel:
         Standard errors of the counts; infinite for bins without data.
     candidates : ndarray of shape (n_candidates, n_bins)
         Columns that may enter the model, in units of the counts.
-    blocks : sequence of (slice, int)
-        Blocks of candidates, and the first bin in which candidates of the block are not zero.
+    first : ndarray of int, shape (n_candidates,)
+        First bin in which each candidate is not zero.
     background : ndarray of shape (n_background, n_bins)
         Columns of the background, in units of the counts.
     size : ndarray of shape (n_background,)
         Prior standard deviation of the coefficients of the background.
     """
 
-    def __init__(self, data, error, candidates, blocks, background, size):
+    def __init__(self, data, error, candidates, first, background, size):
         self._inverse_error, self._data = 1 / error, data / error
-        self._candidates, self._blocks = candidates, blocks
+        self._candidates, self._first = candidates, first
         self.background = background * self._inverse_error
         normal = self.background @ self.background.T
         self._background_lower = _cholesky(normal + np.diag(_stabiliser(normal) + 1 / np.square(size)))
@@ -55,46 +57,29 @@ class LinearModel:
         self._forget()
 
     def _score_background(self):
-        """Products of the candidates with the background, the data and themselves, by blocks.
+        """Products of the candidates with the background, the data and themselves.
 
         Sets the products with the whitened background, and squares and products with the data of what the
         background does not explain.
         """
-        from xtalsk.spectra.eels._edge_kernels import weighted_squares
+        from xtalsk.spectra.eels._product_kernels import weighted_squares
 
-        n = len(self._candidates)
-        squares, products = np.zeros(n), np.empty((len(self.background) + 1, n))
-        weighted = np.concatenate([self.background, self._data[None]]) * self._inverse_error
-        for part, first in self._blocks:
-            candidates = self._candidates[part, first:]
-            products[:, part] = weighted[:, first:] @ candidates.T
-            squares[part] = weighted_squares(candidates, self._inverse_error[first:] ** 2)
+        products = self._cross_products(np.concatenate([self.background, self._data[None]]))
+        squares = weighted_squares(self._candidates, self._first, self._inverse_error**2)
         self._background_cross = _whiten(self._background_lower, products[:-1])
-        self._squares = squares - np.einsum("ij,ij->j", self._background_cross, self._background_cross)
+        self._squares = squares - _square_sums(self._background_cross)
         self._with_data = products[-1] - self._background_data @ self._background_cross
 
     def _cross_products(self, columns):
-        """Scalar products of columns in units of the errors with the candidates, (k, n_candidates).
+        """Scalar products of columns in units of the errors with the candidates, (k, n_candidates)."""
+        from xtalsk.spectra.eels._product_kernels import products_with_poses
 
-        Bins in which columns or candidates are zero are left out.
-        """
-        weighted = columns * self._inverse_error
-        occupied = weighted != 0
-        starts, stops = occupied.argmax(1), weighted.shape[1] - occupied[:, ::-1].argmax(1)
-        order = np.lexsort((starts, stops))
-        products = np.empty((len(columns), len(self._candidates)))
-        for i in range(0, len(order), COLUMNS_TOGETHER):
-            rows = order[i : i + COLUMNS_TOGETHER]
-            group, start, stop = weighted[rows], starts[rows].min(), stops[rows].max()
-            for part, first in self._blocks:
-                bins = slice(max(first, start), stop)
-                products[rows, part] = group[:, bins] @ self._candidates[part, bins].T
-        return products
+        return products_with_poses(self._candidates, self._first, columns * self._inverse_error)
 
     def _forget(self):
         """Forget what was computed from the columns and the priors."""
         self._lower = self._coefficients = self._covariance = self._scores = None
-        self._alone = {}
+        self._precisions = {}
 
     def add(self, columns, size):
         """Add columns to the model.
@@ -133,7 +118,7 @@ class LinearModel:
         return slice(start, stop)
 
     def remove(self, places):
-        """Remove the columns at some places; later columns move up."""
+        """Remove the columns at some places, a slice; later columns move up."""
         keep = np.delete(np.arange(len(self.columns)), places)
         self._normal = self._normal[np.ix_(keep, keep)]
         self._through_background = self._through_background[:, keep]
@@ -163,8 +148,7 @@ class LinearModel:
     def covariance(self):
         """Covariance of the coefficients of the columns of elements, ndarray of shape (k, k)."""
         if self._covariance is None:
-            inverse = _whiten(self._factor(), np.eye(len(self.columns)))
-            self._covariance = inverse.T @ inverse
+            self._covariance = _inverse_of_factored(self._factor())
         return self._covariance
 
     def curves(self):
@@ -179,20 +163,22 @@ class LinearModel:
 
         Parameters
         ----------
-        places : ndarray of int, shape (k,)
+        places : slice
 
         Returns
         -------
         float
             Coefficient over its standard error.
         """
-        key = tuple(places.tolist())
-        if key not in self._alone:
-            first = np.zeros(len(places))
-            first[0] = 1
-            inverse = np.linalg.solve(self.covariance()[np.ix_(places, places)], first)
-            self._alone[key] = inverse @ self.coefficients()[places] / np.sqrt(inverse[0])
-        return self._alone[key]
+        first = self._precision_of(places)[0]
+        return first @ self.coefficients()[places] / np.sqrt(first[0])
+
+    def _precision_of(self, places):
+        """Inverse of the covariance of the columns at some places, a slice."""
+        key = places.start, places.stop
+        if key not in self._precisions:
+            self._precisions[key] = _inverse(self.covariance()[places, places])
+        return self._precisions[key]
 
     def scores(self):
         """Amplitude and precision of each candidate if that candidate alone is added to the model.
@@ -208,7 +194,7 @@ class LinearModel:
         if self._scores is None:
             whitened = _whiten(self._factor(), self._cross)
             explained = _whiten(self._factor(), self._product)
-            precision = self._squares - np.einsum("ij,ij->j", whitened, whitened)
+            precision = self._squares - _square_sums(whitened)
             precision = np.maximum(precision, 1e-12)
             amplitude = (self._with_data - explained @ whitened) / precision
             self._scores = amplitude, precision, float(self._total - explained @ explained)
@@ -221,7 +207,7 @@ class LinearModel:
         ----------
         which : slice
             Candidates.
-        places : ndarray of int, shape (k,)
+        places : slice
             Columns that leave the model.
 
         Returns
@@ -231,7 +217,7 @@ class LinearModel:
         """
         amplitude, precision = (values[which] for values in self.scores()[:2])
         shares = self.covariance()[places] @ self._cross[:, which]
-        weighted = np.linalg.solve(self.covariance()[np.ix_(places, places)], shares)
+        weighted = self._precision_of(places) @ shares
         product = amplitude * precision + self.coefficients()[places] @ weighted
         precision = precision + (shares * weighted).sum(0)
         return product / np.sqrt(precision)
@@ -257,6 +243,11 @@ class LinearModel:
         return products, columns @ self._data - self._background_data @ through - explained @ beside
 
 
+def _square_sums(columns):
+    """Return the sums of squares along the first axis of a matrix."""
+    return np.einsum("ij,ij->j", columns, columns)
+
+
 def _stabiliser(normal):
     """Terms added to the diagonal of a normal matrix so that it can be inverted."""
     return 1e-9 * np.diagonal(normal) + 1e-12
@@ -268,6 +259,19 @@ def _cholesky(normal):
     if info:
         raise np.linalg.LinAlgError("the normal matrix of the spectrum is not positive definite")
     return lower
+
+
+def _inverse_of_factored(lower):
+    """Inverse of a matrix from its lower Cholesky factor."""
+    if not lower.size:
+        return lower
+    inverse = dpotri(lower, lower=1)[0]  # the lower half
+    return np.tril(inverse) + np.tril(inverse, -1).T
+
+
+def _inverse(matrix):
+    """Inverse of a positive definite matrix."""
+    return _inverse_of_factored(_cholesky(matrix))
 
 
 def _whiten(lower, columns):
@@ -309,24 +313,20 @@ def fine_structure(above, smooth, line_height, split):
     sizes : ndarray of shape (k,)
         Prior standard deviations for an edge of amplitude one.
     """
-    at = HAT_LEVEL_AT
-    height = np.interp(at, above, smooth) if above[0] < at < above[-1] else smooth.max()
-    level = np.where(above > at, smooth, max(height, 1e-12))
-    columns = _hats(above) * level
-    sizes = HAT_SIZES * np.where(np.abs(HATS) <= LINES_UP_TO, 1 + LINE_SHARE * line_height, 1)
+    from xtalsk.spectra.eels._edge_kernels import hats
+
+    level = _level(above, smooth)
+    columns = hats(above, HATS, level)
+    sizes = HAT_SIZES * np.where(_TAKES_LINES, 1 + LINE_SHARE * line_height, 1)
     if line_height > 0:
-        near = np.abs(HATS) < SECOND_LINE_RANGE
-        columns = np.concatenate([columns, _hats(above - split)[near] * level])
-        sizes = np.concatenate([sizes, np.full(near.sum(), LINE_SHARE * line_height)])
+        columns = np.concatenate([columns, hats(above - split, HATS, level)[_AT_SECOND_LINE]])
+        sizes = np.concatenate([sizes, np.full(np.count_nonzero(_AT_SECOND_LINE), LINE_SHARE * line_height)])
     is_visible = columns.max(1) > LEAST_HAT * max(level.max(), 1e-12)
     return columns[is_visible], sizes[is_visible]
 
 
-def _hats(above):
-    """Piecewise linear functions that are one at one of `HATS` and zero at the others, (n_hats, n_bins)."""
-    hats = np.zeros((len(HATS), len(above)))
-    bins = np.flatnonzero((above >= HATS[0]) & (above <= HATS[-1]))
-    left = np.searchsorted(HATS[1:-1], above[bins], side="right")
-    share = (above[bins] - HATS[left]) / (HATS[left + 1] - HATS[left])
-    hats[left, bins], hats[left + 1, bins] = 1 - share, share
-    return hats
+def _level(above, smooth):
+    """Height of an edge from 10 eV above the onset on, and its height there below, ndarray (n_bins,)."""
+    at = HAT_LEVEL_AT
+    height = np.interp(at, above, smooth) if above[0] < at < above[-1] else smooth.max()
+    return np.where(above > at, smooth, max(height, 1e-12))

@@ -53,27 +53,23 @@ class Search(Evidence):
 
         Elements whose edges rise at the onset come before the others.
         """
-        scores = self.lead_scores()
-        excluded = {element.z for element in self.elements} | refused
-        may_lead = (scores.significance >= self.n_sigma) & (scores.gain >= self.least_gain)
-        numbers = set(self.templates.z[may_lead].tolist()) - excluded
-        gains = {z: self.element_gain(z, scores) for z in sorted(numbers)}
-        candidates = sorted((z for z in gains if gains[z] > 0), key=gains.get, reverse=True)
-        for z in candidates:
-            lead = self.lead_of(z, scores)
-            if self.rises(lead, scores.pose[lead]):
-                return self._make_element(z, True, scores)
-        return self._make_element(candidates[0], False, scores) if candidates else None
+        scores, first = self.lead_scores(), None
+        for z, lead in self.elements_by_gain(scores):
+            if z not in refused and self.is_evident(lead, scores):
+                if self.rises(lead, scores.pose[lead]):
+                    return self._make_element(z, lead, True, scores)
+                first = first or (z, lead)
+        return self._make_element(*first, False, scores) if first else None
 
-    def _make_element(self, z, rose, scores):
+    def _make_element(self, z, lead, rose, scores):
         """Element of an atomic number with all its families at their best poses, as `Element`."""
-        rows, lead = self.rows_of[z], self.lead_of(z, scores)
+        rows = self.templates.of_element[z]
         return Element(
-            z=int(z),
-            families=list(rows),
-            poses=list(scores.pose[rows]),
-            strong=list(scores.significance[rows] > STRONG),
-            lead=int(lead),
+            z=z,
+            families=rows.tolist(),
+            poses=scores.pose[rows].tolist(),
+            strong=(scores.significance[rows] > STRONG).tolist(),
+            lead=lead,
             named=bool(self.templates.naming[lead]),
             rose=rose,
             amplitude=self.combined_amplitude(rows, scores),

@@ -5,17 +5,15 @@ from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import torch
-from scipy.special import ndtr
 
 from xtalsk.physics._constants import FWHM_PER_SIGMA
-from xtalsk.physics._eels_cross_sections import cross_sections
-from xtalsk.physics._eels_edges import ABOVE, edge_table
+from xtalsk.physics._eels_cross_sections import QUADRATURE, REST_ENERGY, cross_sections, effective_energy
+from xtalsk.physics._eels_edges import ABOVE, LOG_Q2, edge_table
+from xtalsk.physics._eels_gos import RYDBERG
 from xtalsk.physics._eels_shapes import (
     WHITE_LINE_HALF_WIDTH,
     WHITE_LINE_OFFSET,
     family_heights,
-    interpolate_curves,
-    lorentzian,
 )
 from xtalsk.spectra.eels._constants import (
     BROAD_LINES,
@@ -32,7 +30,6 @@ from xtalsk.spectra.eels._constants import (
     NAMING_FAMILIES,
     NEGLIGIBLE,
     PLASMON_ENERGY,
-    POSES_IN_BLOCK,
     RANGE_ABOVE,
     RANGE_BELOW,
     REFERENCE_BEAM,
@@ -112,11 +109,9 @@ class Templates:
         return np.searchsorted(self.of, np.arange(len(self) + 1))
 
     @cached_property
-    def blocks(self):
-        """Blocks of poses and the first bin in which a pose is not zero, list of (slice, int)."""
-        first = (np.abs(self.poses) < NEGLIGIBLE).argmin(1)
-        parts = [slice(i, i + POSES_IN_BLOCK) for i in range(0, len(first), POSES_IN_BLOCK)]
-        return [(part, int(first[part].min())) for part in parts]
+    def first(self):
+        """First bin in which each pose is not zero, ndarray of int of shape (n_poses,)."""
+        return (np.abs(self.poses) < NEGLIGIBLE).argmin(1)
 
     @cached_property
     def uncertainty(self):
@@ -140,6 +135,12 @@ class Templates:
     def of_element(self):
         """Rows of each element by atomic number, dict of int to ndarray of int."""
         return {int(z): np.flatnonzero(self.z == z) for z in np.unique(self.z)}
+
+    @cached_property
+    def groups(self):
+        """First place of each element in the second array, and the rows of the elements, two int ndarrays."""
+        members = np.argsort(self.z, kind="stable")
+        return np.append(np.unique(self.z[members], return_index=True)[1], len(members)), members
 
 
 def strengths(templates, beam_energy, convergence, collection):
@@ -165,15 +166,34 @@ def strengths(templates, beam_energy, convergence, collection):
 
 @lru_cache(maxsize=64)
 def _strength(rows, beam):
-    """Cross-sections of rows of the table of edges 25 eV above the onset, ndarray of shape (m,)."""
-    place = int(np.searchsorted(ABOVE, STRENGTH_AT))
-    return _beam_curves(rows, beam, slice(place, place + 1))[:, 0].numpy() if rows else np.ones(0)
+    """Cross-sections of rows of the table of edges 25 eV above the onset, up to a factor, ndarray (m,)."""
+    from xtalsk.spectra.eels._strength_kernels import cross_sections_at
+
+    energy, curves = _strength_curves(rows)
+    beam_energy, convergence, collection = beam
+    beam = (*effective_energy(float(beam_energy)), float(convergence), float(collection))
+    return cross_sections_at(energy, curves, LOG_Q2, beam, (RYDBERG, REST_ENERGY), *QUADRATURE)
 
 
-def _beam_curves(rows, beam, part=slice(None)):
+@lru_cache(maxsize=64)
+def _strength_curves(rows):
+    """Energy loss 25 eV above the onsets of rows of the table of edges, and the oscillator strengths there.
+
+    Returns
+    -------
+    energy : ndarray of shape (m,)
+        In eV.
+    strength : ndarray of shape (m, n_momenta)
+        In 1/eV.
+    """
+    edges, place, rows = edge_table(), int(np.searchsorted(ABOVE, STRENGTH_AT)), np.array(rows, dtype=int)
+    return edges.onset[rows] + ABOVE[place], edges.strength[rows, place]
+
+
+def _beam_curves(rows, beam):
     """Cross-sections of rows of the table of edges for one beam, tensor of shape (m, n_above)."""
     values = (torch.full((len(rows),), float(value), dtype=torch.float64) for value in beam)
-    return cross_sections(torch.as_tensor(rows), *values, part)
+    return cross_sections(torch.as_tensor(rows), *values)
 
 
 def make_templates(energy, width, resolution, allowed=None):
@@ -202,13 +222,14 @@ def _make_templates(energy, width, resolution, allowed):
     """Templates of a window; the arrays are bytes, so that the cache can compare them."""
     energy, width, allowed = np.frombuffer(energy), np.frombuffer(width), np.frombuffer(allowed, dtype=bool)
     edges, groups = edge_table(), _families_in_window(energy, allowed)
-    whole, smooth, replica, lines = _all_templates(groups, energy, width, resolution)
     first = np.array([rows[0] for rows in groups], dtype=int)
     z, family = edges.z[first], edges.family[first]
     areas = np.array([edges.line_area[rows].max() for rows in groups])
     of, shift, lines_only = _list_poses(areas > 0)
-    poses = np.where(lines_only[:, None], lines[of, shift], whole[of, shift]) if len(groups) else whole[:, 0]
-    unit = np.maximum(poses.max(1), 1e-30) if len(groups) else np.zeros(0)
+    starts = np.searchsorted(of, np.arange(len(groups)))
+    poses, smooth, replica = _all_templates(groups, starts, len(of), energy, width, resolution)
+    unit = np.maximum(poses.max(1), 1e-30)
+    poses /= unit[:, None]
     return Templates(
         row=first,
         z=z,
@@ -223,28 +244,38 @@ def _make_templates(energy, width, resolution, allowed):
         shift=shift,
         lines_only=lines_only,
         unit=unit,
-        poses=poses / unit[:, None],
+        poses=poses,
     )
 
 
 def _families_in_window(energy, allowed):
-    """Rows of the table of edges of each family in the window, by onset, list of int ndarrays."""
+    """Rows of the table of edges of each family in the window, by onset, list of int ndarrays.
+
+    The window must reach far enough to both sides of the lowest onset of a family.
+    """
+    groups, onset = _families(allowed.tobytes())
+    n_before = np.searchsorted(energy, onset - 1, side="left")
+    n_after = len(energy) - np.searchsorted(energy, onset + 1, side="right")
+    is_measurable = (
+        (energy[0] <= onset - RANGE_BELOW)
+        & (energy[-1] >= onset + RANGE_ABOVE)
+        & (np.minimum(n_before, n_after) >= LEAST_BINS_BESIDE)
+    )
+    return [groups[i] for i in np.flatnonzero(is_measurable)]
+
+
+@lru_cache(maxsize=16)
+def _families(allowed):
+    """Rows of the table of edges of each family of the elements allowed, and its lowest onset in eV.
+
+    The families are sorted by onset. ``allowed`` is an array of bool as bytes.
+    """
     edges = edge_table()
-    used = np.isin(edges.family, list(UNCERTAINTY)) & allowed[edges.z]
+    used = np.isin(edges.family, list(UNCERTAINTY)) & np.frombuffer(allowed, dtype=bool)[edges.z]
     keys = sorted(set(zip(edges.z[used], edges.family[used], strict=True)))
     groups = [np.flatnonzero((edges.z == z) & (edges.family == family)) for z, family in keys]
-    groups = [rows for rows in groups if _is_measurable(edges.onset[rows].min(), energy)]
-    return sorted(groups, key=lambda rows: edges.onset[rows].min())
-
-
-def _is_measurable(onset, energy):
-    """Whether the window reaches far enough to both sides of an onset."""
-    before, after = energy < onset - 1, energy > onset + 1
-    return (
-        energy[0] <= onset - RANGE_BELOW
-        and energy[-1] >= onset + RANGE_ABOVE
-        and min(before.sum(), after.sum()) >= LEAST_BINS_BESIDE
-    )
+    groups.sort(key=lambda rows: edges.onset[rows].min())
+    return groups, np.array([edges.onset[rows].min() for rows in groups])
 
 
 def _list_poses(has_lines):
@@ -262,29 +293,45 @@ def _list_poses(has_lines):
     return of, shift, np.concatenate([np.zeros(0, dtype=int), *kinds]) > 0
 
 
-def _all_templates(groups, energy, width, resolution):
-    """Templates of families of edges, each of shape (n_families, n_shifts, n_bins), in barn per eV.
+def _all_templates(groups, starts, n_poses, energy, width, resolution):
+    """Templates of families of edges, in barn per eV.
+
+    Parameters
+    ----------
+    groups : list of ndarray of int
+        Rows of the table of edges of each family.
+    starts : ndarray of int, shape (n_families,)
+        First pose of each family.
+    n_poses : int
+    energy, width, resolution
+        See `make_templates`.
 
     Returns
     -------
-    whole, smooth, replica, lines : ndarray
-        The whole edges, the edges without white lines, the edges after one more plasmon loss, and broad white
-        lines alone. The first two include the usual plural scattering.
+    poses : ndarray of shape (n_poses, n_bins)
+        Whole edges and broad white lines alone, in the order of `_list_poses`.
+    smooth, replica : ndarray of shape (n_families, n_shifts, n_bins)
+        Edges without white lines, and edges after one more plasmon loss. Whole edges and edges without white
+        lines include the usual plural scattering.
     """
-    shape = (len(groups), len(SHIFTS), len(energy))
-    whole, smooth, replica, lines = (np.zeros(shape) for _ in range(4))
+    from xtalsk.spectra.eels._template_kernels import add_edge
+
+    n, table = len(SHIFTS), edge_table()
+    poses = np.zeros((n_poses, len(energy)))
+    smooth, replica = np.zeros((2, len(groups), n, len(energy)))
     blur = np.hypot(resolution / _FWHM, width / _BIN_WIDTH_PER_SIGMA)
-    table = edge_table()
-    for i, rows in enumerate(groups):
+    sharp = np.hypot(WHITE_LINE_HALF_WIDTH, _HALF_WIDTH_PER_SIGMA * blur)
+    widths = np.stack([sharp, np.hypot(BROAD_LINES / _FWHM, blur), np.hypot(blur, REPLICA_WIDTH)])
+    constants = float(np.log(ABOVE[2] / ABOVE[1])), WHITE_LINE_OFFSET, LINE_CUT, PLASMON_ENERGY
+    for i, (rows, start) in enumerate(zip(groups, starts.tolist(), strict=True)):
+        whole, lines = poses[start : start + n], poses[start + n : start + 2 * n]
         for row, curve, height in zip(rows, *_family_curves(tuple(rows.tolist())), strict=True):
-            above = energy - table.onset[row] - SHIFTS[:, None]
-            area = table.line_area[row] * height
-            smooth[i] += _blurred_edge(curve, above, blur)
-            replica[i] += _replica(curve, area, above - PLASMON_ENERGY, blur)
-            whole[i] += area * _sharp_lines(above, blur)
-            lines[i] += area * _gaussian(above - WHITE_LINE_OFFSET, np.hypot(BROAD_LINES / _FWHM, blur))
-    smooth += REPLICA_SHARE * replica
-    return whole + smooth, smooth, replica, lines
+            area = float(table.line_area[row] * height)
+            edge = curve, area, table.onset[row] + SHIFTS
+            add_edge(*edge, energy, blur, widths, constants, whole, smooth[i], replica[i], lines)
+        smooth[i] += REPLICA_SHARE * replica[i]
+        whole += smooth[i]
+    return poses, smooth, replica
 
 
 @cache
@@ -298,32 +345,8 @@ def _family_curves(rows):
 
     Returns
     -------
-    curves : tensor of shape (m, n_above)
+    curves : ndarray of shape (m, n_above)
     heights : ndarray of shape (m,)
     """
     curves = _beam_curves(rows, REFERENCE_BEAM)
-    return curves, family_heights(curves, torch.tensor(rows)).numpy()
-
-
-def _blurred_edge(curve, above, sigma):
-    """Edge with a blurred onset, ndarray of the shape of ``above``."""
-    above_onset = torch.from_numpy(np.maximum(above, 0.0))
-    values = interpolate_curves(curve.expand(len(above), -1), above_onset).numpy()
-    return values * ndtr(above / sigma)
-
-
-def _replica(curve, area, above, sigma):
-    """Edge and its white line, blurred by a plasmon loss, ndarray of the shape of ``above``."""
-    wide = np.hypot(sigma, REPLICA_WIDTH)
-    return _blurred_edge(curve, above, wide) + area * _gaussian(above - WHITE_LINE_OFFSET, wide)
-
-
-def _sharp_lines(above, sigma):
-    """White line of area one at the energy resolution of the spectrum, in 1/eV."""
-    half_width = np.hypot(WHITE_LINE_HALF_WIDTH, _HALF_WIDTH_PER_SIGMA * sigma)
-    return lorentzian(above - WHITE_LINE_OFFSET, half_width) * (above > -LINE_CUT)
-
-
-def _gaussian(x, sigma):
-    """Gaussian of area one, in 1/eV."""
-    return np.exp(-0.5 * (x / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+    return curves.numpy(), family_heights(curves, torch.tensor(rows)).numpy()

@@ -1,11 +1,9 @@
-"""Figures of results."""
+"""Figure of a comparison of models."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from xtalsk.metrics import SCORED_LEVELS
-
-__all__ = ["ComparisonDisplay"]
 
 # Shades of one hue, from light (coarse level) to dark (fine level); their order remains visible in grey.
 _COLOURS = dict(zip(SCORED_LEVELS, ("#9ecae1", "#4f9bcb", "#2171b5", "#08306b"), strict=True))

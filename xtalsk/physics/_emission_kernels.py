@@ -1,12 +1,10 @@
-"""Compiled twins of `xtalsk.physics`: what a specimen emits, one line or bin after the other.
+"""Compiled twins of `line_yields`, `emitted_depth` and `continuum`: one line or energy after the other.
 
-`line_yields`, `emitted_depth` and `continuum` there define the physics, with sources.
+Those define the physics, with sources.
 """
 
 import numpy as np
 
-from xtalsk.spectra.eds._constants import LEAST_BACKGROUND
-from xtalsk.spectra.eds._row_kernels import multiply
 from xtalsk.utils._compiled import compiled_any_order as compiled
 
 
@@ -76,7 +74,10 @@ def emitted_counts(lines, elements, mass, beam_energy, sine, thickness, matrix, 
 
     Parameters
     ----------
-    lines : LineTable
+    lines : namedtuple of ndarray
+        Lines of atomic number z are numbers ``starts[z]`` to ``starts[z + 1]``. Each has the ``edge`` (keV)
+        and the ``exponent`` of `emitted_depth`, its ``attenuation`` (n_lines, 98) in cm²/g, and
+        ``counts_per_depth``: detected photons per electron, mass fraction, and emitted depth in g/cm².
     elements : ndarray of int
         Atomic numbers.
     mass : ndarray of shape (98,)
@@ -112,9 +113,10 @@ def emitted_counts(lines, elements, mass, beam_energy, sine, thickness, matrix, 
 
 @compiled
 def continuum(energies, attenuation, mass, beam_energy, sine, thickness, matrix, out):
-    """Write the bremsstrahlung per eV and electron at some energies, up to a factor, into ``out`` (n_bins,).
+    """Write the bremsstrahlung per eV and electron at some energies, up to a factor, into ``out``.
 
-    ``attenuation`` (n_bins, 98) is that of the elements. The other arguments are those of `emitted_counts`.
+    ``energies`` and ``out`` have the shape (n,); ``attenuation`` (n, 98) is that of the elements. The other
+    arguments are those of `emitted_counts`.
     """
     is_film = np.isfinite(thickness)
     fastest = (beam_energy / 1e3) ** 1.65
@@ -129,22 +131,3 @@ def continuum(energies, attenuation, mass, beam_energy, sine, thickness, matrix,
         else:
             slowed = fastest - (energy / 1e3) ** 1.65
             out[k] = (beam_energy - energy) / energy / (1 + 1.2e-6 * slowed * chi) ** 2
-
-
-@compiled
-def fill_background(widths, hats, n_soft, efficiency, blur, emitted, unabsorbed, out):
-    """Write the pieces of the background into ``out``; see `background_columns`.
-
-    ``efficiency``, ``emitted`` and ``unabsorbed`` (n_bins,) are the detection efficiency and the
-    bremsstrahlung with and without the absorption by the specimen.
-    """
-    counted, row = np.empty(len(widths)), 0
-    for kind in range(3):
-        density = emitted * efficiency if kind == 0 else emitted if kind == 1 else unabsorbed
-        multiply(blur, density, counted)
-        counted *= widths / counted.max()
-        for b in range(len(counted)):
-            counted[b] = max(counted[b], LEAST_BACKGROUND)
-        for i in range(len(hats) if kind == 0 else n_soft):
-            out[row] = hats[i] * counted
-            row += 1
