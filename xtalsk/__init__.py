@@ -44,7 +44,7 @@ _PUBLIC = {
     "spectra": ["EDSComposition", "EELSComposition", "SpectrumBins"],
     "composition": ["CompositionStatistics", "ElementFractions", "ElementPresence", "RankedElements"],
     "neural": ["FusionClassifier"],
-    "library": ["LibraryBlend", "LibraryMatch", "make_library"],
+    "library": ["LibraryBlend", "LibraryMatch", "calibrate_image", "make_library"],
     "streaming": ["CheckpointError", "SpecimenStream", "fit_stream", "read_checkpoint"],
     "baselines": ["make_baseline"],
     "compose": ["SpecimenColumns", "make_features"],

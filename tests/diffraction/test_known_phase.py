@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from xtalsk.diffraction import RadialProfile, calibrate_image
+from xtalsk.diffraction import RadialProfile
 from xtalsk.io import DiffractionImage
+from xtalsk.library import calibrate_image
 
 GOLD = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.0782), ["Au"], [[0, 0, 0]])
 GOLD_RINGS = [

@@ -1,6 +1,5 @@
 """Diffraction patterns to features: profiles against q, histograms of d, figures of merit of lattices."""
 
-from xtalsk.diffraction._known_phase import ImageCalibration, calibrate_image
 from xtalsk.diffraction._peak_search import locate_peaks
 from xtalsk.diffraction._peaks import PeakHistogram
 from xtalsk.diffraction._powder import PowderProfile
@@ -9,12 +8,10 @@ from xtalsk.diffraction._ring_geometry import RingGeometry
 from xtalsk.diffraction.indexing._scores import IndexingScores
 
 __all__ = [
-    "ImageCalibration",
     "IndexingScores",
     "PeakHistogram",
     "PowderProfile",
     "RadialProfile",
     "RingGeometry",
-    "calibrate_image",
     "locate_peaks",
 ]

@@ -55,7 +55,7 @@ def radial_means(images, geometry, pixel_size, edges):
         sums = np.zeros((2, n_radii), np.float32)
         scale = np.float32(RADII_PER_PIXEL)
         kernels.sum_on_radii(images[i], valid[i], center[i], ellipticity[i], scale, sums)
-        return _bin_means(sums, pixel_size[i], edges)
+        return _bin_means(sums[None], pixel_size[i], edges)[0]
 
     return torch.from_numpy(np.stack(for_each(mean, len(images))))
 
@@ -81,25 +81,22 @@ def sector_means(images, geometry, pixel_size, edges):
         sums = np.zeros((N_SECTORS, 2, n_radii), np.float32)
         scale = np.float32(RADII_PER_PIXEL)
         kernels.sum_on_sectors(images[i], valid[i], center[i], ellipticity[i], scale, sums)
-        share = MIN_RING_SHARE / N_SECTORS
-        return np.stack([_bin_means(part, pixel_size[i], edges, share) for part in sums])
+        return _bin_means(sums, pixel_size[i], edges, MIN_RING_SHARE / N_SECTORS)
 
     return torch.from_numpy(np.stack(for_each(means, len(images))))
 
 
 def _bin_means(sums, pixel_size, edges, share=MIN_RING_SHARE):
-    """Means in bins of q, float32 (n_bins,), from the sums on fine radii (2, n_radii).
+    """Means in bins of q, float32 (n_parts, n_bins), from the sums on fine radii (n_parts, 2, n_radii).
 
     A bin is NaN if no more than a ``share`` of its ring was recorded.
     """
-    kernel = _kernel(RADIAL_KERNEL * RADII_PER_PIXEL, np.float32)
     position = edges / pixel_size * RADII_PER_PIXEL
-    total, number = np.empty(len(edges) - 1), np.empty(len(edges) - 1)
-    kernels.bin_sums(sums[0], kernel, position + 0.5, total)
-    kernels.bin_sums(sums[1], kernel, position + 0.5, number)
-    area = np.pi * np.diff(np.maximum(position, 0) ** 2) / RADII_PER_PIXEL**2
-    recorded = number > share * area
-    return np.where(recorded, total / np.where(recorded, number, 1), np.nan).astype(np.float32)
+    least = share * np.pi * np.diff(np.maximum(position, 0) ** 2) / RADII_PER_PIXEL**2
+    means = np.empty((len(sums), len(edges) - 1), np.float32)
+    kernel = _kernel(RADIAL_KERNEL * RADII_PER_PIXEL, np.float32)
+    kernels.bin_means(sums, kernel, position + 0.5, least, means)
+    return means
 
 
 def known_radial_means(arrays, geometry, pixel_size, edges):
@@ -134,7 +131,7 @@ def known_radial_means(arrays, geometry, pixel_size, edges):
             sums[:] = 0
             measured = valid & ~np.isnan(image)
             kernels.sum_on_radii(image, measured, center, ellipticity, np.float32(RADII_PER_PIXEL), sums)
-        return _bin_means(sums, pixel_size[i], edges)
+        return _bin_means(sums[None], pixel_size[i], edges)[0]
 
     return torch.from_numpy(np.stack(for_each(mean, len(arrays))))
 

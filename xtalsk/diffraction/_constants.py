@@ -168,7 +168,7 @@ HALOES_WIDTH = 0.08  # least width, in 1/Å, of the strongest halo
 RINGS_WIDTH = 0.065  # largest width, in 1/Å, of a ring of crystals
 RINGS_OF_HALOES = 0.1  # rings are weaker than this share of the halo
 
-# Calibration from a known phase (`_known_phase`). Set by eye on 11 measured ring images.
+# Calibration from a known phase (`xtalsk.library.calibrate_image`). Set by eye on 11 measured ring images.
 CALIBRATION_RADII = (0.06, 0.8)  # places of the first line, as shares of the distance to the farthest edge
 CALIBRATION_STEP = 0.003  # relative step of the pixel sizes that are compared
 CALIBRATION_WIDTHS = (

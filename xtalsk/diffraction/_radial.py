@@ -21,7 +21,8 @@ from xtalsk.diffraction._ring_geometry import check_geometry, join_geometries, t
 from xtalsk.diffraction._sectors import STATISTICS, along_rings
 from xtalsk.diffraction._streaks import find_streak
 from xtalsk.utils import check_column, check_option
-from xtalsk.utils._shared_features import shared_of_cell
+from xtalsk.utils._shared_features import shared_of_cells
+from xtalsk.utils._threads import for_each
 
 _PROFILES_AT_ONCE = 256
 _OF_GEOMETRY = ("center", "max_offset", "ellipticity", "mask")  # parameters that determine the geometry
@@ -168,11 +169,9 @@ class RadialProfile(DiffractionTransformer):
 
     def _check_cell(self, cell):
         cell = check_image(cell, self.pixel_size)
-        if self.mask is not None and np.shape(self.mask) != cell.data.shape:
-            raise ValueError(f"mask has shape {np.shape(self.mask)}, the image {cell.data.shape}")
-        excluded = getattr(self.geometry, "mask", None)
-        if excluded is not None and np.shape(excluded) != cell.data.shape:
-            raise ValueError(f"geometry.mask has shape {np.shape(excluded)}, the image {cell.data.shape}")
+        for name, mask in (("mask", self.mask), ("geometry.mask", getattr(self.geometry, "mask", None))):
+            if mask is not None and np.shape(mask) != cell.data.shape:
+                raise ValueError(f"{name} has shape {np.shape(mask)}, the image {cell.data.shape}")
         q_max = np.hypot(*cell.data.shape) * cell.pixel_size
         if q_max < self.q_range[0]:
             raise ValueError(
@@ -289,12 +288,10 @@ class RadialProfile(DiffractionTransformer):
 
     def _features(self, cells):
         edges = self._edges("cpu")
-        profiles = torch.empty(len(cells), len(edges) - 1)
-        remarks = np.zeros(len(cells), dtype=int)
+        profiles, remarks = torch.empty(len(cells), len(edges) - 1), np.zeros(len(cells), dtype=int)
         if self.geometry is None:
-            from xtalsk.utils._threads import for_each
-
-            found = for_each(lambda row: self._find_and_reduce(cells[row], edges), len(cells))
+            known, key = shared_of_cells(self, _OF_GEOMETRY)
+            found = for_each(lambda row: self._find_and_reduce(cells[row], edges, known, key), len(cells))
             for row, result in enumerate(found):
                 profiles[row], remarks[row] = result
         else:
@@ -303,20 +300,21 @@ class RadialProfile(DiffractionTransformer):
         features = [self._condition(part).numpy() for part in profiles.split(_PROFILES_AT_ONCE)]
         return add_remarks(np.concatenate(features), remarks)
 
-    def _find_and_reduce(self, cell, edges):
+    def _find_and_reduce(self, cell, edges, known, key):
         """Find the geometry of one image; return its profile on the bins of `_edges` and its remarks."""
-        known, key = shared_of_cell(self, cell, _OF_GEOMETRY)
-        if key in known:
+        place = key, id(cell)
+        if known is not None and place in known:
             images = torch.from_numpy(np.nan_to_num(cell.data, nan=0.0).astype(np.float32))[None]
-            geometry, remarks = unpack_geometry(known[key][1], images.shape)
+            geometry, remarks = unpack_geometry(known[place][1], images.shape)
         else:
             images, geometry, sound, has_marks = self._locate_cells([cell])
             is_given = self.center == "image" or (self.center == "auto" and cell.center is not None)
             offset = None if is_given else self.max_offset
-            remarks = image_remarks(images[0].numpy(), sound[0].numpy(), geometry, 0, offset)
-            remarks |= MARKS * has_marks[0]
-            if key is not None:
-                known[key] = cell, pack_geometry(geometry, remarks)
+            remarks = MARKS * has_marks[0] | image_remarks(
+                images[0].numpy(), sound[0].numpy(), geometry, 0, offset
+            )
+            if known is not None:
+                known[place] = cell, pack_geometry(geometry, remarks)
         profile = self._reduce(images, geometry, torch.tensor([cell.pixel_size]), edges)[0]
         if remarks & ~MARKS == 0 and has_only_haloes(profile.numpy(), self._step(), cell.pixel_size):
             remarks |= HALOES
@@ -324,19 +322,17 @@ class RadialProfile(DiffractionTransformer):
 
     def _reduce_known(self, cells, edges):
         """Integrate images of one shape with the known geometry; return profiles and remarks."""
-        geometry, shape = check_geometry(self.geometry), cells[0].data.shape
+        center, shape = np.array(check_geometry(self.geometry).center), np.array(cells[0].data.shape)
         profiles = torch.empty(len(cells), len(edges) - 1)
-        is_plain = [self.statistic == "mean" and not self._may_saturate(cell) for cell in cells]
+        saturates = [self.halo is not None and may_be_saturated(cell.data) for cell in cells]
+        is_plain = [self.statistic == "mean" and not saturated for saturated in saturates]
         for reduce, rows in (
             (self._reduce_by_table, [row for row, plain in enumerate(is_plain) if plain]),
             (self._reduce_located, [row for row, plain in enumerate(is_plain) if not plain]),
         ):
             if rows:
                 profiles[rows] = reduce([cells[row] for row in rows], edges)
-        return profiles, center_remark(np.array(geometry.center), np.array(shape))
-
-    def _may_saturate(self, cell):
-        return self.halo is not None and may_be_saturated(cell.data)
+        return profiles, center_remark(center, shape)
 
     def _reduce_by_table(self, cells, edges):
         """Means along rings by the look-up table of the known geometry, of images without saturation."""

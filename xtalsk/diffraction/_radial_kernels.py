@@ -103,6 +103,22 @@ def bin_sums(sums, kernel, position, out):
 
 
 @compiled
+def bin_means(sums, kernel, position, least, out):
+    """Write means in bins to ``out`` (n_parts, n_bins), from sums on fine radii (n_parts, 2, n_radii).
+
+    ``position`` (n_bins + 1,) are the edges in fine radii. A bin without more pixels than ``least`` (n_bins,)
+    is NaN.
+    """
+    n_bins = len(position) - 1
+    total, number = np.empty(n_bins), np.empty(n_bins)
+    for part in range(len(sums)):
+        bin_sums(sums[part, 0], kernel, position, total)
+        bin_sums(sums[part, 1], kernel, position, number)
+        for i in range(n_bins):
+            out[part, i] = total[i] / number[i] if number[i] > least[i] else np.nan
+
+
+@compiled
 def _fill(row, measured, out):
     """Write a profile without gaps to ``out``: linear between measured values, constant beyond them."""
     before = -1

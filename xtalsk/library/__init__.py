@@ -1,7 +1,8 @@
 """Search-match: comparison of measurements with a library of known crystals."""
 
 from xtalsk.library._blend import LibraryBlend
+from xtalsk.library._known_phase import ImageCalibration, calibrate_image
 from xtalsk.library._make import make_library
 from xtalsk.library._match import LibraryMatch
 
-__all__ = ["LibraryBlend", "LibraryMatch", "make_library"]
+__all__ = ["ImageCalibration", "LibraryBlend", "LibraryMatch", "calibrate_image", "make_library"]

@@ -12,15 +12,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from xtalsk._levels import LevelsMixin, levels_of
 from xtalsk.columns import find_blocks
 from xtalsk.library._blocks import check_entries, use_of
-from xtalsk.library._chemistry import check_excused
-from xtalsk.library._probability import FITTED_MODALITIES, modality_of_blocks
-from xtalsk.library._scaled import check_widths, choose_grids
+from xtalsk.library._probability import modality_of_blocks
+from xtalsk.library._scaled import choose_grids
 from xtalsk.library._search import LibrarySearch
 from xtalsk.utils import (
-    ALL_MISSING,
     check_empty_rows,
-    check_number,
-    check_option,
     most_probable,
     name_rows,
     to_float32,
@@ -383,22 +379,6 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
             If X has infinite values or other columns than the library.
         """
         return self._search(self._check_rows(X, None))[:2]
-
-    def _check_params(self):
-        for name in ("power", "sharpness", "scale_error"):
-            check_number(getattr(self, name), name, min_val=0, include_boundaries="neither")
-        check_number(self.max_scale_error, "max_scale_error", min_val=0, max_val=0.2)
-        check_widths(self.line_widths)
-        for name in ("smoothing", "max_shift", "chemistry_weight"):
-            if name != "chemistry_weight" or self.chemistry_weight is not None:
-                check_number(getattr(self, name), name, min_val=0)
-        check_number(self.max_stretch, "max_stretch", min_val=0, max_val=0.1)
-        check_scalar(self.n_best, "n_best", Integral, min_val=1)
-        check_option("baseline", self.baseline, ("median", None))
-        check_option("modality", self.modality, (*FITTED_MODALITIES, None))
-        check_option("all_missing", self.all_missing, ALL_MISSING)
-        check_excused(self.excused)
-        check_excused(self.stray, "stray")
 
     def _check_rows(self, X, all_missing):
         """Return rows as float32; raise or warn if one has neither profile nor chemistry, None: neither."""

@@ -1,9 +1,11 @@
 """The search of `LibraryMatch`: comparison of checked rows with the library."""
 
+from numbers import Integral
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from sklearn.utils import check_scalar
 
 from xtalsk.columns import block_presence
 from xtalsk.library._blocks import chemistry_columns
@@ -20,9 +22,9 @@ from xtalsk.library._constants import (
 )
 from xtalsk.library._probability import FITTED_MODALITIES, match_probabilities
 from xtalsk.library._profiles import ProfileLibrary, emphasise, pack
-from xtalsk.library._scaled import ScaledLibrary, to_intensity
+from xtalsk.library._scaled import ScaledLibrary, check_widths, to_intensity
 from xtalsk.library._strays import Strays
-from xtalsk.utils import check_number
+from xtalsk.utils import ALL_MISSING, check_number, check_option
 
 _prepared = WeakKeyDictionary()  # estimator -> (packed library, PreparedLibrary)
 
@@ -57,6 +59,22 @@ class LibrarySearch:
     """
 
     _grids = {}  # of classifiers that were saved before there were several line widths
+
+    def _check_params(self):
+        for name in ("power", "sharpness", "scale_error"):
+            check_number(getattr(self, name), name, min_val=0, include_boundaries="neither")
+        check_number(self.max_scale_error, "max_scale_error", min_val=0, max_val=0.2)
+        check_widths(self.line_widths)
+        for name in ("smoothing", "max_shift", "chemistry_weight"):
+            if name != "chemistry_weight" or self.chemistry_weight is not None:
+                check_number(getattr(self, name), name, min_val=0)
+        check_number(self.max_stretch, "max_stretch", min_val=0, max_val=0.1)
+        check_scalar(self.n_best, "n_best", Integral, min_val=1)
+        check_option("baseline", self.baseline, ("median", None))
+        check_option("modality", self.modality, (*FITTED_MODALITIES, None))
+        check_option("all_missing", self.all_missing, ALL_MISSING)
+        check_excused(self.excused)
+        check_excused(self.stray, "stray")
 
     def _search(self, X):
         """Return what one search of checked rows gives, NaN for rows without answer.

@@ -46,25 +46,23 @@ def shared_features(transformer, cells, name):
     return known, (joblib_hash((type(transformer), params)), name, tuple(map(id, cells)))
 
 
-def shared_of_cell(transformer, cell, parameters):
-    """Return what was computed for single cells in the open context, and the key of one cell.
+def shared_of_cells(transformer, parameters):
+    """Return what was computed for single cells in the open context, and the key of the transformer.
+
+    Call it before work is given to threads, which do not see the context.
 
     Parameters
     ----------
     transformer : estimator
-    cell : object
     parameters : sequence of str
         Names of the parameters on which the result depends.
 
     Returns
     -------
-    known : dict of {key: (cell, result)}
-        As of `shared_features`.
-    key : tuple or None
+    known : dict of {(key, identity of the cell): (cell, result)} or None
         None if no context is open.
+    key : str
     """
     known = _shared.get()
-    if known is None:
-        return {}, None
     values = {name: getattr(transformer, name) for name in parameters}
-    return known, (joblib_hash((type(transformer), values)), id(cell))
+    return known, joblib_hash((type(transformer), values)) if known is not None else ""

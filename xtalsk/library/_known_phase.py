@@ -100,7 +100,7 @@ def calibrate_image(image, crystal, *, pixel_size_range=None):
     --------
     >>> import numpy as np
     >>> from pymatgen.core import Lattice, Structure
-    >>> from xtalsk.diffraction import calibrate_image
+    >>> from xtalsk.library import calibrate_image
     >>> gold = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.078), ["Au"], [[0, 0, 0]])
     >>> y, x = np.mgrid[:256, :256]
     >>> q = 0.0075 * np.hypot(y - 125.0, x - 129.0)
