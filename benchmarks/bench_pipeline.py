@@ -53,7 +53,7 @@ STEPS = {
 }
 """Classes of the steps of a pipeline; the rest of the time counts as "other"."""
 
-METHODS = ("transform", "predict_proba", "predict_proba_and_similarity")
+METHODS = ("transform", "predict_proba", "_search")
 
 LIBRARIES = "import joblib, pandas, torch, sklearn.pipeline, scipy.signal, numba, skorch"
 
