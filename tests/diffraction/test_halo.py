@@ -1,9 +1,11 @@
 """The central halo of ring images: saturation, penumbra, flank, direct beam."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from xtalsk import make_features
 from xtalsk.diffraction import RadialProfile, RingGeometry
 from xtalsk.diffraction._halo import (
     find_bloom,
@@ -97,6 +99,16 @@ def test_known_geometry_gives_the_same():
     expected, _ = transform(image)
     known, _ = transform(image, geometry=RingGeometry(found.center, found.ellipticity, found.mask))
     np.testing.assert_allclose(known, expected, atol=0.02)
+
+
+def test_blocks_with_and_without_halo_do_not_share_a_geometry():
+    """Saturated pixels determine the geometry unless the halo is hidden."""
+    image = DiffractionImage(draw_halo(limit=6000, bloom=True), pixel_size=PIXEL)
+    X = pd.DataFrame({"rings": pd.Series([image], dtype=object)})
+    blocks = {"hidden": ("rings", RadialProfile(64)), "kept": ("rings", RadialProfile(64, halo=None))}
+    together = make_features(**blocks).fit_transform(X).to_numpy()
+    alone = [profile.fit_transform(X["rings"]) for _, profile in blocks.values()]
+    np.testing.assert_allclose(together, np.concatenate(alone, axis=1), atol=1e-6)
 
 
 def test_saturation_is_an_area():

@@ -23,7 +23,7 @@ from xtalsk.diffraction._constants import (
     SATURATED_PIXELS,
     SATURATED_RING,
 )
-from xtalsk.diffraction._functional import smooth_profiles
+from xtalsk.diffraction._functional import radial_mean, smooth_profiles
 from xtalsk.utils._threads import is_plain
 
 
@@ -83,6 +83,22 @@ def find_bloom(saturated, center):
         pixels = torch.arange(n, device=saturated.device)
         near.append((pixels - center[:, axis, None]).abs() <= BLOOM_WIDTH * max(saturated.shape[1:]))
     return saturated & (near[0][:, :, None] | near[1][:, None, :])
+
+
+def leave_out_bloom(images, geometry, pixel_size, edges):
+    """Leave overflowing charge out of a geometry; arguments as of `_functional.radial_mean`.
+
+    Returns
+    -------
+    geometry : Geometry
+    share : Tensor of shape (n, n_bins) or None
+        Share of saturated pixels in each bin; None if no pixel is saturated.
+    """
+    saturated = find_saturated(images, geometry.valid)
+    if not saturated.any():
+        return geometry, None
+    share = radial_mean(saturated.to(images.dtype), geometry, pixel_size, edges)
+    return geometry._replace(valid=geometry.valid & ~find_bloom(saturated, geometry.center)), share
 
 
 def hide_halo(profiles, saturated, step):

@@ -14,7 +14,7 @@ from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_backgro
 from xtalsk.diffraction._constants import HALO_REACH, MAX_STREAKS
 from xtalsk.diffraction._functional import bin_edges, compress, radial_mean, subtract_background
 from xtalsk.diffraction._geometry import find_geometry, reject_defects
-from xtalsk.diffraction._halo import find_bloom, find_saturated, hide_flank, hide_halo, may_be_saturated
+from xtalsk.diffraction._halo import find_saturated, hide_flank, hide_halo, leave_out_bloom, may_be_saturated
 from xtalsk.diffraction._located import in_parts, last_located, pack_geometry, unpack_geometry
 from xtalsk.diffraction._plausibility import HALOES, MARKS, blank_reason, center_remark, image_remarks
 from xtalsk.diffraction._ring_geometry import check_geometry, join_geometries, to_tensors
@@ -25,7 +25,7 @@ from xtalsk.utils._shared_features import shared_of_cells
 from xtalsk.utils._threads import for_each
 
 _PROFILES_AT_ONCE = 256
-_OF_GEOMETRY = ("center", "max_offset", "ellipticity", "mask")  # parameters that determine the geometry
+_OF_GEOMETRY = ("center", "max_offset", "ellipticity", "mask", "halo")  # they determine the geometry
 
 
 class RadialProfile(DiffractionTransformer):
@@ -351,20 +351,14 @@ class RadialProfile(DiffractionTransformer):
 
     def _reduce(self, images, geometry, pixel_size, edges):
         """Profiles of images with known geometry; ``pixel_size`` (n,) in 1/Å."""
-        share = None
         if self.halo is not None:
-            saturated = find_saturated(images, geometry.valid)
-            if saturated.any():
-                share = radial_mean(saturated.to(images.dtype), geometry, pixel_size, edges)
-                bloom = find_bloom(saturated, geometry.center)
-                geometry = geometry._replace(valid=geometry.valid & ~bloom)
+            geometry, share = leave_out_bloom(images, geometry, pixel_size, edges)
         mean = radial_mean(images, geometry, pixel_size, edges)
         if self.halo is not None:
             mean = hide_halo(mean, share, self._step())
         return along_rings(images, geometry, pixel_size, edges, mean, self.statistic)
 
-    def _step(self):
-        """Width of a bin in 1/Å."""
+    def _step(self):  # width of a bin in 1/Å
         return (self.q_range[1] - self.q_range[0]) / self.n_bins
 
     def _edges(self, device):

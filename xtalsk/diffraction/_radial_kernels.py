@@ -19,22 +19,26 @@ def radius_of_row(y, center, ellipticity, scale, out):
 
 
 @compiled
+def add_pixel(radius, value, sums):
+    """Divide a pixel between the two nearest fine radii, in ``sums`` (2, n_radii) of intensity and number."""
+    low = min(int(radius), sums.shape[1] - 2)
+    upper = radius - np.float32(low)
+    sums[0, low] += (np.float32(1) - upper) * value
+    sums[0, low + 1] += upper * value
+    sums[1, low] += np.float32(1) - upper
+    sums[1, low + 1] += upper
+
+
+@compiled
 def sum_on_radii(image, valid, center, ellipticity, scale, sums):
     """Sum intensities and numbers of valid pixels on fine radii, in ``sums`` (2, n_radii)."""
     h, w = image.shape
     radius = np.empty(w, np.float32)
-    last = sums.shape[1] - 2
     for y in range(h):
         radius_of_row(y, center, ellipticity, scale, radius)
         for x in range(w):
             if valid[y, x]:
-                low = min(int(radius[x]), last)
-                upper = radius[x] - np.float32(low)
-                value = image[y, x]
-                sums[0, low] += (np.float32(1) - upper) * value
-                sums[0, low + 1] += upper * value
-                sums[1, low] += np.float32(1) - upper
-                sums[1, low + 1] += upper
+                add_pixel(radius[x], image[y, x], sums)
 
 
 @compiled
@@ -45,7 +49,7 @@ def sum_on_sectors(image, valid, center, ellipticity, scale, sums):
     """
     h, w = image.shape
     radius = np.empty(w, np.float32)
-    n_sectors, last = sums.shape[0], sums.shape[2] - 2
+    n_sectors = sums.shape[0]
     steps = np.float32(n_sectors / 4)
     for y in range(h):
         radius_of_row(y, center, ellipticity, scale, radius)
@@ -55,14 +59,7 @@ def sum_on_sectors(image, valid, center, ellipticity, scale, sums):
                 dx = np.float32(x) - center[1]
                 along = dy / max(abs(dy) + abs(dx), np.float32(1e-6))
                 angle = (along if dx >= 0 else np.float32(2) - along) + np.float32(1)
-                part = sums[int(angle * steps) % n_sectors]
-                low = min(int(radius[x]), last)
-                upper = radius[x] - np.float32(low)
-                value = image[y, x]
-                part[0, low] += (np.float32(1) - upper) * value
-                part[0, low + 1] += upper * value
-                part[1, low] += np.float32(1) - upper
-                part[1, low + 1] += upper
+                add_pixel(radius[x], image[y, x], sums[int(angle * steps) % n_sectors])
 
 
 @compiled
