@@ -21,7 +21,7 @@ from xtalsk.crystals._statements import read_statements
 from xtalsk.crystals._symmetry_search import find_symmetry
 from xtalsk.utils import check_option
 
-_SUFFIXES = (".cif", ".mcif", ".cif.gz", ".mcif.gz")
+CIF_SUFFIXES = (".cif", ".mcif", ".cif.gz", ".mcif.gz")
 # gemmi, spglib and NumPy raise these for damaged entries; one entry must not stop the others
 _ENTRY_ERRORS = (
     ValueError,
@@ -92,11 +92,11 @@ def _entries(source, column, id_column):
             raise ValueError(f"expected a path or CIF text, got {str(source)[:80]!r}: {error}") from error
         if is_folder:
             files = sorted(
-                f for f in path.rglob("*") if f.name.lower().endswith(_SUFFIXES) and not f.is_dir()
+                f for f in path.rglob("*") if f.name.lower().endswith(CIF_SUFFIXES) and not f.is_dir()
             )
             if not files:
                 raise ValueError(
-                    f"no CIF entries found in {str(path)!r}; expected files {', '.join(_SUFFIXES)}"
+                    f"no CIF entries found in {str(path)!r}; expected files {', '.join(CIF_SUFFIXES)}"
                 )
             return [(str(f.relative_to(path)), f) for f in files]
         if not exists:
@@ -170,22 +170,38 @@ def _by_name(pairs):
     return reasons
 
 
+def read_files(entries, symprec, n_jobs=None):
+    """Read (identifier, CIF text or path) pairs.
+
+    Returns
+    -------
+    parts : list of dict
+        Arrays of the crystals that can be used, for `CrystalSet.from_parts`.
+    ids : list of str
+        Their identifiers.
+    broken, doubtful : dict of str to str
+        Reasons of the entries that cannot be used, and of those that contradict themselves.
+    """
+    results = Parallel(n_jobs=n_jobs, batch_size="auto")(delayed(_read_entry)(*e, symprec) for e in entries)
+    crystals = [crystal for entry in results for crystal in entry]
+    broken = _by_name((name, part) for name, part, _ in crystals if isinstance(part, str))
+    doubtful = _by_name((name, "; ".join(doubts)) for name, _, doubts in crystals if doubts)
+    usable = [(name, part) for name, part, _ in crystals if not isinstance(part, str)]
+    return [part for _, part in usable], [name for name, _ in usable], broken, doubtful
+
+
 def read_cifs(source, column, id_column, symprec, on_error, n_jobs):
     """Parts and identifiers of all crystals of a source; see `CrystalSet.from_cifs`."""
     check_option("on_error", on_error, ("warn", "raise"))
-    entries = _entries(source, column, id_column)
-    results = Parallel(n_jobs=n_jobs, batch_size="auto")(delayed(_read_entry)(*e, symprec) for e in entries)
-    crystals = [crystal for entry in results for crystal in entry]
-    errors = _by_name((name, part) for name, part, _ in crystals if isinstance(part, str))
-    doubts = _by_name((name, "; ".join(doubts)) for name, _, doubts in crystals if doubts)
-    usable = [(name, part) for name, part, _ in crystals if not isinstance(part, str)]
-    if errors and (on_error == "raise" or not usable):
-        count = f"{len(errors)} of {len(crystals)} entries"
+    parts, ids, errors, doubts = read_files(_entries(source, column, id_column), symprec, n_jobs)
+    n_entries = len(parts) + len(errors)
+    if errors and (on_error == "raise" or not parts):
+        count = f"{len(errors)} of {n_entries} entries"
         raise ValueError(f"{count} cannot be used; the first is {': '.join(next(iter(errors.items())))}")
-    if not crystals:
+    if not n_entries:
         raise ValueError(f"no CIF entries found in {source!r}")
     if errors:
-        warnings.warn(BrokenEntryWarning(errors, len(crystals)), stacklevel=3)
+        warnings.warn(BrokenEntryWarning(errors, n_entries), stacklevel=3)
     if doubts:
-        warnings.warn(BrokenEntryWarning(doubts, len(crystals), is_kept=True), stacklevel=3)
-    return [part for _, part in usable], [name for name, _ in usable]
+        warnings.warn(BrokenEntryWarning(doubts, n_entries, is_kept=True), stacklevel=3)
+    return parts, ids

@@ -23,7 +23,7 @@ def parts_from_structure(structure, symprec):
     numbers, coords, occupancies = np.array(numbers), np.array(coords), np.array(occupancies)
     lattice = structure.lattice.matrix
     if np.linalg.det(lattice) < 0:
-        lattice = -lattice  # the same lattice in right-handed axes
+        lattice, coords = -lattice, -coords  # the same structure in right-handed axes
     space_group, rotations = find_symmetry(lattice, numbers, coords, occupancies, symprec)
     return {
         "lattice": lattice,

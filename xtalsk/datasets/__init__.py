@@ -6,8 +6,13 @@ The public names are loaded when used, because simulation needs torch.
 from importlib import import_module
 
 _MODULE_OF = {
+    "DownloadError": "_patient_session",
     "compound_groups": "_groups",
+    "fetch_materials_project": "_materials_project",
+    "fetch_optimade": "_optimade",
+    "get_data_home": "_data_home",
     "load_amcsd": "_amcsd",
+    "load_cif_tree": "_cif_tree",
     "make_random_crystals": "_random",
     "make_specimens": "_specimens",
 }
