@@ -8,7 +8,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from _misses import Library, draw_misses, explain_misses
-from _protocols import choose, chosen_of, feature_blocks, make_peers, reducer
+from _protocol_models import chosen_of, make_peers
+from _protocols import Q_RANGE, choose, feature_blocks, reducer
 from bench_measured import measured_specimens
 from sklearn.pipeline import make_pipeline
 
@@ -148,9 +149,10 @@ def judge(name, model, sets):
 def train_peers(options):
     """Fit search-match on ideal powder patterns of minerals, and the published methods on harsh ones."""
     crystals, profile = choose(load_amcsd(), options.n), reducer("powder", options.n_jobs)
-    peers = make_peers(
-        "powder", profile, park_epochs=options.park_epochs, n_trees=options.n_trees, n_jobs=options.n_jobs
-    )
+    settings = {"park_epochs": options.park_epochs, "n_trees": options.n_trees, "n_jobs": options.n_jobs}
+    features = feature_blocks("powder", profile)["diffraction"]
+    peers = make_peers("powder", Q_RANGE["powder"], **settings)
+    peers = {name: make_pipeline(features, model) for name, model in peers.items()}
     peers = chosen_of({"search-match": None, **peers}, options.only)
     if "search-match" in peers:
         del peers["search-match"]

@@ -4,7 +4,8 @@ There are three protocols. Each prints one table; ``--save`` writes every fold t
 
 ``python benchmarks/bench_accuracy.py a``
     Simulated minerals (AMCSD), five folds that keep compounds apart: ring images under harsh conditions with
-    100,000 electrons, and formulas with errors of measurement. ``--modality powder`` uses powder patterns.
+    100,000 electrons, and compositions as in a microscope, with film and grid. ``--chemistry typical`` uses
+    formulas with errors of measurement, ``--modality powder`` powder patterns (with these formulas).
     ``--random-split`` allows a compound in both parts of a split, as most publications do.
 
 ``python benchmarks/bench_accuracy.py b FOLDER --models FILE... [--peers]``
@@ -17,14 +18,19 @@ There are three protocols. Each prints one table; ``--save`` writes every fold t
     Structures of the Materials Project (tables ``mp_*.csv.gz`` in FOLDER) whose compounds are in no training
     part. The models are trained on all others and on AMCSD. The rest is as in protocol a.
 
-``--quick`` uses a few hundred structures, two folds and three epochs, and takes a minute or two. Each
-finished fold is written to the folder ``--work``, and the same command skips it later; use another folder
-after a change of the models.
+"Fusion" is the weighted geometric mean of a network, search-match in the training crystals and trees on
+chemistry. It is repeated with diffraction only (network, search-match) and chemistry only (network, trees).
+It learns from ``--n-replicas`` specimens of each crystal. The others learn from ``--peer-replicas`` of them,
+because their time and memory grow faster. Search-match needs none.
 
-On two free cores, protocol a takes about three hours, most of it for the convolutional network. One fold
-takes 20 minutes for that network, 10 for the fused network with its parts and 8 for all others; the
-simulation takes 5 minutes once. ``--folds-run 1`` and ``--only fusion search extra`` are much shorter.
-Protocol b takes half an hour with ``--peers`` and three minutes without. Protocol c takes about twelve hours.
+``--quick`` uses a few hundred structures, two folds and three epochs, and takes a minute or two. Features and
+each finished fold are written to the folder ``--work``, and the same command continues there; use another
+folder after a change of the models.
+
+Protocol a renders each replica of all minerals in two minutes of one core. One fold then takes a quarter of
+an hour for fusion with its two parts (ten epochs, eight replicas), ten minutes for the convolutional network
+and five for all others. Protocol b takes half an hour with ``--peers`` and three minutes without. Protocol c
+takes hours.
 """
 
 import argparse
@@ -32,34 +38,30 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from _materials_project import load_materials_project
-from _protocols import (
-    Job,
-    Reduced,
-    choose,
-    chosen_of,
-    harsh_conditions,
-    make_models,
-    make_splits,
-    reducer,
-    summarise,
-    without_faults,
-)
+from _protocol_models import chosen_of, make_models, protocol_blocks
+from _protocols import Job, choose, harsh_conditions, make_splits, summarise, without_faults
 
-from xtalsk import CrystalSet, load_amcsd, paired_test
-from xtalsk.diffraction.indexing._functional import figure_names
+from xtalsk import CrystalSet, load_amcsd, make_library, paired_test
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def folder_of(options, protocol, n):
-    """Return the folder of a run; its name holds every option that changes the results."""
-    parts = [protocol, options.modality, n, f"r{options.n_replicas}", f"{options.n_folds}folds"]
-    parts += [options.size] * (options.modality == "rings") + ["random"] * options.random_split
+def specimens_folder(options, protocol, n):
+    """Return the folder of the specimens; its name holds every option that changes them."""
+    parts = [protocol, options.modality, options.chemistry, n, options.size]
+    return options.work / "_".join(str(part) for part in parts[: 5 if options.modality == "rings" else 4])
+
+
+def results_folder(options):
+    """Return the name of the folder of the results; it holds every option that changes them."""
+    parts = [f"{options.n_folds}folds", f"r{options.n_replicas}", f"peers{options.peer_replicas}"]
+    parts += ["random"] * options.random_split
     parts += [f"t{options.n_trees}"] * (options.n_trees != 300)
     parts += [f"e{options.epochs}"] * (options.epochs is not None)
     parts += [f"p{options.park_epochs}"] * (options.park_epochs is not None)
-    return options.work / "_".join(str(part) for part in parts)
+    return "_".join(parts)
 
 
 def cross_validate(options, protocol, crystals, only=None):
@@ -71,40 +73,60 @@ def cross_validate(options, protocol, crystals, only=None):
         Ids of the crystals for the test; None for all.
     """
     crystals = without_faults(crystals)
-    job = Job(folder_of(options, protocol, len(crystals)), options.modality)
-    conditions = harsh_conditions(options.modality, options.size)
-    X, y, groups, rows = job.specimens(
-        crystals, conditions, n_replicas=options.n_replicas, random_state=0, n_jobs=options.n_jobs
+    job = Job(specimens_folder(options, protocol, len(crystals)))
+    features = protocol_blocks(options.modality, options.chemistry)
+    conditions = {options.modality: harsh_conditions(options.modality, options.size)}
+    conditions["formula"] = options.chemistry
+    X, y, groups = job.specimens(
+        crystals, features, conditions, n_replicas=options.n_replicas, n_jobs=options.n_jobs
     )
-    tested = None if only is None else np.isin(crystals.ids.astype(str), only)[rows]
     splits = make_splits(
-        y, groups, rows, n_folds=options.n_folds, folds_run=options.folds_run,
-        random_split=options.random_split, only=tested,
-    )  # fmt: skip
+        y,
+        groups,
+        X.index,
+        n_folds=options.n_folds,
+        folds_run=options.folds_run,
+        random_split=options.random_split,
+        only=None if only is None else np.isin(crystals.ids.astype(str), only)[X.index],
+    )
     split = "at random" if options.random_split else "by compound"
     print(f"{len(X)} specimens, {len(set(y))} space groups, {len(set(groups))} compounds; folds {split}")
-    names = tuple(reducer(options.modality).fit([None]).get_feature_names_out())
-    models = make_models(
+    entries, _, _ = make_library(crystals, features, random_state=0)
+    fused, others = make_models(
         options.modality,
-        Reduced(names),
-        Reduced(tuple(figure_names()), first=len(names)),
+        features,
+        entries,
         epochs=options.epochs,
         park_epochs=options.park_epochs,
         n_trees=options.n_trees,
         n_jobs=options.n_jobs,
     )
-    models = chosen_of(models, options.only)
-    table = job.run(models, X, y, None if options.random_split else groups, splits)
+    last = options.peer_replicas * len(crystals)
+    few = {fold: (train[train < last], test) for fold, (train, test) in splits.items()}
+    chosen = chosen_of({**fused, **others}, options.only)
+    scores = []
+    for part, used in ((fused, splits), (others, few)):
+        models = {name: model for name, model in chosen.items() if name in part}
+        if models:
+            compounds = None if options.random_split else groups
+            scores.append(job.run(models, X, y, compounds, used, results=results_folder(options)))
+    table = pd.concat(scores).drop_duplicates(["model", "fold"]).reset_index(drop=True)
+    report(options, protocol, table, len(crystals))
+    return table
+
+
+def report(options, protocol, table, n):
+    """Print the table and the paired tests of models trained on ``n`` crystals, and save every fold."""
     print(summarise(table).to_string())
     print_tests(table)
-    if len(splits) < options.n_folds:
-        print(f"only {len(splits)} of {options.n_folds} folds were run: the spread is unknown")
+    n_run = table["fold"].nunique()
+    if n_run < options.n_folds:
+        print(f"only {n_run} of {options.n_folds} folds were run: the spread is unknown")
     if options.save:
         RESULTS.mkdir(exist_ok=True)
         name = f"accuracy_{protocol}_{options.modality}" + "_random" * options.random_split
-        name += f"_n{len(crystals)}" * (options.n is not None)
+        name += f"_n{n}" * (options.n is not None)
         table.to_csv(RESULTS / f"{name}.csv", index=False, float_format="%.5f")
-    return table
 
 
 def print_tests(table, model="fusion", metric="space_group_accuracy"):
@@ -148,7 +170,12 @@ def parse(arguments=None):
         if name != "a":
             add("folder", type=Path)
         add("--n", type=int, help="number of crystals of AMCSD; all by default")
-        add("--n-replicas", type=int, default=1, help="training specimens of each crystal")
+        add(
+            "--n-replicas",
+            type=int,
+            default=8 if name == "a" else 1,
+            help="training specimens of each crystal",
+        )
         add("--epochs", type=int, help="epochs of the fused network")
         add("--park-epochs", type=int, help="epochs of the convolutional network")
         add("--n-trees", type=int, default=300)
@@ -163,6 +190,8 @@ def parse(arguments=None):
             add("--explain", help="model whose errors are explained; the first by default")
             continue
         add("--modality", choices=("rings", "powder"), default="rings")
+        add("--chemistry", choices=("typical", "microscope"), help="conditions of compositions, see below")
+        add("--peer-replicas", type=int, default=2, help="the same for the published methods")
         add("--size", type=int, default=256, help="rows and columns of an image")
         add("--n-folds", type=int, default=5)
         add("--folds-run", type=int, help="number of folds to run; all by default")
@@ -171,7 +200,11 @@ def parse(arguments=None):
             add("--cache", type=Path, help="file of the structures, .npz")
             add("--n-mp", type=int, help="number of Materials Project crystals")
     options = parser.parse_args(arguments)
+    if options.protocol != "b" and options.chemistry is None:
+        is_microscope = options.protocol == "a" and options.modality == "rings"
+        options.chemistry = "microscope" if is_microscope else "typical"
     if options.quick:
+        options.n_replicas = min(options.n_replicas, 2)
         options.n = options.n or 400
         options.epochs, options.park_epochs = options.epochs or 3, options.park_epochs or 3
         options.n_trees, options.size, options.n_folds = 50, 128, 2

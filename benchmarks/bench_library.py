@@ -10,8 +10,9 @@ libraries: with the entry of the crystal, without this entry, and without any en
 ``python benchmarks/bench_library.py rings`` matches 600 simulated ring images, of different compounds and as
 laboratories record them, with AMCSD: without chemistry, and with compositions as in a microscope.
 
-``python benchmarks/bench_library.py probability`` fits the constants of the probability of a match, see
-_match_probability.py.
+``python benchmarks/bench_library.py probability`` fits the constants of the probabilities of phases and
+labels, and ``python benchmarks/bench_library.py structures`` measures the search for similar structures of
+other elements, in and out of the library, see _match_probability.py.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import time
 import numpy as np
 import pandas as pd
 from _match_probability import main as fit_probability
+from _match_probability import structures
 from bench_measured import measured_specimens
 
 from xtalsk import (
@@ -166,11 +168,14 @@ def rings(n, crystals, seed=2):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", help="a .npz file, 'rings' or 'probability'")
+    parser.add_argument("file", help="a .npz file, 'rings', 'probability' or 'structures'")
     parser.add_argument("--simulated", type=int, default=0, metavar="N", help="number of simulated patterns")
     options = parser.parse_args()
     if options.file == "probability":
         fit_probability()
+        return
+    if options.file == "structures":
+        structures()
         return
     crystals = load_amcsd()
     if options.file == "rings":

@@ -13,6 +13,9 @@ shifted energy axis, and lists the spectra with missed or false elements.
 
 ``python benchmarks/bench_spectra.py losses`` does the same for energy losses of 500 compositions.
 
+``python benchmarks/bench_spectra.py map`` maps the compositions of a spectrum image of three phases, one of
+them in 0.5% of the pixels, beside one fit of `scipy.optimize.nnls` and of an exspy model for each pixel.
+
 ``python benchmarks/bench_spectra.py job`` tells crystal structures from rings and spectra instead of a
 formula.
 """
@@ -25,6 +28,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import _composition_maps
 import _element_scan
 import matplotlib.pyplot as plt
 import numpy as np
@@ -378,9 +382,9 @@ def job(n, n_folds, doses):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["measured", "simulated", "scan", "losses", "job"])
+    parser.add_argument("what", choices=["measured", "simulated", "scan", "losses", "map", "job"])
     parser.add_argument("folders", nargs="*", help="of measured spectra")
-    parser.add_argument("--n", type=int, help="compositions (2000) or crystals (9273)")
+    parser.add_argument("--n", type=int, help="compositions (2000), crystals (9273), side of the map (256)")
     parser.add_argument("--n-folds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=1, help="spectra of each compound in the scan")
     parser.add_argument("--n-jobs", type=int, default=2)
@@ -394,6 +398,9 @@ def main():
         scan(options.repeats, options.n_jobs)
     elif options.what == "losses":
         losses(options.n or 500, [1e6, 1e7, 1e8, 1e9], options.n_jobs)
+    elif options.what == "map":
+        table = _composition_maps.run(options.n or 256, (50, 500), options.n_jobs)
+        table.to_csv(RESULTS / "composition_maps.csv", index=False, float_format="%.4f")
     else:
         job(options.n or len(load_amcsd()), options.n_folds, options.doses)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
-from sklearn.pipeline import make_pipeline
+from sklearn.base import BaseEstimator
 
 from xtalsk import (
     PowderConditions,
@@ -15,7 +15,6 @@ from xtalsk import (
     compute_reflections,
     load_amcsd,
     make_baseline,
-    make_features,
     simulate_powder,
 )
 from xtalsk.crystals import BrokenEntryWarning
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import _measured
 import _misses
+import _protocol_models
 import _protocols
 import bench_accuracy
 from _materials_project import load_materials_project
@@ -126,17 +126,21 @@ def job(tmp_path):
     cubic = crystals[np.flatnonzero((crystals.space_groups == 225) & (crystals.volumes < 200))[:8]]
     other = crystals[np.flatnonzero((crystals.space_groups == 62) & (crystals.volumes < 200))[:8]]
     crystals = type(crystals).concatenate([cubic, other])
-    job = _protocols.Job(tmp_path / "job", "rings")
-    conditions = _protocols.harsh_conditions("rings", size=64)
-    return job, crystals, job.specimens(crystals, conditions, n_replicas=2, random_state=0)
+    features = _protocol_models.protocol_blocks("rings", "microscope")
+    conditions = {"rings": _protocols.harsh_conditions("rings", size=64), "formula": "microscope"}
+    job = _protocols.Job(tmp_path / "job")
+    return job, crystals, features, conditions
 
 
 def test_a_job_goes_on_where_it_ended(job, capsys):
-    job, crystals, (X, y, groups, rows) = job
-    names = tuple(_protocols.reducer("rings").fit([None]).get_feature_names_out())
-    features = make_features(diffraction=("rings", _protocols.Reduced(names)))
-    model = make_pipeline(features, make_baseline("extra_trees", n_estimators=5, random_state=0))
-    splits = _protocols.make_splits(y, groups, rows, n_folds=2)
+    job, crystals, features, conditions = job
+    X, y, groups = job.specimens(crystals, features, conditions, n_replicas=2)
+    assert X.index.tolist() == [*range(16), *range(16)]
+    assert y.tolist() == crystals.space_groups[X.index].tolist()
+    assert not np.allclose(X[:16], X[16:], equal_nan=True)  # replicas have their own noise
+    trees = make_baseline("extra_trees", n_estimators=5, random_state=0)
+    model = _protocol_models.OfBlocks(trees, ["diffraction"])
+    splits = _protocols.make_splits(y, groups, X.index, n_folds=2)
     first = job.run({"trees": model}, X, y, groups, splits)
     assert capsys.readouterr().out.count("trees") == 2
     again = job.run({"trees": None}, X, y, groups, splits)  # nothing is left to run
@@ -145,25 +149,56 @@ def test_a_job_goes_on_where_it_ended(job, capsys):
     assert "space_group_accuracy" in first
     assert "space group" in _protocols.summarise(first)
     with pytest.raises(ValueError, match="other crystals"):
-        job.specimens(crystals[:4], None, n_replicas=2, random_state=0)
+        job.specimens(crystals[:4], features, conditions, n_replicas=2)
 
 
-def test_search_match_learns_ideal_specimens_once_a_crystal(job):
-    _, _, (X, y, _, rows) = job
+def test_support_is_taken_off_the_composition():
+    features = _protocol_models.protocol_blocks("rings", "microscope")
+    X = pd.DataFrame({"rings": [None], "formula": ["Mg20O20Cu40C20"]}, dtype=object)
+    table = features.fit_transform(X)
+    assert table["fractions__cu"][0] == pytest.approx(0.4)
+    assert table["cleaned__mg"][0] == pytest.approx(0.5)
+    assert np.isnan(table["cleaned__cu"][0])
+    assert "cleaned__mg" not in _protocol_models.protocol_blocks("rings", "typical").fit_transform(X)
+
+
+def test_library_holds_the_training_crystals_once():
     seen = []
 
-    class Spy(_protocols.BaseEstimator):
+    class Spy(BaseEstimator):
         def fit(self, X, y):
             seen.append((X, y))
             self.classes_ = np.unique(y)
             return self
 
-    _protocols.OnIdeal(Spy()).fit(X, y)
-    ideal, labels = seen[0]
-    assert list(ideal) == ["rings", "formula"]
-    assert len(ideal) == len(set(rows)) == len(labels) == len(X) // 2
-    assert np.array_equal(ideal["rings"].iloc[0], X["ideal_rings"].iloc[0], equal_nan=True)
-    assert not np.array_equal(ideal["rings"].iloc[0], X["rings"].iloc[0], equal_nan=True)
+    entries = pd.DataFrame({"diffraction__q_0000": np.arange(4.0), "fractions__o": 0.5})
+    X = pd.DataFrame({"diffraction__q_0000": np.zeros(4)}, index=[3, 1, 3, 1])
+    _protocol_models.InLibrary(Spy(), entries).fit(X, [62, 225, 62, 225])
+    library, labels = seen[0]
+    assert library["diffraction__q_0000"].tolist() == [1.0, 3.0]
+    assert labels.tolist() == [225, 62]
+
+
+class Fixed(BaseEstimator):
+    """Classifier of labels 1 and 2, whose probability of label 2 is the first column."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        second = np.asarray(X)[:, 0]
+        return np.stack([1 - second, second], axis=1)
+
+
+def test_pool_is_a_geometric_mean_and_missing_blocks_count_as_the_prior():
+    X = pd.DataFrame({"a__x": [0.9, 0.9, 0.5, 0.5], "b__x": [0.2, np.nan, 0.5, 0.5]})
+    parts = {name: _protocol_models.OfBlocks(Fixed(), [name]) for name in "ab"}
+    pool = _protocol_models.Pool(parts, {"a": 0.5, "b": 0.5}, floor=1e-9).fit(X, [1, 1, 2, 2])
+    proba = pool.predict_proba(X)
+    assert proba[0, 1] == pytest.approx((0.9 * 0.2) ** 0.5 / ((0.9 * 0.2) ** 0.5 + (0.1 * 0.8) ** 0.5))
+    assert proba[1, 1] == pytest.approx(0.9**0.5 / (0.9**0.5 + 0.1**0.5))  # equal prior
+    assert pool.predict(X[:2]).tolist() == [2, 2]
 
 
 def test_broken_lines_of_films_are_read(tmp_path):
@@ -261,11 +296,17 @@ def test_quick_options_are_small():
     options = bench_accuracy.parse(["a", "--quick"])
     assert (options.n, options.n_folds, options.epochs, options.size) == (400, 2, 3, 128)
     assert bench_accuracy.parse(["a"]).n is None
+    for arguments, chemistry in (
+        (["a"], "microscope"),
+        (["a", "--modality", "powder"], "typical"),
+        (["c", "folder"], "typical"),
+    ):
+        assert bench_accuracy.parse(arguments).chemistry == chemistry
     with pytest.raises(SystemExit):
         bench_accuracy.parse(["d"])
 
 
 def test_unknown_models_are_named():
     with pytest.raises(ValueError, match="names no model"):
-        _protocols.chosen_of({"fusion": 1}, ["trees"])
-    assert _protocols.chosen_of({"fusion": 1, "trees": 2}, ["tr"]) == {"trees": 2}
+        _protocol_models.chosen_of({"fusion": 1}, ["trees"])
+    assert _protocol_models.chosen_of({"fusion": 1, "trees": 2}, ["tr"]) == {"trees": 2}

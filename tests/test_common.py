@@ -46,11 +46,14 @@ ARGUMENTS = {
     "LibraryMatch": {"baseline": None, "power": 1, "smoothing": 0, "max_shift": 0},
     "IndexingScores": {"q_range": (0.05, 1.15)},
     "PeakHistogram": {},
+    "PolarImage": {"n_radii": 12, "n_frequencies": 8},
     "PowderProfile": {"n_bins": 64},
     "RadialProfile": {"n_bins": 64},
     "RankedElements": {"n_ranks": 3},
     "SpecimenColumns": {},
     "SpectrumBins": {"n_bins": 64},
+    "SpotLattice": {},
+    "SpotProfile": {"n_bins": 64},
 }
 
 # Checks of scikit-learn that an estimator fails, with the reason.
@@ -70,6 +73,15 @@ def make_image(seed):
     q = np.hypot(y - 31 - rng.uniform(), x - 31 - rng.uniform()) * 0.04
     rings = sum(np.exp(-(((q - q0) / 0.03) ** 2)) for q0 in rng.uniform(0.3, 1.1, 3))
     return rng.poisson(200 * rings + 500 * np.exp(-q / 0.1)).astype(float)
+
+
+def make_spots(seed):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :64] - rng.uniform(30, 33, (2, 1, 1))
+    h, k = np.mgrid[-3:4, -3:4].reshape(2, -1, 1, 1)
+    a, b = rng.uniform(7, 9), rng.uniform(9, 11)
+    spots = np.exp(-((y - a * h) ** 2 + (x - b * k - 2 * h) ** 2) / 3) * rng.uniform(0.2, 1, (49, 1, 1))
+    return rng.poisson(200 * spots.sum(0) + 50 * np.exp(-np.hypot(y, x) / 15)).astype(float)
 
 
 def make_profile(seed):
@@ -102,6 +114,8 @@ def make_losses(formula):
 COMPOSITIONS = ["SiO2", {"Ca": 1, "C": 1, "O": 3}, "Fe0.94O", None, "NaCl", float("nan"), "Ca(OH)2"]
 IMAGES = [DiffractionImage(make_image(s), pixel_size=0.04) for s in range(3)] + [None]
 IMAGES += [DiffractionImage(make_image(3), pixel_size=0.04, center=(31.5, 31.5)), float("nan")]
+SPOTS = [DiffractionImage(make_spots(s), pixel_size=0.02) for s in range(3)] + [None]
+SPOTS += [DiffractionImage(make_spots(3), pixel_size=0.02, center=(31.5, 31.5)), float("nan")]
 PROFILES = [make_profile(s) for s in range(3)] + [None, make_profile(3), float("nan"), make_profile(4)]
 SPECTRA = [make_spectrum(s) for s in range(3)] + [None, make_spectrum(3), float("nan"), make_spectrum(4)]
 XRAYS = [make_xrays(formula) for formula in ("TiO2", "FeS2", "CaF2", "NaCl", "SiO2")]
@@ -117,10 +131,13 @@ CELLS = {
     "ElementFractions": (COMPOSITIONS, "SiOx"),
     "ElementPresence": (COMPOSITIONS, {"Si": -1}),
     "PeakHistogram": ([*PROFILES, *IMAGES], "no/such/file.xy"),
+    "PolarImage": (SPOTS, np.ones((64, 64))),
     "PowderProfile": (PROFILES, "no/such/file.xy"),
     "RadialProfile": (IMAGES, np.ones((64, 64))),
     "RankedElements": (COMPOSITIONS, 14),
     "SpectrumBins": (SPECTRA, "no/such/file.msa"),
+    "SpotLattice": (SPOTS, np.ones((64, 64))),
+    "SpotProfile": (SPOTS, np.ones((64, 64))),
 }
 
 

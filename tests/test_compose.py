@@ -96,13 +96,43 @@ def test_block_names_are_checked(name):
         (("formula", ElementPresence), "instance of a transformer"),
         (("formula", "passthrough"), "instance of a transformer"),
         ((ElementPresence(), "formula"), "tuple"),
-        ((["formula"], ElementPresence()), "tuple"),
+        (([], ElementPresence()), "tuple"),
+        ((["formula", "formula"], ElementPresence()), "tuple"),
         (ElementPresence(), "tuple"),
     ],
 )
 def test_blocks_are_checked(block, message):
     with pytest.raises(ValueError, match=f"block 'presence' .*{message}"):
         make_features(presence=block)
+
+
+def test_a_list_of_columns_makes_numbered_blocks(specimens):
+    presence = ElementPresence()
+    features = make_features(presence=(["formula", "eds"], presence), ranked=("formula", "drop"))
+    assert [name for name, _, _ in features.transformers] == ["presence_1", "presence_2", "ranked"]
+    assert all(block is not presence for _, block, _ in features.transformers[:2])
+    out = features.fit_transform(specimens)
+    assert out["presence_1__fe"].tolist()[::2] == [0.0, 1.0]
+    assert out["presence_2__fe"].tolist()[1:] == [1.0, 0.0]
+    with pytest.raises(ValueError, match=r"block names \['presence_1'\] appear twice"):
+        make_features(presence=(["formula"], presence), presence_1=("eds", presence))
+
+
+def test_zones_that_are_absent_are_not_measured():
+    columns = SpecimenColumns(["spots_1", "spots_2", "formula"])
+    image = np.ones((8, 8))
+    for name in ("spots", "spots_1"):
+        out = columns.transform(pd.DataFrame({name: [image]}))
+        assert out.columns.tolist() == ["spots_1", "spots_2", "formula"]
+        assert out["spots_1"].iloc[0] is image
+        assert out["spots_2"].isna().all()
+    second = columns.transform(pd.DataFrame({"spots": [image], "spots_2": [2 * image]}))
+    assert second["spots_2"].iloc[0].max() == 2
+    with pytest.raises(ValueError, match="'spots' stands for 'spots_1', which X has, too"):
+        columns.transform(pd.DataFrame({"spots": [image], "spots_1": [image]}))
+    with pytest.raises(ValueError, match=r"unknown columns \['spots_3'\]"):
+        columns.fit(pd.DataFrame({"spots_3": [image]}))
+    assert "spots_1" not in SpecimenColumns().transform(pd.DataFrame({"spots": [image]}))
 
 
 def test_no_block():

@@ -2,6 +2,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,7 +229,9 @@ def test_entries_without_crystal(rings, crystals, image):
 
 @pytest.mark.filterwarnings("ignore:X. row 0")
 def test_specimens_without_answer(rings, crystals, image):
-    display = DRAW(rings, {"rings": image, "formula": "Pb40U60"}, crystals=crystals)
+    strict = deepcopy(rings)  # no structures of other elements
+    strict[-1].set_params(isostructural=False)
+    display = DRAW(strict, {"rings": image, "formula": "Pb40U60"}, crystals=crystals)
     assert [text.get_text() for text in display.axes_["space_group"].texts] == ["no answer"]
     assert "lines" not in display.axes_
 

@@ -262,7 +262,7 @@ def test_a_library_of_minerals_matches_them_and_is_small(minerals, tmp_path):
     best = match.candidates(measured, n=1)
     assert np.mean(best["id"].to_numpy() == entries["id"].to_numpy()) > 0.9
     joblib.dump(match, tmp_path / "match.joblib", compress=3)
-    assert (tmp_path / "match.joblib").stat().st_size < 600 * len(X)  # bytes; below 6 MB for all of AMCSD
+    assert (tmp_path / "match.joblib").stat().st_size < 900 * len(X)  # bytes; below 9 MB for all of AMCSD
     reloaded = joblib.load(tmp_path / "match.joblib")
     np.testing.assert_array_equal(reloaded.predict_proba(measured), match.predict_proba(measured))
 

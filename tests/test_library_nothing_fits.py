@@ -39,7 +39,7 @@ def make_table(patterns, formulas, kinds=("fractions",), block="powder"):
 def test_iron_chromium_nickel_is_no_magnet(kinds):
     """The pattern is that of Er2Fe14B, yet no erbium was found."""
     patterns, formulas = make_patterns(3), ["Er2Fe14B", "Fe0.5Ni0.5", "NaCl"]
-    match = LibraryMatch().fit(make_table(patterns, formulas, kinds), [136, 225, 221])
+    match = LibraryMatch(isostructural=False).fit(make_table(patterns, formulas, kinds), [136, 225, 221])
     measured = make_table(patterns[:1], ["FeCrNi"], kinds)
     assert match.predict(measured).tolist() == [225]
     assert match.predict_proba(measured).round(9).tolist() == [[0, 0, 1]]  # 136, 221 and 225
@@ -64,7 +64,8 @@ def test_iron_chromium_nickel_is_no_magnet(kinds):
 )
 def test_which_elements_exclude_an_entry(entry, measured, excluded):
     pattern = make_patterns(1)
-    match = LibraryMatch().fit(make_table(np.repeat(pattern, 2, axis=0), [entry, "C"]), [1, 2])
+    library = make_table(np.repeat(pattern, 2, axis=0), [entry, "C"])
+    match = LibraryMatch(isostructural=False).fit(library, [1, 2])
     weight = match.predict_proba(make_table(pattern, [measured]))[0, 0]
     assert (weight == 0) == excluded
 
@@ -73,16 +74,17 @@ def test_excused_elements_and_chemistry_that_is_not_compared():
     X = make_table(make_patterns(2), ["NaCl", "KCl"])
     measured = make_table(make_patterns(1), ["Cl"])
     for params in ({"excused": ("Na",)}, {"chemistry_weight": 0}):
-        assert LibraryMatch(**params).fit(X, [225, 221]).predict(measured).tolist() == [225]
+        match = LibraryMatch(**params, isostructural=False).fit(X, [225, 221])
+        assert match.predict(measured).tolist() == [225]
     with pytest.warns(UserWarning, match="row 0: no entry of the library fits"):
-        assert LibraryMatch().fit(X, [225, 221]).predict(measured).tolist() == [0]
+        assert LibraryMatch(isostructural=False).fit(X, [225, 221]).predict(measured).tolist() == [0]
 
 
 def test_unmeasured_elements_and_missing_compositions_exclude_nothing():
     X = make_table(make_patterns(2), ["NaCl", None])
     measured = make_table(make_patterns(1), ["Cl"])
     measured["fractions__na"] = np.nan
-    match = LibraryMatch().fit(X, [225, 221])
+    match = LibraryMatch(isostructural=False).fit(X, [225, 221])
     assert match.predict(measured).tolist() == [225]
     unknown = match.predict_proba(make_table(make_patterns(1), ["Fe"]))
     assert unknown[0].tolist() == [1, 0]  # 221 has no composition and stays, 225 has sodium
@@ -100,7 +102,7 @@ def test_a_conflict_of_two_analyses_excludes_nothing():
 
 def test_nothing_fits_if_every_entry_is_excluded():
     X = make_table(make_patterns(3), ["NaCl", "KCl", "PbS"])
-    match = LibraryMatch().fit(X, [225, 221, 225])
+    match = LibraryMatch(isostructural=False).fit(X, [225, 221, 225])
     measured = make_table(make_patterns(3), ["NaCl", "Fe", None])
     with pytest.warns(UserWarning, match=r"row 1: no entry .* measured and found absent"):
         proba = match.predict_proba(measured)

@@ -21,7 +21,7 @@ from xtalsk import (
 from xtalsk.library import LibraryBlend, LibraryMatch
 from xtalsk.library._lines import takes_lines
 from xtalsk.library._profiles import pack
-from xtalsk.library._scaled import Grid, ScaledLibrary, contrast, stretch
+from xtalsk.library._scaled import Grid, ScaledLibrary, arrange_profiles, contrast, stretch
 
 BROAD = replace(RingConditions.typical(), ring_width=0.045, calibration=0.03, image_size=128)
 
@@ -111,7 +111,8 @@ def make_scaled(n_entries=7, n_bins=120):
     lines = rng.uniform(5, n_bins - 5, size=(n_entries, 6, 1))
     profiles = torch.from_numpy(np.exp(-((np.arange(n_bins) - lines) ** 2) / 4).sum(axis=1)).float()
     profiles[1, :30] = profiles[2, 50:60] = torch.nan
-    library = ScaledLibrary(pack(profiles), Grid(20, 0.01, "sqrt"), (0.02, 0.05), 0.04, 15.0)
+    grid, widths = Grid(20, 0.01, "sqrt"), (0.02, 0.05)
+    library = ScaledLibrary(arrange_profiles(pack(profiles), grid, widths), grid, widths, 0.04, 15.0)
     measured = profiles[:4].square() + 0.1 * torch.from_numpy(rng.uniform(size=(4, n_bins))).float()
     measured[0, 100:] = torch.nan
     return library, measured
@@ -129,7 +130,7 @@ def test_the_compiled_refinement_finds_what_a_plain_search_finds():
                 np.argmin(abs(library.scales - scale[row, entry].item())),
                 library.widths == width[row, entry].item(),
             )
-            a, b = stretched[row, s], library.packed[w][0, entry].astype(float)
+            a, b = stretched[row, s], library.arranged["widths"][entry, w][0].astype(float)
             both = ~np.isnan(a) & (b != -128)
             expected = (
                 a[both] @ b[both] / np.linalg.norm(a[both]) / np.linalg.norm(b[both]) - library.costs[s]
@@ -137,6 +138,22 @@ def test_the_compiled_refinement_finds_what_a_plain_search_finds():
             assert cosine[row, entry].item() == pytest.approx(expected, abs=1e-5)
     assert (cosine.argmax(1) == torch.arange(4)).all()
     assert (cosine <= 1 + 1e-6).all()
+
+
+def test_candidates_are_compared_as_all_entries_are():
+    library, measured = make_scaled(n_entries=40)
+    everything = library.compare(measured)
+    is_candidate = np.zeros((4, 40), dtype=bool)
+    is_candidate[:3, [3, 17, 39]] = is_candidate[3] = True
+    few = library.compare(measured, is_candidate)
+    assert few.is_complete.tolist() == [False, False, False, True]
+    for table in ("cosine", "nearest"):
+        expected = getattr(everything, table).numpy()
+        np.testing.assert_allclose(
+            getattr(few, table).numpy()[is_candidate], expected[is_candidate], atol=1e-6
+        )
+        again = getattr(few.of(np.array([1, 3])), table).numpy()
+        np.testing.assert_allclose(again, expected[[1, 3]], atol=1e-6)
 
 
 def test_stretched_profiles_keep_lines_at_their_scale():
@@ -196,8 +213,8 @@ def test_the_probability_of_the_label_weights_the_library(broad):
     label, phase = match.label_probability(measured), match.match_probability(measured)
     assert (label > phase).mean() > 0.9
     assert label[is_inside].mean() > label[~is_inside].mean() + 0.1
-    rigid = LibraryMatch(line_widths=None).fit(X, y, entries)
-    assert np.isnan(rigid.label_probability(measured)).all()
+    rigid = LibraryMatch(line_widths=None).fit(X[is_inside], y[is_inside], entries[is_inside])
+    assert rigid.label_probability(measured).mean() < label.mean() - 0.1  # fewer are right
 
 
 def test_blend_weights_rings_by_the_probability(broad):
@@ -212,7 +229,7 @@ def test_blend_weights_rings_by_the_probability(broad):
         )
         for weighting in ("auto", "probability", "similarity")
     }
-    expected = 0.9 * match.label_probability(measured)
+    expected = 0.9 * match.label_probabilities(measured).sum(axis=1)
     np.testing.assert_allclose(blends["auto"].weight(measured), expected)
     np.testing.assert_allclose(blends["probability"].weight(measured), expected)
     share = 1 / (1 + np.exp((0.65 - match.similarity(measured).astype(float)) / 0.05))

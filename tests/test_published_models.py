@@ -7,7 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xtalsk import DiffractionImage, Profile, RingConditions, compute_reflections, load_amcsd, simulate_rings
+from xtalsk import (
+    DiffractionImage,
+    Profile,
+    RingConditions,
+    SpotConditions,
+    compute_reflections,
+    load_amcsd,
+    simulate_rings,
+    simulate_spots,
+)
+from xtalsk.symmetry import crystal_system
 
 MODELS = Path(__file__).parents[1] / "benchmarks" / "models"
 DATA = Path(__file__).parent / "data"
@@ -54,3 +64,20 @@ def test_rings_pipeline_names_gold():
     pipeline = joblib.load(MODELS / "rings_chemistry.joblib")
     X = pd.DataFrame({"rings": pd.Series(cells, dtype=object), "formula": ["Au"] * 4})
     assert (pipeline.predict(X) == 225).mean() >= 0.75
+
+
+def test_spots_pipeline_names_the_system_of_gold_from_any_number_of_patterns():
+    crystals = load_amcsd()
+    gold = crystals[np.flatnonzero(crystals.formulas == "Au")[:1]]
+    reflections = compute_reflections(gold, "electron", 0.7)
+    conditions = SpotConditions(image_size=160, zone_axis="low_index", electrons=1e5)
+    images = simulate_spots(reflections, [0] * 6, conditions, n_zones=4, random_state=0)
+    cells = [[DiffractionImage(i, pixel_size=2 * conditions.q_max / 160) for i in zones] for zones in images]
+    X = pd.DataFrame(cells, columns=[f"spots_{k}" for k in range(1, 5)])
+    pipeline = joblib.load(MODELS / "spots_chemistry.joblib")
+    probability = pipeline.predict_proba(X)
+    assert (crystal_system(pipeline.classes_[probability.argmax(1)]) == "cubic").mean() >= 0.8
+    turned = X[X.columns[::-1]].set_axis(X.columns, axis=1)
+    np.testing.assert_allclose(pipeline.predict_proba(turned), probability, atol=1e-5)
+    one = pipeline.predict(pd.DataFrame({"spots": X["spots_1"], "formula": ["Au"] * 6}))
+    assert (crystal_system(one) == "cubic").mean() >= 0.5

@@ -67,7 +67,7 @@ def test_ring_features_are_those_of_the_transformer():
     radial = RadialProfile(n_bins=64).fit([None])
     cells = [DiffractionImage(image, pixel_size=0.03) for image in images]
     features = radial._batched(0.03)(torch.from_numpy(images).float()).numpy()
-    np.testing.assert_allclose(features, radial.transform(cells), atol=1e-5)
+    np.testing.assert_allclose(features, radial.transform(cells), atol=5e-5)
 
 
 def test_chemistry_features_are_those_of_the_transformers(crystals):

@@ -7,7 +7,7 @@ profile (``d`` and ``e`` likewise), and ``pixel_000_000, ...`` are the pixels of
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,7 +71,8 @@ class Block:
     name : str
     layout : {"profile", "image", "table"}
     columns : ndarray of int
-        Positions in the feature matrix: along the axis of a profile, row by row of an image.
+        Positions in the feature matrix: along the axis of a profile, row by row of an image. Shape
+        (n_members, n_columns) for blocks that were joined, see `join_numbered`.
     shape : tuple of int
         (n_columns,), or (n_rows, n_columns) of an image.
     first : int
@@ -183,6 +184,56 @@ def find_blocks(names, n_features, layouts=None):
     ]
 
 
+def join_numbered(blocks, names):
+    """Join the blocks of a stem, ``lattice_1``, ``lattice_2`` and so on, that have the same columns.
+
+    Parameters
+    ----------
+    blocks : list of Block
+    names : sequence of str, or None
+        Names of the columns of the feature matrix.
+
+    Returns
+    -------
+    list of Block
+        Blocks ``<stem>_<number>`` of one layout and with the same columns are one block named after the stem,
+        at the place of the first; its ``columns`` have one row for each of them, by number. All blocks of a
+        stem are joined, or none.
+
+    Raises
+    ------
+    ValueError
+        If another block has the name of the stem.
+
+    Examples
+    --------
+    >>> from xtalsk.columns import find_blocks, join_numbered
+    >>> names = ["lattice_1__a", "lattice_1__b", "eds__fe", "lattice_2__a", "lattice_2__b"]
+    >>> [(block.name, block.columns.tolist()) for block in join_numbered(find_blocks(names, 5), names)]
+    [('lattice', [[0, 1], [3, 4]]), ('eds', [2])]
+    """
+    stems = {}
+    for block in blocks:
+        numbered = _NUMBERED.fullmatch(block.name)
+        if numbered:
+            stems.setdefault(numbered[1], []).append(block)
+    joined = {}
+    for stem, members in stems.items():
+        if len(members) > 1 and len({_form(block, names) for block in members}) == 1:
+            members.sort(key=lambda block: int(block.name.rpartition("_")[2]))
+            if any(block.name == stem for block in blocks):
+                raise ValueError(f"block {stem!r} has the name of {members[0].name!r} and the like together")
+            whole = replace(members[0], name=stem, columns=np.stack([block.columns for block in members]))
+            joined |= dict.fromkeys((block.name for block in members), whole)
+    return list(dict.fromkeys(joined.get(block.name, block) for block in blocks))
+
+
+def _form(block, names):
+    """Return the layout of a block and the names of its columns without the block."""
+    columns = tuple(split_name(names[i])[1] for i in block.columns)
+    return block.layout, block.shape, block.first, block.axis, columns
+
+
 def block_presence(X, blocks):
     """Return which rows have at least one value in each block.
 
@@ -196,4 +247,4 @@ def block_presence(X, blocks):
     -------
     ndarray of bool, shape (n_samples, n_blocks)
     """
-    return np.column_stack([~np.isnan(X[:, b.columns]).all(axis=1) for b in blocks])
+    return np.column_stack([~np.isnan(X[:, b.columns.ravel()]).all(axis=1) for b in blocks])

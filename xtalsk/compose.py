@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 
 from xtalsk.columns import MODALITIES
 from xtalsk.utils._column_transformer import ColumnTransformer
@@ -16,21 +16,38 @@ _BLOCK_NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 
 
 def _check_block(name, block):
-    """Return name, transformer and column of a block; raise ValueError if one of them cannot be used."""
+    """Return name, transformer and column of each block that a keyword of `make_features` stands for.
+
+    Raises
+    ------
+    ValueError
+        If the name, the column or the transformer cannot be used.
+    """
     if not _BLOCK_NAME.fullmatch(name):
         raise ValueError(
             f"the block name {name!r} must consist of a-z and 0-9, with single underscores between them"
         )
-    if not isinstance(block, tuple) or len(block) != 2 or not isinstance(block[0], str):
+    if not isinstance(block, tuple) or len(block) != 2 or not _is_column(block[0]):
         raise ValueError(
-            f"block {name!r} must be a tuple (column of the specimens, transformer), got {block!r}"
+            f"block {name!r} must be a tuple (column of the specimens or list of columns, transformer), got "
+            f"{block!r}"
         )
     column, transformer = block
     if isinstance(transformer, type) or not (
         transformer == "drop" or (hasattr(transformer, "fit") and hasattr(transformer, "transform"))
     ):
         raise ValueError(f"block {name!r} needs an instance of a transformer, or 'drop', got {transformer!r}")
-    return name, transformer, column
+    if isinstance(column, str):
+        return [(name, transformer, column)]
+    return [(f"{name}_{i}", clone(transformer, safe=False), one) for i, one in enumerate(column, 1)]
+
+
+def _is_column(column):
+    """Return whether ``column`` is the name of a column, or a list of different names."""
+    if isinstance(column, str):
+        return True
+    is_list = isinstance(column, list | tuple) and len(column) > 0
+    return is_list and all(isinstance(one, str) for one in column) and len(set(column)) == len(column)
 
 
 def make_features(*, n_jobs=None, verbose=False, **blocks):
@@ -42,11 +59,13 @@ def make_features(*, n_jobs=None, verbose=False, **blocks):
         Number of blocks to compute in parallel.
     verbose : bool, default=False
         Whether `fit` prints the time of each block.
-    **blocks : tuple of (str, transformer)
+    **blocks : tuple of (str or list of str, transformer)
         ``name=(column, transformer)`` for each block: the column of the specimens (``"rings"``,
         ``"formula"`` ...) and the transformer or pipeline that computes features from it, or ``"drop"``.
-        Several blocks may use the same column. A name consists of a-z and 0-9 with single underscores between
-        them; ``n_jobs`` and ``verbose`` cannot be names.
+        Several blocks may use the same column. A list of columns, such as the zones ``["spots_1",
+        "spots_2"]`` of one crystal, makes the blocks ``name_1``, ``name_2`` and so on, each with a clone of
+        the transformer. A name consists of a-z and 0-9 with single underscores between them; ``n_jobs`` and
+        ``verbose`` cannot be names.
 
     Returns
     -------
@@ -60,7 +79,8 @@ def make_features(*, n_jobs=None, verbose=False, **blocks):
     Raises
     ------
     ValueError
-        If there is no block, a name has other characters, or a block is not a column and a transformer.
+        If there is no block, a name has other characters or stands for two blocks, or a block is not a
+        column, or a list of columns, and a transformer.
 
     Examples
     --------
@@ -78,8 +98,13 @@ def make_features(*, n_jobs=None, verbose=False, **blocks):
     """
     if not blocks:
         raise ValueError("make_features needs at least one block: name=(column, transformer)")
+    listed = [one for name, block in blocks.items() for one in _check_block(name, block)]
+    names = [name for name, _, _ in listed]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"the block names {repeated} appear twice: a list of columns numbers its blocks")
     return ColumnTransformer(
-        [_check_block(name, block) for name, block in blocks.items()],
+        listed,
         remainder="drop",
         n_jobs=n_jobs,
         verbose=verbose,
@@ -93,6 +118,9 @@ class SpecimenColumns(TransformerMixin, BaseEstimator):
     It is the first step of a pipeline that users apply to specimens of their own. A column that it does not
     know is an error, because a misspelt column would count as not measured. It learns nothing: `fit` only
     checks.
+
+    A pipeline for several patterns of a specimen has numbered columns (``spots_1``, ``spots_2``, ...). A
+    table may have fewer of them, or the single column ``spots``, which stands for ``spots_1``.
 
     Parameters
     ----------
@@ -161,9 +189,12 @@ class SpecimenColumns(TransformerMixin, BaseEstimator):
             If X is no DataFrame, has a column twice, has a column that is not known, or has no known column.
         """
         present = self._check_columns(X)
+        names = {self._known_name(name): name for name in present}
         index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(len(X))
         absent = pd.Series([None] * len(index), index, dtype=object)
-        cells = {name: _to_series(X[name], index) if name in present else absent for name in self.columns}
+        cells = {
+            name: _to_series(X[names[name]], index) if name in names else absent for name in self.columns
+        }
         return pd.DataFrame(cells, index=index)
 
     def _check_columns(self, X):
@@ -176,7 +207,7 @@ class SpecimenColumns(TransformerMixin, BaseEstimator):
                 f"{type(X).__name__}"
             )
         present = list(X.columns)
-        unknown = [name for name in present if name not in self.columns]
+        unknown = [name for name in present if self._known_name(name) not in self.columns]
         if unknown:
             raise ValueError(
                 f"unknown columns {unknown}; known columns are {list(self.columns)}"
@@ -187,7 +218,16 @@ class SpecimenColumns(TransformerMixin, BaseEstimator):
         repeated = sorted({name for name in present if present.count(name) > 1})
         if repeated:
             raise ValueError(f"the columns {repeated} appear more than once")
+        for name in present:
+            known = self._known_name(name)
+            if known != name and known in present:
+                raise ValueError(f"the column {name!r} stands for {known!r}, which X has, too")
         return present
+
+    def _known_name(self, name):
+        """Return the column that a column of X stands for: ``spots`` for ``spots_1`` if there are zones."""
+        first = f"{name}_1"
+        return first if name not in self.columns and first in self.columns else name
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns.

@@ -1,4 +1,5 @@
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -214,3 +215,74 @@ def test_measured_collections(shared_data):
     table = pd.read_csv(shared_data / "structures" / "mp_d.csv.gz", nrows=150)
     crystals = CrystalSet.from_cifs(table, id_column="material_id")
     assert np.mean(crystals.space_groups == table["spacegroup.number"]) > 0.96
+
+
+def is_mapped(array):
+    """Return whether an array is a view of one that is mapped into memory."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    return array is not None
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_an_uncompressed_set_returns_unchanged(crystals, tmp_path, mmap):
+    path = tmp_path / "crystals"
+    crystals.save(path, compressed=False)
+    restored = CrystalSet.load(path, mmap=mmap)
+    for name, value in vars(crystals).items():
+        other = getattr(restored, name)
+        if name == "rotation_sets":
+            assert all(np.array_equal(a, b) for a, b in zip(value, other, strict=True))
+        else:
+            assert other.dtype == value.dtype
+            np.testing.assert_array_equal(other, value)
+    assert is_mapped(restored.frac_coords) == mmap
+    again = CrystalSet.concatenate([restored, restored[[1]]])
+    assert again.ids.tolist() == [*"rasa"]
+    restored[:2].save(path, compressed=False)  # the file that is mapped is replaced
+    assert CrystalSet.load(path).to_pymatgen(1).matches(restored.to_pymatgen(1))
+
+
+def test_slices_share_memory(crystals):
+    for key in (slice(1, 3), slice(None), slice(-1, None), slice(2, 1), slice(0, 0)):
+        part, copied = crystals[key], crystals[np.arange(3)[key]]
+        assert np.shares_memory(part.frac_coords, crystals.frac_coords) == bool(len(part))
+        for name in set(vars(copied)) - {"rotation_sets"}:
+            np.testing.assert_array_equal(getattr(part, name), getattr(copied, name))
+    assert crystals[::-1].ids.tolist() == [*"sar"]
+
+
+def test_a_damaged_uncompressed_file_is_named(crystals, tmp_path):
+    path = tmp_path / "crystals"
+    crystals.save(path, compressed=False)
+    data = path.read_bytes()
+    places = [k for k in range(0, len(data), 97) if data[k] or k > len(data) // 2]
+    n_found = 0
+    for place in places:
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with suppress(ValueError):
+            restored = CrystalSet.load(path)  # the byte lies between two arrays
+            np.testing.assert_array_equal(restored.frac_coords, crystals.frac_coords)
+            continue
+        n_found += 1
+    assert n_found > len(places) / 3
+    path.write_bytes(b"?" + data[1:])
+    with pytest.raises(ValueError, match=f"{path} does not hold"):
+        CrystalSet.load(path)
+    path.write_bytes(data[:-1])
+    with pytest.raises(ValueError, match="incomplete"):
+        CrystalSet.load(path, mmap=True)
+    crystals.save(path)
+    with pytest.raises(ValueError, match="compressed=False"):
+        CrystalSet.load(path, mmap=True)
+
+
+def test_offsets_and_indices_of_a_mapped_file_are_checked(crystals, tmp_path):
+    bad = crystals._from_checked(**vars(crystals) | {"rotation_index": crystals.rotation_index + 9})
+    bad.save(tmp_path / "crystals", compressed=False)
+    with pytest.raises(ValueError, match="rotation_index"):
+        CrystalSet.load(tmp_path / "crystals", mmap=True)
+    bad = crystals._from_checked(**vars(crystals) | {"offsets": crystals.offsets[::-1]})
+    bad.save(tmp_path / "crystals", compressed=False)
+    with pytest.raises(ValueError, match="offsets"):
+        CrystalSet.load(tmp_path / "crystals", mmap=True)

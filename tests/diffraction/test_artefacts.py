@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from xtalsk.diffraction import RadialProfile, locate_peaks
-from xtalsk.diffraction._artefacts import find_artefacts, find_clusters, find_marks
+from xtalsk.diffraction._artefacts import clean_image, find_artefacts, find_clusters
+from xtalsk.diffraction._marks import find_marks
 from xtalsk.io import DiffractionImage
 
 PIXEL = 0.0035
@@ -158,3 +159,34 @@ def test_bars_of_jpeg_pictures_are_found(sound):
 def test_saturated_beam_is_no_scale_bar(sound):
     clipped = np.minimum(sound, np.percentile(sound, 99.5))
     assert not find_marks(clipped).any()
+
+
+def seam(image, kind):
+    """A straight seam between two chips, over the whole width or height; its pixels differ a little."""
+    image, rng = image.astype(float), np.random.default_rng(0)
+    if kind == "dark":
+        image[150:153] = rng.poisson(0.3, (3, 512))
+    elif kind == "bright":
+        image[:, 150:153] = image.max() * rng.uniform(0.985, 1, (512, 3))
+    else:  # wider pixels at the edges of the chips, clipped near the beam
+        image[:, 230:234] *= 2.5
+        image = np.minimum(image, np.percentile(image, 97))
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["dark", "bright", "wide pixels"])
+def test_seams_between_chips_are_no_scale_bars(sound, kind):
+    image = seam(sound, kind)
+    assert not clean_image(image)[1]
+    assert clean_image(bar(image, image.max()))[1]  # a bar beside it is one
+
+
+def test_clusters_are_found_with_their_rim():
+    rng = np.random.default_rng(0)
+    image = rng.poisson(30, (96, 96)).astype(np.float32)
+    image[40:43, 50:52], image[70, 20], image[10:12, 10:12] = 9000, 5000, ((4000, 60), (4000, 4000))
+    expected = np.zeros(image.shape, bool)
+    for box in ((slice(39, 44), slice(49, 53)), (slice(9, 13), slice(9, 13))):
+        expected[box] = True
+    expected[9, 12] = False  # the weak pixel of the second cluster is none of it
+    np.testing.assert_array_equal(find_clusters(image), expected)

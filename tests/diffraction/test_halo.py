@@ -13,6 +13,7 @@ from xtalsk.diffraction._halo import (
     find_saturated_of_tensors,
     hide_flank,
     hide_halo,
+    hide_halo_of_tensors,
 )
 from xtalsk.io import DiffractionImage
 
@@ -157,3 +158,14 @@ def test_flank_ends_where_a_line_begins():
     hidden = hide_flank(profiles, 0.003).isnan().sum(1).tolist()
     assert 10 <= hidden[0] <= 40
     assert hidden[1] == 0
+
+
+def test_ends_of_haloes_agree():
+    rng, bins = np.random.default_rng(0), torch.arange(540.0)
+    for k in range(60):
+        profile = rng.uniform(1, 20) * torch.exp(-bins / 60) * (1 - torch.exp(-bins / rng.uniform(3, 20)))
+        profile += 0.5 * torch.exp(-(((bins - rng.uniform(5, 150)) / 9) ** 2)) + 0.01 * torch.randn(540)
+        profile[: rng.integers(0, 60)] = torch.nan
+        saturated = (1 - bins / rng.uniform(20, 300)).clamp_min(0)[None] if k % 2 else None
+        fast, plain = (f(profile[None], saturated, 0.0023) for f in (hide_halo, hide_halo_of_tensors))
+        assert torch.equal(fast.isnan(), plain.isnan())

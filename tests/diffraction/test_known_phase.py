@@ -21,8 +21,9 @@ def test_pixel_size_of_gold(draw_rings, pixel_size, stop):
     data = draw_rings(
         GOLD_RINGS, size=256, pixel_size=pixel_size, center=(120.2, 133.0), stop=stop, electrons=1e7
     )
-    calibration = calibrate_image(data, GOLD)
+    calibration = calibrate_image(DiffractionImage(data, pixel_size=1.04 * pixel_size), GOLD)
     assert calibration.is_sure
+    assert calibration.confirmed == "phase"
     assert calibration.pixel_size == pytest.approx(pixel_size, rel=0.004)
     assert abs(calibration.pixel_size - pixel_size) < 3 * calibration.uncertainty
     assert calibration.rings[["h", "k", "l"]].abs().iloc[0].tolist() == [1, 1, 1]
@@ -36,7 +37,8 @@ def test_pixel_size_of_gold(draw_rings, pixel_size, stop):
 
 def test_a_formula_names_the_phase(draw_rings):
     data = draw_rings(GOLD_RINGS, size=256, pixel_size=0.008, electrons=1e7)
-    assert calibrate_image(data, "Au").pixel_size == pytest.approx(0.008, rel=0.004)
+    narrow = (0.0077, 0.0084)
+    assert calibrate_image(data, "Au", pixel_size_range=narrow).pixel_size == pytest.approx(0.008, rel=0.004)
     with pytest.raises(ValueError, match="no crystal of formula 'AuXe3'"):
         calibrate_image(data, "AuXe3")
 
@@ -44,13 +46,53 @@ def test_a_formula_names_the_phase(draw_rings):
 def test_another_phase_is_told(draw_rings):
     data = draw_rings(size=256, pixel_size=0.008, electrons=1e7)  # rings of no crystal
     with pytest.warns(UserWarning, match="do not fit the phase well"):
-        assert not calibrate_image(data, GOLD).is_sure
+        calibration = calibrate_image(data, GOLD)
+    assert (calibration.is_sure, calibration.confirmed) == (False, "nothing")
+
+
+def test_any_cubic_phase_of_the_lattice_type_fits_at_some_scale(draw_rings):
+    """Nickel, a = 3.52 Å, is not told from gold without a scale."""
+    data = draw_rings(GOLD_RINGS, size=256, pixel_size=0.008, electrons=1e7)
+    nickel = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.524), ["Ni"], [[0, 0, 0]])
+    for phase in (GOLD, nickel):
+        with pytest.warns(UserWarning, match=r"confirm the lattice type alone \(cF\)"):
+            calibration = calibrate_image(data, phase)
+        assert (calibration.is_sure, calibration.confirmed) == (False, "lattice type")
+        np.testing.assert_allclose(
+            calibration.pixel_size, 0.008 * 4.0782 / (4.0782, 3.524)[phase is nickel], rtol=0.005
+        )
+    image = DiffractionImage(data, pixel_size=0.0082)
+    assert calibrate_image(image, GOLD).is_sure
+    with pytest.warns(UserWarning, match="fit the phase at 0.009.* is said to have 0.0082"):
+        assert calibrate_image(image, nickel).confirmed == "nothing"
+    assert calibrate_image(data, GOLD, pixel_size_range=(0.0078, 0.0085)).is_sure
+    with pytest.warns(UserWarning, match="lattice type alone"):
+        assert not calibrate_image(data, GOLD, pixel_size_range=(0.005, 0.012)).is_sure
+
+
+def test_rings_of_other_systems_confirm_the_phase(draw_rings):
+    zinc = Structure.from_spacegroup(
+        "P6_3/mmc", Lattice.hexagonal(2.665, 4.947), ["Zn"], [[1 / 3, 2 / 3, 0.25]]
+    )
+    rings = [
+        (0.4043, 0.5),
+        (0.4333, 0.4),
+        (0.4781, 1),
+        (0.5926, 0.3),
+        (0.7504, 0.4),
+        (0.7451, 0.3),
+        (0.8523, 0.3),
+    ]
+    calibration = calibrate_image(draw_rings(rings, size=256, pixel_size=0.008, electrons=1e7), zinc)
+    assert calibration.confirmed == "phase"
+    assert calibration.pixel_size == pytest.approx(0.008, rel=0.005)
 
 
 def test_known_pixel_size_of_the_cell_is_not_used(draw_rings):
     data = draw_rings(GOLD_RINGS, size=256, pixel_size=0.008, electrons=1e7)
     wrong = DiffractionImage(data, pixel_size=0.5)
-    assert calibrate_image(wrong, GOLD).pixel_size == pytest.approx(0.008, rel=0.004)
+    with pytest.warns(UserWarning, match="is said to have 0.5"):
+        assert calibrate_image(wrong, GOLD).pixel_size == pytest.approx(0.008, rel=0.004)
 
 
 def test_bad_arguments(draw_rings):

@@ -318,6 +318,17 @@ def test_gsas(tmp_path):
         read_profile(write(tmp_path, std, title.replace("CONST", "SLOG").replace("FXYE", "STD")))
 
 
+def test_columns_without_a_blank_between_them(tmp_path):
+    text = "14.0688 397\n14.1185 1697\n14.168110228\n14.2177 1515\n14.26739\n14.3169 8\n"
+    with pytest.warns(UserWarning, match=r"a\.xy: .* 2 lines; read as 3: 14\.1681 and 10228, 5: 14"):
+        profile = read_profile(write(tmp_path, [text], name="a.xy"), wavelength=1.5406)
+    assert profile.two_theta.tolist() == [14.0688, 14.1185, 14.1681, 14.2177, 14.2673, 14.3169]
+    assert profile.intensity.tolist() == [397, 1697, 10228, 1515, 9, 8]
+    for field in ("14.368110228", "14.1681", "x14.168110228"):
+        with pytest.raises(BrokenFileError, match=r"a\.xy: expected two numbers in line 3"):
+            read_profile(write(tmp_path, [text.replace("14.168110228", field)], name="a.xy"), wavelength=1.5)
+
+
 def test_ras(tmp_path):
     heading = (
         '*RAS_DATA_START\n*HW_XG_WAVE_LENGTH_ALPHA1 "1.540593"\n*HW_XG_WAVE_LENGTH_ALPHA2 "1.544414"\n'
@@ -325,6 +336,7 @@ def test_ras(tmp_path):
     )
     attenuation = np.where(COUNTS > 1000, 10.0, 1.0)
     lines = rows("{:.4f} {:.4f} {:.4f}", TWO_THETA, COUNTS / attenuation, attenuation)
+    lines += ["*RAS_INT_END", "*RAS_DATA_END"]
     profile = read_profile(write(tmp_path, lines, heading, name="a.ras"))
     check(profile)
     assert profile.wavelength == 1.540593

@@ -47,9 +47,10 @@ def test_dialects_of_text(tmp_path, text):
 def test_latin_1_comments_and_repeated_points(tmp_path):
     path = tmp_path / "scan.dat"
     path.write_bytes("# λ".encode() + b" \xc5\n20 5\n20 7\n21 1\n")
-    profile = read_profile(str(path))
+    with pytest.warns(UserWarning, match=r"^scan\.dat: .* copper Kα1, 1\.5406 Å, is assumed"):
+        profile = read_profile(str(path))
     np.testing.assert_allclose(profile.intensity, [6, 1])
-    assert profile.wavelength is None
+    assert profile.wavelength == 1.5406
 
 
 def test_axis_q(tmp_path):

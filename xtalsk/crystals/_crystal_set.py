@@ -1,12 +1,11 @@
 """`CrystalSet`: many crystal structures in columnar arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from xtalsk.crystals._archive import read_arrays
+from xtalsk.crystals._archive import load_crystals, save_compressed, save_mappable
 from xtalsk.crystals._checks import check_physics, check_shapes
 from xtalsk.crystals._ragged import ragged_arange, unique_rotations
 from xtalsk.symmetry import check_space_group
@@ -117,7 +116,14 @@ class CrystalSet:
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     def __getitem__(self, key):
-        """Return the crystals of a slice, an integer, integers or a boolean mask as a `CrystalSet`."""
+        """Return the crystals of a slice, an integer, integers or a boolean mask as a `CrystalSet`.
+
+        A slice of neighbouring crystals shares the memory of this set; all else is copied.
+        """
+        if isinstance(key, slice) and (bounds := key.indices(len(self)))[2] == 1:
+            first, last = bounds[0], max(bounds[:2])
+            offsets = self.offsets[first : last + 1]
+            return self._select(slice(first, last), slice(offsets[0], offsets[-1]), offsets - offsets[0])
         if isinstance(key, int | np.integer):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"crystal {key} of a set of {len(self)}")
@@ -128,9 +134,21 @@ class CrystalSet:
         rows = np.arange(len(self))[key]
         lengths = np.diff(self.offsets)[rows]
         sites = ragged_arange(self.offsets[rows], lengths)
+        return self._select(rows, sites, np.concatenate([[0], np.cumsum(lengths)]))
+
+    def _select(self, rows, sites, offsets):
+        """Return the crystals in some rows, which have the sites and offsets that are given."""
         columns = {name: getattr(self, name)[rows] for name in _PER_CRYSTAL}
         columns |= {name: getattr(self, name)[sites] for name in _PER_SITE}
-        return replace(self, offsets=np.concatenate([[0], np.cumsum(lengths)]), **columns)
+        return self._from_checked(offsets=offsets, rotation_sets=self.rotation_sets, **columns)
+
+    @classmethod
+    def _from_checked(cls, **columns):
+        """Make a set of columns that were checked before, without copies."""
+        crystals = object.__new__(cls)
+        for name, column in columns.items():
+            object.__setattr__(crystals, name, column)
+        return crystals
 
     @classmethod
     def concatenate(cls, sets):
@@ -328,27 +346,46 @@ class CrystalSet:
 
         return to_structure(self[i])
 
-    def save(self, path):
-        """Write the set to a compressed ``.npz`` file that `load` reads.
+    def save(self, path, *, compressed=True):
+        """Write the set to a file that `load` reads. The old file stays until the new one is complete.
 
         Parameters
         ----------
         path : path-like
+        compressed : bool, default=True
+            True writes a ``.npz`` file, which NumPy reads too. False writes the arrays as they are, with
+            checksums: the file is larger, and is read at once or mapped into memory.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from xtalsk import CrystalSet, load_amcsd
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "minerals.crystals")
+        ...     load_amcsd()[:100].save(path, compressed=False)
+        ...     crystals = CrystalSet.load(path, mmap=True)
+        >>> len(crystals), crystals[20:30].names[0]
+        (100, 'Gillespite')
         """
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rotation_sets"}
-        arrays |= {name: arrays[name].astype(str) for name in ("formulas", "ids", "names")}
-        arrays["rotations"] = np.concatenate([*self.rotation_sets, np.empty((0, 3, 3), np.int8)])
-        arrays["rotation_lengths"] = np.array([len(r) for r in self.rotation_sets], dtype=int)
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        if compressed:
+            save_compressed(self, path)
+        else:
+            save_mappable(self, path)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path, *, mmap=False):
         """Read a set that `save` wrote.
+
+        A compressed file is checked as all other crystals are. In a file that is not compressed, checksums of
+        the header and of the arrays show that `save` wrote it, so that its crystals were checked before;
+        shapes and offsets are checked again.
 
         Parameters
         ----------
         path : path-like
+        mmap : bool, default=False
+            Whether coordinates, occupancies and displacements are mapped into memory: they are read when they
+            are used, and their checksums are not compared. The file must not be compressed.
 
         Returns
         -------
@@ -357,15 +394,9 @@ class CrystalSet:
         Raises
         ------
         ValueError
-            If the file does not hold a `CrystalSet` or is damaged. The message names the file.
+            If the file does not hold a `CrystalSet` or is damaged, or if it is compressed and ``mmap=True``.
+            The message names the file.
         FileNotFoundError
             If the file does not exist.
         """
-        arrays = read_arrays(path)
-        if "groups" in arrays:  # the name in files written before version 0.1
-            arrays["names"] = arrays.pop("groups")
-        try:
-            splits = np.cumsum(arrays.pop("rotation_lengths"))[:-1]
-            return cls(rotation_sets=np.split(arrays.pop("rotations"), splits), **arrays)
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            raise ValueError(f"{path} does not hold a CrystalSet: {error}") from error
+        return load_crystals(cls, path, mmap)

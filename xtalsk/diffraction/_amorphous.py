@@ -6,10 +6,11 @@ from scipy.signal import find_peaks, peak_widths
 
 from xtalsk.diffraction._constants import (
     HALOES_CONTRAST,
+    HALOES_MARGINS,
     HALOES_SIGMA,
     HALOES_SMOOTHING,
+    HALOES_WIDEST,
     HALOES_WIDTH,
-    RINGS_OF_HALOES,
     RINGS_WIDTH,
 )
 
@@ -20,10 +21,12 @@ _GAUSSIAN_AREA = 2 * np.sqrt(
 
 
 def has_only_haloes(profile, step, pixel_size):
-    """Whether the strongest maximum of a profile is broad, and no sharp one comes near its height.
+    """Whether the strongest maximum of a profile is broad, and no sharp one stands out from the noise.
 
     Widths are taken from the square root of the intensity at half the prominence. The haloes of carbon are
     0.16 1/Å wide and those of silica 0.08 to 0.16; measured rings are 0.011 to 0.054 1/Å wide.
+    Crowded rings make maxima that are wider than haloes. Sharp maxima beside the hidden bins of the central
+    halo and in the corners of the image do not count.
 
     Parameters
     ----------
@@ -55,9 +58,10 @@ def has_only_haloes(profile, step, pixel_size):
         return False
     height = properties["prominences"]
     width = peak_widths(smooth, peaks, 0.5)[0] * step
-    is_sharp, top = width < RINGS_WIDTH, height.argmax()
+    top, (start, end) = height.argmax(), HALOES_MARGINS
+    is_inner = (peaks * step > start) & ((len(root) - peaks) * step > end)
     return bool(
-        width[top] > HALOES_WIDTH
+        HALOES_WIDTH < width[top] < HALOES_WIDEST
         and height[top] > HALOES_CONTRAST * noise
-        and height[is_sharp].max(initial=0) < RINGS_OF_HALOES * height[top]
+        and not (is_inner & (width < RINGS_WIDTH)).any()
     )

@@ -112,8 +112,14 @@ def hot_pixels(image, shifts, one, spreads, sigma):
 
 
 @compiled
-def label_pixels(mask, n_pixels):
+def label_pixels(mask, places):
     """Label the connected parts (with corners) of a mask with few pixels.
+
+    Parameters
+    ----------
+    mask : bool ndarray of shape (n_rows, n_columns)
+    places : int ndarray of shape (n_pixels,)
+        What `numpy.flatnonzero` returns of the mask.
 
     Returns
     -------
@@ -124,135 +130,103 @@ def label_pixels(mask, n_pixels):
     """
     h, w = mask.shape
     labels = np.zeros((h, w), np.int32)
-    boxes, stack = np.empty((n_pixels, 4), np.int32), np.empty((n_pixels, 2), np.int32)
+    boxes, stack = np.empty((len(places), 4), np.int32), np.empty((len(places), 2), np.int32)
     n_parts = 0
-    for y in range(h):
-        for x in range(w):
-            if not mask[y, x] or labels[y, x]:
-                continue
-            n_parts += 1
-            boxes[n_parts - 1] = y, y, x, x
-            box = boxes[n_parts - 1]
-            labels[y, x], size = n_parts, 1
-            stack[0] = y, x
-            while size:
-                size -= 1
-                row, column = stack[size]
-                box[0], box[1] = min(box[0], row), max(box[1], row)
-                box[2], box[3] = min(box[2], column), max(box[3], column)
-                for i in range(max(row - 1, 0), min(row + 2, h)):
-                    for j in range(max(column - 1, 0), min(column + 2, w)):
-                        if mask[i, j] and not labels[i, j]:
-                            labels[i, j] = n_parts
-                            stack[size] = i, j
-                            size += 1
+    for place in places:
+        y, x = place // w, place % w
+        if labels[y, x]:
+            continue
+        n_parts += 1
+        boxes[n_parts - 1] = y, y, x, x
+        box = boxes[n_parts - 1]
+        labels[y, x], size = n_parts, 1
+        stack[0] = y, x
+        while size:
+            size -= 1
+            row, column = stack[size]
+            box[0], box[1] = min(box[0], row), max(box[1], row)
+            box[2], box[3] = min(box[2], column), max(box[3], column)
+            for i in range(max(row - 1, 0), min(row + 2, h)):
+                for j in range(max(column - 1, 0), min(column + 2, w)):
+                    if mask[i, j] and not labels[i, j]:
+                        labels[i, j] = n_parts
+                        stack[size] = i, j
+                        size += 1
     return labels, boxes[:n_parts]
 
 
 @compiled
-def long_runs(image, low, high, least):
-    """Find runs of at least ``least`` pixels with values from ``low`` to ``high`` in rows and in columns.
+def _is_sharp(image, inside, box, one, limits):
+    """Whether a cluster ends in a step, see `_artefacts.find_clusters`.
 
-    Returns
-    -------
-    in_rows, in_columns : bool ndarray of the shape of the image
-        Pixels of runs in a row, and in a column.
-    n_same : int
-        Pixels with such values.
-    n_in_rows, n_in_columns : int
-        Pixels of the runs.
+    ``inside`` marks the pixels of the cluster, within two pixels of its ``box`` at most. ``limits`` are the
+    constants HIT_ELECTRONS, HIT_SIGMA, HIT_STEP, CLUSTER_STEP and CLUSTER_FLATNESS.
     """
     h, w = image.shape
-    in_rows, in_columns = np.zeros((h, w), np.bool_), np.zeros((h, w), np.bool_)
-    n_same, n_in_rows, n_in_columns = 0, 0, 0
-    down = np.zeros(w, np.int32)
-    for y in range(h):
-        n_of_row = 0
-        for x in range(w):
-            is_same = (image[y, x] >= low) & (image[y, x] <= high)
-            n_of_row += is_same
-            down[x] = (down[x] + 1) * is_same
-        n_same += n_of_row
-        if n_of_row == 0:
-            continue
-        for x in range(w):
-            if down[x] == least:
-                in_columns[y - least + 1 : y + 1, x] = True
-                n_in_columns += least
-            elif down[x] > least:
-                in_columns[y, x] = True
-                n_in_columns += 1
-        if n_of_row < least:
-            continue
-        run = 0
-        for x in range(w):
-            run = run + 1 if low <= image[y, x] <= high else 0
-            if run == least:
-                in_rows[y, x - least + 1 : x + 1] = True
-                n_in_rows += least
-            elif run > least:
-                in_rows[y, x] = True
-                n_in_rows += 1
-    return in_rows, in_columns, n_same, n_in_rows, n_in_columns
-
-
-@compiled
-def _sample(level, y, x):
-    """Value at a fractional position by bilinear interpolation; 0 outside the image."""
-    h, w = level.shape
-    if y < 0 or x < 0 or y > h - 1 or x > w - 1:
-        return 0.0
-    top, left = min(int(y), h - 2), min(int(x), w - 2)
-    v, u = y - top, x - left
-    upper = level[top, left] + u * (level[top, left + 1] - level[top, left])
-    lower = level[top + 1, left] + u * (level[top + 1, left + 1] - level[top + 1, left])
-    return upper + v * (lower - upper)
-
-
-@compiled
-def streak_pixels(level, center, sides, one, excess, sigma):
-    """Pixels of ``level`` brighter than both sides at the same radius by far; 0 is no measured pixel.
-
-    Returns
-    -------
-    int32 ndarray of shape (n_pixels, 2)
-        Rows and columns.
-    """
-    h, w = level.shape
-    places, n = np.empty((h * w, 2), np.int32), 0
-    for row in range(h):
-        y = row - center[0]
-        for column in range(w):
-            value = np.float64(level[row, column])
-            limit = (value - sigma * np.sqrt(one * value)) / excess
-            if limit <= 0:
+    top, bottom, left, right = box
+    around, n_around, n_inside = np.empty(81, np.float32), 0, 0
+    highest, weakest, brightest = np.float32(-np.inf), np.float32(np.inf), np.float32(-np.inf)
+    peak_row, peak_column = top, left
+    for y in range(max(top - 4, 0), min(bottom + 5, h)):
+        for x in range(max(left - 4, 0), min(right + 5, w)):
+            value = image[y, x]
+            if inside[y, x]:
+                n_inside += 1
+                weakest = min(weakest, value)
+                if value > brightest:
+                    brightest, peak_row, peak_column = value, y, x
                 continue
-            x = column - center[1]
-            radius = np.sqrt(y * y + x * x)
-            for side in sides:
-                if radius <= 1.5 * side:
-                    continue
-                a = side / radius
-                b = a * a
-                s = a * (1 - b / 6 * (1 - b / 20 * (1 - b / 42 * (1 - b / 72 * (1 - b / 110)))))
-                c = 1 - b / 2 * (1 - b / 12 * (1 - b / 30 * (1 - b / 56 * (1 - b / 90 * (1 - b / 132)))))
-                one_side = _sample(level, center[0] + c * y - s * x, center[1] + c * x + s * y)
-                if one_side <= 0 or one_side >= limit:
-                    continue
-                other = _sample(level, center[0] + c * y + s * x, center[1] + c * x - s * y)
-                if 0 < other < limit:
-                    places[n] = row, column
-                    n += 1
-                    break
-    return places[:n].copy()
+            distance = 3
+            for i in range(max(y - 2, top), min(y + 3, bottom + 1)):
+                for j in range(max(x - 2, left), min(x + 3, right + 1)):
+                    if inside[i, j]:
+                        distance = min(distance, max(abs(i - y), abs(j - x)))
+            if distance > 2:
+                highest = max(highest, value)
+            elif distance == 1:
+                around[n_around] = value
+                n_around += 1
+    background, rest = np.median(around[:n_around]), around[:n_around].max()
+    excess, least = brightest - background, weakest - background
+    if excess <= limits[0] * one or (n_inside == 1 and one >= 0.5):
+        return False
+    noise = np.sqrt(one * max(highest, one))
+    if least > max(limits[1] * noise, limits[3] * excess) and rest - background < limits[2] * least:
+        return True
+    if rest > min(highest + noise, background + limits[3] * excess):
+        return False
+    if least >= limits[4] * excess:
+        return True
+    beside = np.float32(np.inf)
+    for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        y, x = peak_row + i, peak_column + j
+        if 0 <= y < h and 0 <= x < w:
+            beside = min(beside, image[y, x])
+    return beside - background < limits[3] * excess
 
 
 @compiled
-def line_votes(places, cosines, sines, offset):
-    """Count pixels (n, 2) on lines, int32 (n_angles, 2 * offset), by angle and rounded distance."""
-    votes = np.zeros((len(cosines), 2 * offset), np.int32)
-    for k in range(len(cosines)):
-        for i in range(len(places)):
-            distance = cosines[k] * places[i, 0] + sines[k] * places[i, 1]
-            votes[k, int(np.rint(distance)) + offset] += 1
-    return votes
+def sharp_clusters(image, labels, boxes, side, one, limits):
+    """Mark the clusters with sharp edges, grown by a pixel, bool; ``labels`` and ``boxes`` number the parts.
+
+    ``side`` is the largest side of a cluster; ``limits`` are those of `_is_sharp`.
+    """
+    h, w = image.shape
+    found, inside = np.zeros((h, w), np.bool_), np.zeros((h, w), np.bool_)
+    lowest = image.min()
+    for number in range(len(boxes)):
+        top, bottom, left, right = boxes[number]
+        if bottom - top >= side or right - left >= side:
+            continue
+        highest = np.float32(-np.inf)
+        for y in range(top, bottom + 1):
+            for x in range(left, right + 1):
+                highest = max(highest, image[y, x])
+                inside[y, x] = labels[y, x] == number + 1
+        if highest - lowest > limits[0] * one and _is_sharp(image, inside, boxes[number], one, limits):
+            for y in range(top, bottom + 1):
+                for x in range(left, right + 1):
+                    if inside[y, x]:
+                        found[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+        inside[top : bottom + 1, left : right + 1] = False
+    return found

@@ -6,7 +6,6 @@ has none of these shapes: its spots have soft edges, its rings are round.
 """
 
 import numpy as np
-from scipy import ndimage
 
 from xtalsk.diffraction._constants import (
     BLANK_LINE_SHARE,
@@ -25,7 +24,7 @@ from xtalsk.diffraction._constants import (
     HIT_SIGMA,
     HIT_STEP,
 )
-from xtalsk.diffraction._marks import find_marks
+from xtalsk.diffraction._marks import search_marks
 
 _MANY_CLUSTERS = 3000  # more candidates than this are structure of the image, not hits
 _ANGLES = np.array([0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15]) * np.pi / 8  # opposite ones first
@@ -52,6 +51,11 @@ def find_artefacts(image):
 
 
 def remove_artefacts(image):
+    """Return the first two of what `clean_image` returns."""
+    return clean_image(image)[:2]
+
+
+def clean_image(image):
     """Copy an image to float32, with NaN in place of artefacts, see `find_artefacts`.
 
     Returns
@@ -59,18 +63,21 @@ def remove_artefacts(image):
     image : float32 ndarray of shape (n_rows, n_columns)
     has_marks : bool
         Whether there is a burnt-in scale bar or a text among them.
+    one : float
+        Signal of one electron, roughly.
     """
     image = np.array(image, dtype=np.float32)
     found = find_blank_lines(image)
-    image[found] = np.nan
-    if np.isnan(image).all():
-        return image, False
-    filled, marks = fill_image(image), find_marks(image)
+    if found.any():
+        image[found] = np.nan
+        if found.all():
+            return image, False, 1.0
+    filled, (marks, has_marks) = fill_image(image), search_marks(image)
     for others in (find_dead_lines(image, filled), find_clusters(image, filled), marks):
         found |= others
     if found.any():
         image[found] = np.nan
-    return image, bool(marks.any())
+    return image, has_marks, filled[1]
 
 
 def find_clusters(image, filled=None):
@@ -90,20 +97,11 @@ def find_clusters(image, filled=None):
     )
     if not n_hot:
         return found
-    labels, boxes = kernels.label_pixels(hot, n_hot)
+    labels, boxes = kernels.label_pixels(hot, np.flatnonzero(hot))
     if len(boxes) >= _MANY_CLUSTERS:
         return found
-    lowest = filled.min()
-    small = (boxes[:, 1::2] - boxes[:, ::2]).max(1) < CLUSTER_SIDE
-    for number in np.flatnonzero(small):
-        top, bottom, left, right = boxes[number].tolist()
-        box = slice(top, bottom + 1), slice(left, right + 1)
-        inside = labels[box] == number + 1
-        if filled[box].max() - lowest <= HIT_ELECTRONS * one or (one >= 0.5 and inside.sum() == 1):
-            continue  # too weak, or a single pixel of counts: no hit
-        if _has_sharp_edge(filled, one, box, inside):
-            found[box] |= inside
-    return ndimage.binary_dilation(found, _SQUARE) if found.any() else found
+    limits = np.array([HIT_ELECTRONS, HIT_SIGMA, HIT_STEP, CLUSTER_STEP, CLUSTER_FLATNESS], np.float32)
+    return kernels.sharp_clusters(filled, labels, boxes, CLUSTER_SIDE, np.float32(one), limits)
 
 
 def fill_image(image):
@@ -114,59 +112,18 @@ def fill_image(image):
         filled = np.where(missing, np.median(image[~missing]), image)
     some = np.sort(filled[::4, ::4], axis=None)
     some = some[np.flatnonzero(np.diff(some, prepend=-np.inf))]
-    low, high = (quantile(some, share) for share in (0.01, 0.99))
-    step = quantile(np.diff(some), 0.25) if len(some) > 1 else 1.0  # a few values may lie between counts
+    low, high = (_quantile(some, share) for share in (0.01, 0.99))
+    step = _quantile(np.sort(np.diff(some)), 0.25) if len(some) > 1 else 1.0  # some may lie between counts
     if step < 1e-5 * (high - low):  # no steps: the noise may be as large as a hundredth of the range
         step = max(step, min(1.0, (high - low) / 100))
     return filled - np.float32(min(low, 0)) if low < 0 else filled, max(step, 1e-30)
 
 
-def quantile(values, share):
-    """Quantile of values (n,) by linear interpolation, float."""
+def _quantile(values, share):
+    """Quantile of sorted values (n,) by linear interpolation, float."""
     place = (len(values) - 1) * share
-    first = int(place)
-    last = min(first + 1, len(values) - 1)
-    values = np.partition(values, (first, last))
-    return float(values[first]) + (place - first) * (float(values[last]) - float(values[first]))
-
-
-def _noise(level, one):
-    """Return the standard deviation of counting noise, if one electron gives the signal ``one``."""
-    return np.sqrt(one * np.maximum(level, one))
-
-
-def _has_sharp_edge(image, one, box, inside):
-    """Whether a cluster, ``inside`` its ``box``, ends in a step."""
-    values, cluster = _surrounded(image, box, inside, 1)
-    around = ndimage.binary_dilation(cluster, _SQUARE) & ~cluster
-    far_values, near = _surrounded(image, box, inside, 4)
-    highest = far_values[~ndimage.binary_dilation(near, _SQUARE, iterations=2)].max()
-    background = np.median(values[around])
-    excess, rest = values[cluster] - background, values[around].max()
-    if excess.max() <= HIT_ELECTRONS * one or (cluster.sum() == 1 and one >= 0.5):
-        return False
-    noise = _noise(highest, one)
-    is_strong = excess.min() > max(HIT_SIGMA * noise, CLUSTER_STEP * excess.max())
-    if is_strong and rest - background < HIT_STEP * excess.min():
-        return True
-    if rest > min(highest + noise, background + CLUSTER_STEP * excess.max()):
-        return False
-    if excess.min() >= CLUSTER_FLATNESS * excess.max():
-        return True
-    peak = np.zeros_like(cluster)
-    peak[np.unravel_index(np.argmax(np.where(cluster, values, -np.inf)), values.shape)] = True
-    beside = ndimage.binary_dilation(peak) & ~peak
-    return bool((values[beside] - background).min() < CLUSTER_STEP * excess.max())
-
-
-def _surrounded(image, box, inside, reach):
-    """Values of a box that is wider by ``reach`` pixels, and the cluster in it, within the image."""
-    wide = tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in box)
-    values = image[wide]
-    before = [s.start - w.start for s, w in zip(box, wide, strict=True)]
-    cluster = np.zeros(values.shape, dtype=bool)
-    cluster[before[0] : before[0] + inside.shape[0], before[1] : before[1] + inside.shape[1]] = inside
-    return values, cluster
+    first, last = float(values[int(place)]), float(values[min(int(place) + 1, len(values) - 1)])
+    return first + (place - int(place)) * (last - first)
 
 
 def find_blank_lines(image):

@@ -6,6 +6,7 @@ import numpy as np
 
 from xtalsk.diffraction._plausibility import NOT_MEASURED, REMARKS
 from xtalsk.utils import BrokenCellWarning, CellTransformer, name_rows
+from xtalsk.utils._cell_transformer import KnownCell
 
 
 class _Column(list):
@@ -30,7 +31,7 @@ class DiffractionTransformer(CellTransformer):
         checked, rows = super()._checked_cells(cells, name)
         kept, blank = [], []
         for place, (cell, row) in enumerate(zip(checked, rows, strict=True)):
-            reason = self._blank_reason(cell)
+            reason = None if isinstance(cell, KnownCell) else self._blank_reason(cell)
             if reason is None:
                 kept.append(place)
             else:

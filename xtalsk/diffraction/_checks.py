@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 from sklearn.utils import check_scalar
 
-from xtalsk.io import DiffractionImage, image_from_signal, is_signal, read_image
+from xtalsk.io import DiffractionImage, FileCell, image_from_signal, is_signal, read_image
 from xtalsk.utils import check_option
 
 _CHUNK = 2**18  # pixels or points per batch: they fit into the cache of a processor core
@@ -48,6 +48,8 @@ def check_image(cell, pixel_size):
     """
     if isinstance(cell, str | os.PathLike):
         cell = read_image(cell, pixel_size=pixel_size)
+    elif isinstance(cell, FileCell):
+        cell = cell.read(pixel_size=pixel_size)
     elif is_signal(cell):
         cell = image_from_signal(cell, pixel_size=pixel_size)
     if not isinstance(cell, DiffractionImage):

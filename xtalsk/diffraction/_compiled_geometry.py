@@ -11,16 +11,18 @@ from typing import NamedTuple
 import numpy as np
 import scipy.fft
 import torch
-from torch.nn import functional as F
 
 from xtalsk.diffraction import _constants as tuned
 from xtalsk.diffraction import _geometry_kernels as kernels
+from xtalsk.diffraction import _refinement_kernels as refinement_kernels
+from xtalsk.diffraction import _shadow_kernels as shadow_kernels
 from xtalsk.diffraction._polar import ring_directions
-from xtalsk.diffraction._ring_center import NEAR, search_grid
+from xtalsk.diffraction._ring_center import NEAR
 from xtalsk.diffraction._smoothing import gaussian_band
 from xtalsk.utils._threads import for_each
 
 _CPU = torch.device("cpu")
+N_BEST = 3  # centres of the coarse grid around which all centres are compared
 _NO_ELLIPSE = np.zeros(2, np.float32)
 
 
@@ -149,28 +151,18 @@ def _flatten(image, valid, sigma):
 
 def _shadow(reduced, center, ellipticity, slack):
     """Pixels of the half image in the shadow of a beam stop, bool, or None if there is none."""
-    h, w = reduced.half.shape
-    sigma = max(h, w) / tuned.SHADOW_SMOOTHING
-    noise = np.float32(tuned.SHADOW_SIGMA / math.sqrt(4 * math.pi * sigma**2))
-    radius = np.empty((h, w), np.float32)
-    kernels.ring_radii(h, w, center, ellipticity, radius)
-    dark, n_dark = kernels.find_shadow(
+    sigma = max(reduced.half.shape) / tuned.SHADOW_SMOOTHING
+    dark, n_dark = shadow_kernels.find_shadow(
         reduced.level,
         reduced.half_valid,
-        radius,
-        noise,
+        center,
+        ellipticity,
+        np.float32(tuned.SHADOW_SIGMA / math.sqrt(4 * math.pi * sigma**2)),
         slack,
-        tuned.SHADOW_ROUNDS,
-        np.float32(tuned.SHADOW_LEVEL),
-        np.float32(tuned.STOP_CONTRAST),
-        tuned.STOP_RADIUS,
-        int(math.hypot(h, w)) + 1,
+        _kernel(tuned.SOLID_SMOOTHING),
+        _kernel(tuned.GROWN_SMOOTHING),
     )
-    if not n_dark:
-        return None
-    solid = (_smooth(dark.astype(np.float32), tuned.SOLID_SMOOTHING) > tuned.SOLID_LEVEL).astype(np.float32)
-    grown = _smooth(solid, tuned.GROWN_SMOOTHING) > tuned.GROWN_LEVEL
-    return grown if grown.any() else None
+    return dark if n_dark else None
 
 
 def _is_same(a, b):
@@ -196,11 +188,7 @@ def _ring_center(root, valid, center, max_offset):
     """Return the better of a centre (2,) and the best one on a grid; see `_ring_center.ring_center`."""
     level = _smooth_valid(root, valid, tuned.COARSE_SMOOTHING)
     level = (level - (level * valid).sum() / max(valid.sum(), 1)) * valid
-    half, half_valid = (
-        F.avg_pool2d(torch.from_numpy(a)[None], 2, ceil_mode=True)[0].numpy() for a in (level, valid)
-    )
-    grid = _search_grid(root.shape, max_offset)
-    best = grid[_ring_sums(half, half_valid, (grid + np.float32(0.5)) / 2 - np.float32(0.5)).argmax()]
+    best = _best_of_grid(_pool(level), _pool(valid), root.shape, max_offset)
     sums = _ring_sums(level, valid, np.concatenate([best + NEAR.numpy(), center[None]]))
     explained = sums[:-1].max()
     rest = (level**2).sum() - explained
@@ -209,17 +197,65 @@ def _ring_center(root, valid, center, max_offset):
     return center
 
 
+def _pool(image):
+    """Means over 2 x 2 pixels of an image."""
+    shape = tuple(-(-n // 2) for n in image.shape)
+    means, shares = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    kernels.block_means(image, _all_true(image.shape), 2, means, shares)
+    return means
+
+
+@lru_cache(maxsize=8)
+def _all_true(shape):
+    return np.ones(shape, bool)
+
+
+def _best_of_grid(pooled, valid, shape, max_offset):
+    """Return the best centre of the grid (2,), in an image of ``shape`` that was pooled.
+
+    The search compares every second centre along both axes, and all centres beside the best of these.
+    """
+    lows, uppers, coarse, reach = _search_table(shape, max_offset)
+    best = coarse[np.argsort(_table_sums(pooled, valid, lows, uppers, reach - coarse))[-N_BEST:]]
+    fine = np.clip((best[:, None] + NEAR.numpy().astype(int)).reshape(-1, 2), -reach, reach)
+    step = fine[_table_sums(pooled, valid, lows, uppers, reach - fine).argmax()]
+    return ((np.array(shape) - 1) / 2 + 2 * step).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _search_table(shape, max_offset):
+    """Distances of pixels of the pooled image from its middle, in a frame wider by the reach of the search.
+
+    Returns
+    -------
+    lows, uppers : ndarray of shape (h, w)
+        Whole part, int32, and fractional part, float32, of the distances.
+    coarse : int ndarray of shape (n, 2)
+        Every second step of the grid, in pixels of the pooled image.
+    reach : int ndarray of shape (2,)
+        Largest steps.
+    """
+    reach = np.array([int(max_offset * n / 2) for n in shape])
+    y, x = (np.arange(-(-n // 2) + 2 * r) - r - (n / 4 - 0.5) for n, r in zip(shape, reach, strict=True))
+    radius = np.sqrt(y[:, None] ** 2 + x**2).astype(np.float32)
+    lows = radius.astype(np.int32)
+    steps = [2 * np.arange(-(r // 2), r // 2 + 1) for r in reach]
+    coarse = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 2)
+    return lows, (radius - lows).astype(np.float32), coarse, reach
+
+
+def _table_sums(image, valid, lows, uppers, shifts):
+    """Sum of squares that rings around centres explain, (n,); see `_geometry_kernels.ring_sums_by_table`."""
+    out = np.empty(len(shifts), np.float32)
+    kernels.ring_sums_by_table(image, valid, lows, uppers, shifts, out)
+    return out
+
+
 def _ring_sums(image, valid, centers):
     """Sum of squares that rings around each centre (n, 2) explain of one image, (n,)."""
     out = np.empty(len(centers), np.float32)
     kernels.ring_sums(image, valid, centers.astype(np.float32), out)
     return out
-
-
-@lru_cache(maxsize=8)
-def _search_grid(shape, max_offset):
-    """Return the centres of the grid (n, 2), see `_ring_center.search_grid`."""
-    return search_grid(shape, max_offset).numpy()
 
 
 def _bright_center(image, valid):
@@ -257,30 +293,40 @@ def _inversion_center(image, valid, max_offset):
         fm = scipy.fft.rfft2(valid, size)
         overlap = np.maximum(scipy.fft.irfft2(fm**2, size), np.float32(1))
     total, cross, square = (scipy.fft.irfft2(f, size) for f in (f1 * fm, f1**2, f2 * fm))
-    rest = total**2 / overlap
-    score = (cross - rest) / np.maximum(square - rest, np.float32(1e-6)) * np.sqrt(overlap / (h * w))
-    score[np.abs(np.arange(size[0]) - (h - 1)) > margin * h] = -np.inf
-    score[:, np.abs(np.arange(size[1]) - (w - 1)) > margin * w] = -np.inf
-    return (np.array(divmod(int(score.argmax()), size[1])) / 2).astype(np.float32)
+    rows, columns = (
+        (max(0, math.ceil(n - 1 - margin * n)), min(length, int(n + margin * n)) - 1)
+        for n, length in zip((h, w), size, strict=True)
+    )
+    best = kernels.best_symmetry(cross, square, total, overlap, rows, columns, np.float32(h * w))
+    return (np.array(best) / 2).astype(np.float32)
 
 
 def _refine(reduced, start, has_free_center, has_free_ellipse):
     """Centre and ellipticity (2,) of the small image, refined from the centre ``start``."""
-    position, shape, root = start, _NO_ELLIPSE, np.sqrt(reduced.small)
-    free, before, flat = np.zeros(4), None, None
+    root, before, flat = np.sqrt(reduced.small), None, None
+    begin, functions = np.array([*start, 0, 0], float), angular_functions(tuned.N_ANGLES)
+    parameters, free = begin, np.zeros(4)
     free[:2] = has_free_center
     for stage, spread in enumerate(tuned.SPREADS):
         free[2:] = has_free_ellipse and stage > 0
+        position, shape = _split(parameters)
         shadow = _shadow(reduced, _rescale(position, 1 / 2), shape, 2 if stage == 0 else 1)
         if flat is None or not _is_same(shadow, before):
             unshadowed = _unshadowed(reduced.small_valid, shadow)
             flat = _flatten(root, unshadowed, tuned.REFINE_SMOOTHING) * unshadowed
             is_whole = bool(unshadowed.all())
         before = shadow
-        position, shape = _step(flat, unshadowed, is_whole, position, shape, free, spread)
-        if (np.abs(position - start) > tuned.MAX_SHIFT).any():
-            position, shape = start, _NO_ELLIPSE
-    return position, shape
+        parameters = refinement_kernels.refine(
+            flat, unshadowed, is_whole, parameters, free, spread, _kernel(spread), *functions
+        )
+        if (np.abs(parameters - begin)[:2] > tuned.MAX_SHIFT).any():
+            parameters = begin
+    return _split(parameters)
+
+
+def _split(parameters):
+    """Centre and ellipticity, float32 (2,) each, from the parameters (4,)."""
+    return parameters[:2].astype(np.float32), parameters[2:].astype(np.float32)
 
 
 def _unshadowed(valid, shadow):
@@ -297,43 +343,3 @@ def angular_functions(n_angles):
     direction, shape = (values.numpy() for values in ring_directions(n_angles, torch.float32, _CPU))
     basis = np.concatenate([direction, shape]).T.copy()
     return direction, shape, basis, (basis[:, :, None] * basis[:, None, :]).reshape(n_angles, 16)
-
-
-def _step(image, valid, is_whole, center, ellipticity, free, spread):
-    """One Gauss-Newton step; see `_refinement.refine`."""
-    direction, shape, basis, products = angular_functions(tuned.N_ANGLES)
-    n_radii = math.ceil(max(image.shape) * tuned.RADIUS_SHARE - 1)
-    weighted, weight = kernels.sample_rings(
-        image, valid, is_whole, center, ellipticity, direction, shape, np.float32(1), n_radii
-    )
-    least = np.float32(tuned.MIN_ANGLE_SHARE * tuned.N_ANGLES)
-    total, profile, scatter, is_full = kernels.residuals(weighted, weight, least)
-    left, right, noise = kernels.normal_equations(
-        weight @ products,
-        weight @ basis,
-        weighted @ basis,
-        total,
-        scatter,
-        is_full,
-        _slopes(profile, is_full, spread),
-        free,
-        2 * math.pi / tuned.N_ANGLES,
-    )
-    stiffness = np.array([0.0, 0, 1, 1]) * noise / tuned.ELLIPTICITY_SPREAD**2
-    parameters = np.concatenate([center, ellipticity]).astype(float)
-    right = right - stiffness * parameters
-    left = left + np.diag(stiffness + 1e-6 * left.diagonal() + 1e-12 + (1 - free))
-    limit = np.array([2 * spread, 2 * spread, tuned.ELLIPTICITY_STEP, tuned.ELLIPTICITY_STEP])
-    parameters = parameters + np.clip(np.linalg.solve(left, right) * free, -limit, limit)
-    bound = tuned.MAX_ELLIPTICITY
-    return parameters[:2].astype(np.float32), np.clip(parameters[2:], -bound, bound).astype(np.float32)
-
-
-def _slopes(profile, is_full, spread):
-    """Slopes of a profile (n_radii,), plain and smoothed, (2, n_radii); 0 beside incomplete rings."""
-    inner = is_full.astype(float)
-    inner[1:-1] *= is_full[2:] * is_full[:-2]
-    slope = np.zeros(len(profile))
-    slope[1:-1] = (profile[2:] - profile[:-2]) / 2
-    slope *= inner
-    return np.stack([slope, np.convolve(slope, _kernel(spread), "same") * inner])

@@ -8,12 +8,20 @@ import torch
 
 from xtalsk.diffraction import _radial_kernels as kernels
 from xtalsk.diffraction._constants import (
+    HALO_CONTRAST,
+    HALO_REACH,
+    HALO_RISE,
+    HALO_SMOOTHING,
+    HALO_START,
+    HALO_TOP,
     MIN_RING_SHARE,
+    MIN_SECTORS,
     N_SECTORS,
     RADIAL_KERNEL,
     RADII_PER_PIXEL,
     SATURATED_CORE,
     SATURATED_PIXELS,
+    SATURATED_RING,
     SNIP_SMOOTHING,
 )
 from xtalsk.utils._threads import for_each
@@ -32,7 +40,7 @@ class _Table(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _kernel(sigma, dtype):
+def gaussian(sigma, dtype):
     """Gaussian of unit sum that ends at three standard deviations."""
     distance = np.arange(-int(3 * sigma), int(3 * sigma) + 1, dtype=dtype)
     kernel = np.exp(-0.5 * (distance / sigma) ** 2)
@@ -51,13 +59,22 @@ def radial_means(images, geometry, pixel_size, edges):
     center, ellipticity, valid = (values.numpy() for values in geometry)
 
     def mean(i):
-        n_radii = _largest_radius(images.shape[1:], center[i], ellipticity[i]) + 1
-        sums = np.zeros((2, n_radii), np.float32)
-        scale = np.float32(RADII_PER_PIXEL)
-        kernels.sum_on_radii(images[i], valid[i], center[i], ellipticity[i], scale, sums)
+        sums = fine_sums(images[i], valid[i], center[i], ellipticity[i])
         return _bin_means(sums[None], pixel_size[i], edges)[0]
 
     return torch.from_numpy(np.stack(for_each(mean, len(images))))
+
+
+def fine_sums(image, valid, center, ellipticity):
+    """Intensities and numbers of valid pixels of one image on fine radii, float32 ndarray (2, n_radii)."""
+    sums = np.zeros((2, _largest_radius(image.shape, center, ellipticity) + 1), np.float32)
+    kernels.sum_on_radii(image, valid, center, ellipticity, np.float32(RADII_PER_PIXEL), sums)
+    return sums
+
+
+def means_of_sums(sums, pixel_size, edges):
+    """Mean intensity in bins of q, Tensor (1, n_bins), from what `fine_sums` returns; pixel_size in 1/Å."""
+    return torch.from_numpy(_bin_means(sums[None], pixel_size, edges.numpy()))
 
 
 def find_saturated(images, valid):
@@ -86,6 +103,15 @@ def sector_means(images, geometry, pixel_size, edges):
     return torch.from_numpy(np.stack(for_each(means, len(images))))
 
 
+def median_of_sectors(means):
+    """Lower median over the sectors of means (n, N_SECTORS, n_bins), Tensor (n, n_bins); see `_sectors`."""
+    means = means.numpy()
+    out = np.empty((len(means), means.shape[2]), np.float32)
+    for part, row in zip(means, out, strict=True):
+        kernels.medians(part, MIN_SECTORS, row)
+    return torch.from_numpy(out)
+
+
 def _bin_means(sums, pixel_size, edges, share=MIN_RING_SHARE):
     """Means in bins of q, float32 (n_parts, n_bins), from the sums on fine radii (n_parts, 2, n_radii).
 
@@ -94,7 +120,7 @@ def _bin_means(sums, pixel_size, edges, share=MIN_RING_SHARE):
     position = edges / pixel_size * RADII_PER_PIXEL
     least = share * np.pi * np.diff(np.maximum(position, 0) ** 2) / RADII_PER_PIXEL**2
     means = np.empty((len(sums), len(edges) - 1), np.float32)
-    kernel = _kernel(RADIAL_KERNEL * RADII_PER_PIXEL, np.float32)
+    kernel = gaussian(RADIAL_KERNEL * RADII_PER_PIXEL, np.float32)
     kernels.bin_means(sums, kernel, position + 0.5, least, means)
     return means
 
@@ -159,8 +185,22 @@ def _table(shape, center, ellipticity, packed):
 def snip_profiles(profiles, width):
     """Background of profiles (n, n_bins) on a CPU by SNIP; see `_functional.snip`."""
     rows = profiles.contiguous().numpy()
-    kernel = _kernel(SNIP_SMOOTHING, rows.dtype)
+    kernel = gaussian(SNIP_SMOOTHING, rows.dtype)
     out = np.empty_like(rows)
     largest = min(int(width), (rows.shape[1] - 1) // 2)
     for_each(lambda i: kernels.snip_row(rows[i], kernel, largest, out[i]), len(rows))
     return torch.from_numpy(out)
+
+
+def hide_halo(profiles, saturated, step):
+    """Profiles (n, n_bins) on a CPU without the bins of the halo; see `_halo.hide_halo`."""
+    from xtalsk.diffraction._halo_kernels import end_of_halo
+
+    rows, hidden = profiles.contiguous().numpy(), profiles.numpy().copy()
+    shares = np.array([SATURATED_RING, HALO_CONTRAST, HALO_TOP])
+    limits = np.array([int(HALO_START / step), HALO_RISE / step, HALO_REACH / step])
+    kernel = gaussian(HALO_SMOOTHING, np.float32)
+    overflow = np.empty((len(rows), 0), np.float32) if saturated is None else saturated.contiguous().numpy()
+    for i, row in enumerate(rows):
+        hidden[i, : end_of_halo(row, overflow[i], kernel, limits, shares)] = np.nan
+    return torch.from_numpy(hidden)

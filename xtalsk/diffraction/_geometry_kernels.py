@@ -5,7 +5,6 @@ The functions of `_geometry`, `_beam_stop` and `_refinement` say what is compute
 
 import numpy as np
 
-from xtalsk.diffraction._constants import BLACK_SHARE, SPOT_LEVEL, SPOT_ROUNDS
 from xtalsk.utils._compiled import compiled_any_order as compiled
 
 
@@ -115,99 +114,6 @@ def smooth(image, kernel, out):
 
 
 @compiled
-def ring_radii(h, w, center, ellipticity, out):
-    """Radius in pixels of the ring through each pixel; see `_polar.ring_radius`."""
-    a = ellipticity[0]
-    for y in range(h):
-        dy = np.float32(y) - center[0]
-        yy, b = dy * dy, np.float32(2) * ellipticity[1] * dy
-        for x in range(w):
-            dx = np.float32(x) - center[1]
-            xx = dx * dx
-            square = max(yy + xx, np.float32(1e-12))
-            out[y, x] = np.sqrt(square) / (np.float32(1) + (a * (xx - yy) + b * dx) / square)
-
-
-@compiled
-def _is_black_beyond(ring, stop, middle):
-    """Whether the pattern has no diffuse scattering, see `_beam_stop`."""
-    rings = ring[stop : len(ring) // 2]
-    rings = np.sort(rings[np.isfinite(rings)])
-    black = np.float32(BLACK_SHARE) * rings[-1] if len(rings) else np.float32(0)
-    return len(rings) > 0 and max(middle, rings[(len(rings) - 1) // 4]) <= black
-
-
-@compiled
-def _expected_levels(level, bright, index, contrast, n_near, slack, ring, outside, expected):
-    """Write the darkest level near each ring to ``expected``; return the radius of a stop in the middle."""
-    n_rings = len(ring)
-    total, number = np.zeros(n_rings, np.float32), np.zeros(n_rings, np.float32)
-    h, w = level.shape
-    ring[:] = np.inf
-    for _ in range(1 + SPOT_ROUNDS):
-        total[:] = 0
-        number[:] = 0
-        for y in range(h):
-            for x in range(w):
-                r = index[y, x]
-                if bright[y, x] and level[y, x] <= np.float32(SPOT_LEVEL) * ring[r]:
-                    total[r] += level[y, x]
-                    number[r] += 1
-        for r in range(n_rings):
-            ring[r] = total[r] / number[r] if number[r] > 0 else np.inf
-    middle, stop = min(ring[0], ring[1]), 0
-    while stop < n_near and (ring[stop] < contrast * middle + 1 or np.isinf(ring[stop])):
-        stop += 1
-    if stop == n_near or _is_black_beyond(ring, stop, middle):
-        stop = 0
-    for r in range(n_rings):
-        outside[r] = np.inf if r < stop else ring[r]
-    for r in range(n_rings):
-        lowest = outside[max(0, r - slack) : r + slack + 1].min()
-        expected[r] = 0 if np.isinf(lowest) else lowest
-    return stop
-
-
-@compiled
-def find_shadow(level, valid, radius, noise, slack, rounds, share, contrast, stop_radius, n_rings):
-    """Pixels darker than the rings nearby, before `_grow`; see `_beam_stop.find_shadow`."""
-    h, w = level.shape
-    index = np.empty((h, w), np.int32)
-    bright, dark = np.empty((h, w), np.bool_), np.zeros((h, w), np.bool_)
-    for y in range(h):
-        for x in range(w):
-            index[y, x] = min(int(np.rint(radius[y, x])), n_rings - 1)
-            bright[y, x] = valid[y, x] > 0
-    ring, outside, expected = (
-        np.empty(n_rings, np.float32),
-        np.empty(n_rings, np.float32),
-        np.empty(n_rings, np.float32),
-    )
-    stop = 0
-    for _ in range(rounds):
-        stop = _expected_levels(
-            level, bright, index, contrast, n_rings // stop_radius, slack, ring, outside, expected
-        )
-        limit = noise * np.sqrt(np.maximum(expected, np.float32(0)))
-        has_changed = False
-        for y in range(h):
-            for x in range(w):
-                r = index[y, x]
-                is_dark = level[y, x] < share * expected[r] and expected[r] - level[y, x] > limit[r]
-                has_changed |= is_dark != dark[y, x]
-                dark[y, x] = is_dark
-                bright[y, x] = valid[y, x] > 0 and not is_dark
-        if not has_changed:
-            break
-    n_dark = 0
-    for y in range(h):
-        for x in range(w):
-            dark[y, x] |= radius[y, x] < stop
-            n_dark += dark[y, x]
-    return dark, n_dark
-
-
-@compiled
 def sample_rings(value, valid, is_whole, center, ellipticity, directions, shapes, first, n_radii):
     """Sample an image and its valid pixels on rings one pixel apart from ``first``, by linear interpolation.
 
@@ -262,62 +168,13 @@ def sample_rings(value, valid, is_whole, center, ellipticity, directions, shapes
 
 
 @compiled
-def residuals(total, share, least):
-    """Turn samples on rings into weights and deviations from the mean of each ring, in place.
-
-    Returns
-    -------
-    weight_sum, profile, scatter : float32 ndarrays of shape (n_radii,)
-    is_full : bool ndarray of shape (n_radii,)
-    """
-    n_radii, n_angles = total.shape
-    weight_sum, profile, scatter = (
-        np.zeros(n_radii, np.float32),
-        np.zeros(n_radii, np.float32),
-        np.zeros(n_radii, np.float32),
-    )
-    for r in range(n_radii):
-        weights, mean = np.float32(0), np.float32(0)
-        for k in range(n_angles):
-            value = total[r, k] / max(share[r, k], np.float32(0.5))
-            weight = share[r, k] if share[r, k] > 0.5 else np.float32(0)
-            weights += weight
-            mean += weight * value
-            total[r, k], share[r, k] = value, weight
-        mean /= max(weights, np.float32(1e-6))
-        squares = np.float32(0)
-        for k in range(n_angles):
-            rest = total[r, k] - mean
-            weighted = share[r, k] * rest
-            squares += weighted * rest
-            total[r, k] = weighted
-        weight_sum[r], profile[r], scatter[r] = weights, mean, squares
-    return weight_sum, profile, scatter, weight_sum > least
-
-
-@compiled
-def normal_equations(gram, mean, moments, total, scatter, is_full, slopes, free, arc):
-    """Matrix (4, 4) and right side (4,) of one step, and the variance of the noise; see `_refinement`.
-
-    ``gram`` (n_radii, 16), ``mean`` and ``moments`` (n_radii, 4) are sums of weighted angular functions: of
-    their products, plain, and times the deviations. ``slopes`` (2, n_radii) are plain and smoothed.
-    """
-    left, right = np.zeros((4, 4)), np.zeros(4)
-    noise, weights = 0.0, 0.0
+def _explained(total, number):
+    """Sum of squares that the means of rings explain, from sums on rings and numbers of pixels."""
+    explained = np.float32(0)
     for r in range(len(total)):
-        radius = r + 1.0
-        area = arc * radius
-        if is_full[r]:
-            noise += scatter[r] * area
-            weights += total[r] * area
-        weight = max(np.float64(total[r]), 1e-6)
-        for j in range(4):
-            lever = slopes[1, r] * area * free[j] * (radius if j > 1 else 1.0)
-            right[j] -= lever * moments[r, j]
-            for k in range(4):
-                covariance = gram[r, 4 * j + k] - np.float64(mean[r, j]) * mean[r, k] / weight
-                left[j, k] += lever * covariance * slopes[0, r] * (radius if k > 1 else 1.0)
-    return left, right, noise / max(weights, 1e-6)
+        if number[r] > 1:
+            explained += total[r] * total[r] / number[r]
+    return explained
 
 
 @compiled
@@ -341,8 +198,48 @@ def ring_sums(image, valid, centers, out):
                 total[low + 1] += upper * value
                 number[low] += valid[y, x] - upper
                 number[low + 1] += upper
-        explained = np.float32(0)
-        for r in range(n_radii):
-            if number[r] > 1:
-                explained += total[r] * total[r] / number[r]
-        out[i] = explained
+        out[i] = _explained(total, number)
+
+
+@compiled
+def ring_sums_by_table(image, valid, lows, uppers, shifts, out):
+    """Write what `ring_sums` writes, for centres that are whole pixels apart.
+
+    ``lows`` and ``uppers`` are the whole and the fractional part of the distance of each pixel from a centre,
+    in a larger frame; ``shifts`` (n, 2) are the first row and column of the image in that frame.
+    """
+    h, w = image.shape
+    n_radii = lows.max() + 2
+    total, number = np.empty(n_radii, np.float32), np.empty(n_radii, np.float32)
+    for i in range(len(shifts)):
+        total[:] = 0
+        number[:] = 0
+        for y in range(h):
+            row_lows, row_uppers = lows[y + shifts[i, 0]], uppers[y + shifts[i, 0]]
+            for x in range(w):
+                low = row_lows[x + shifts[i, 1]]
+                upper = row_uppers[x + shifts[i, 1]] * valid[y, x]
+                value = image[y, x]
+                total[low] += (valid[y, x] - upper) * value
+                total[low + 1] += upper * value
+                number[low] += valid[y, x] - upper
+                number[low + 1] += upper
+        out[i] = _explained(total, number)
+
+
+@compiled
+def best_symmetry(cross, square, total, overlap, rows, columns, area):
+    """Return the row and column of the highest correlation with the turned image, see `_geometry`.
+
+    ``cross``, ``square`` and ``total`` are sums of products, of squares and of values over the overlap of
+    both images, whose size is ``overlap``. ``rows`` and ``columns`` are the first and the last that count.
+    """
+    best, row, column = np.float32(-np.inf), 0, 0
+    for y in range(rows[0], rows[1] + 1):
+        for x in range(columns[0], columns[1] + 1):
+            rest = total[y, x] * total[y, x] / overlap[y, x]
+            score = (cross[y, x] - rest) / max(square[y, x] - rest, np.float32(1e-6))
+            score *= np.sqrt(overlap[y, x] / area)
+            if score > best:
+                best, row, column = score, y, x
+    return row, column

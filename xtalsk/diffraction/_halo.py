@@ -120,6 +120,15 @@ def hide_halo(profiles, saturated, step):
     -------
     Tensor of shape (n, n_bins)
     """
+    if is_plain(profiles):
+        from xtalsk.diffraction import _compiled_radial
+
+        return _compiled_radial.hide_halo(profiles, saturated, step)
+    return hide_halo_of_tensors(profiles, saturated, step)
+
+
+def hide_halo_of_tensors(profiles, saturated, step):
+    """Hide what `hide_halo` hides, for a batch at once, on any device."""
     bins = torch.arange(profiles.shape[1], device=profiles.device)
     first = _first_true(~profiles.isnan())
     if saturated is not None:

@@ -2,27 +2,56 @@
 
 import threading
 import weakref
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from xtalsk.diffraction._geometry import Geometry
+from xtalsk.diffraction._halo import find_bloom, find_saturated
 from xtalsk.utils._threads import in_threads, is_plain
 
 _last = threading.local()
 
 
-def pack_geometry(geometry, remarks):
-    """Return the geometry of one image and its remarks in little memory; see `unpack_geometry`."""
-    center, ellipticity, valid = geometry
-    return center, ellipticity, np.packbits(valid.numpy()), remarks
+class LocatedImage(NamedTuple):
+    """What is known of one image, in little memory, so that several transformers can share it.
+
+    ``center`` and ``ellipticity`` are those of a `Geometry` of one image, ``bits`` its valid pixels without
+    overflowing charge. ``sums`` and ``overflow`` are sums on fine radii, see `_compiled_radial.fine_sums`, of
+    the image and of its saturated pixels, or None without such pixels. ``remarks`` is a sum of keys of
+    `_plausibility.REMARKS`.
+    """
+
+    center: torch.Tensor
+    ellipticity: torch.Tensor
+    bits: np.ndarray
+    sums: np.ndarray
+    overflow: np.ndarray | None
+    remarks: int
+
+    def geometry(self, shape):
+        """Return the `Geometry` of the image, of ``shape`` (h, w)."""
+        valid = np.unpackbits(self.bits, count=int(np.prod(shape))).reshape(1, *shape).astype(bool)
+        return Geometry(self.center, self.ellipticity, torch.from_numpy(valid))
 
 
-def unpack_geometry(packed, shape):
-    """Return the `Geometry` of one image, of ``shape`` (1, h, w), and its remarks."""
-    center, ellipticity, bits, remarks = packed
-    valid = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
-    return Geometry(center, ellipticity, torch.from_numpy(valid)), remarks
+def pack_image(images, geometry, finds_bloom, remarks):
+    """Return the `LocatedImage` of one image, Tensor (1, h, w), with its `Geometry` and its remarks.
+
+    ``finds_bloom`` says whether overflowing charge is left out.
+    """
+    from xtalsk.diffraction._compiled_radial import fine_sums
+
+    overflow, place = None, (geometry.center[0].numpy(), geometry.ellipticity[0].numpy())
+    if finds_bloom:
+        saturated = find_saturated(images, geometry.valid)
+        if saturated.any():
+            overflow = fine_sums(saturated[0].float().numpy(), geometry.valid[0].numpy(), *place)
+            geometry = geometry._replace(valid=geometry.valid & ~find_bloom(saturated, geometry.center))
+    valid = geometry.valid[0].numpy()
+    sums = fine_sums(images[0].contiguous().numpy(), valid, *place)
+    return LocatedImage(geometry.center, geometry.ellipticity, np.packbits(valid), sums, overflow, remarks)
 
 
 def last_located(images, parameters, locate):

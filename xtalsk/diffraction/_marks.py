@@ -15,6 +15,9 @@ from xtalsk.diffraction._constants import (
     MARK_SHARE,
     MARK_SIGMA,
     MARK_TOLERANCE,
+    SEAM_DISTANCE,
+    SEAM_PARTS,
+    SEAM_SHARE,
 )
 
 _SQUARE = np.ones((3, 3), dtype=bool)
@@ -36,27 +39,63 @@ def find_marks(image):
     -------
     bool ndarray of shape (n_rows, n_columns)
     """
-    from xtalsk.diffraction._artefact_kernels import label_pixels, long_runs
+    return search_marks(image)[0]
 
-    found = np.zeros(image.shape, dtype=bool)
+
+def search_marks(image):
+    """Return what `find_marks` returns, and whether a bar is more than a seam.
+
+    A seam between the chips of a detector runs straight through the whole image. It is left out like a bar,
+    but no text belongs to it.
+    """
+    from xtalsk.diffraction import _mark_kernels as kernels
+    from xtalsk.diffraction._artefact_kernels import label_pixels
+
+    found, has_marks = np.zeros(image.shape, dtype=bool), False
     low, high = np.fmin.reduce(image, axis=None), np.fmax.reduce(image, axis=None)
     step = np.float32(MARK_TOLERANCE * (high - low))
     least = max(8, int(BAR_LENGTH * max(image.shape)))
-    for first, last in ((high, high), (low, low), (high - step, high), (low, low + step)):
-        *runs, n_same, n_in_rows, n_in_columns = long_runs(image, first, last, least)
-        if not 0 < n_same < MARK_SHARE * image.size or (first < last and found.any()):
+    tolerances = np.array([MARK_CONTRAST, MARK_SIGMA, MARK_TOLERANCE], np.float32)
+    ranges = np.array([(high, high), (low, low), (high - step, high), (low, low + step)], np.float32)
+    counts = kernels.counts_between(image, ranges)
+    for (first, last), count in zip(ranges, counts, strict=True):
+        if not 0 < count < MARK_SHARE * image.size or (first < last and found.any()):
             continue  # values near the highest and lowest one are tried if these themselves give nothing
+        if not kernels.has_long_run(image, first, last, least):
+            continue
+        *runs, n_in_rows, n_in_columns = kernels.long_runs(image, first, last, least)
         for bars, n_pixels in zip(runs, (n_in_rows, n_in_columns), strict=True):
             if not n_pixels:
                 continue
-            labels, boxes = label_pixels(bars, n_pixels)
+            labels, boxes = label_pixels(bars, np.flatnonzero(bars))
             for number in np.flatnonzero(_is_long(boxes, image.shape)):
                 top, bottom, left, right = boxes[number].tolist()
                 box = slice(top, bottom + 1), slice(left, right + 1)
-                is_filled = (labels[box] == number + 1).mean() > BAR_FILL
-                if is_filled and _stands_out(image, box, first, last, high - low):
+                if (labels[box] == number + 1).mean() <= BAR_FILL:
+                    continue
+                if not kernels.stands_out(image, boxes[number], first, last, high - low, tolerances):
+                    continue
+                if _is_seam(image, box):
+                    found[_widened(box, 2, image.shape)] = True
+                else:
                     _add_mark(found, image, box, (first, last))
-    return found
+                    has_marks = True
+    return found, has_marks
+
+
+def _is_seam(image, box):
+    """Whether a bar continues through the whole image, as a line darker or brighter than both its sides."""
+    is_level = box[1].stop - box[1].start >= box[0].stop - box[0].start
+    lines, (place, inside) = (image, box) if is_level else (image.T, box[::-1])
+    before, after = place.start - SEAM_DISTANCE, place.stop - 1 + SEAM_DISTANCE
+    if before < 0 or after >= len(lines):
+        return False
+    contrast = lines[place].mean(0) - lines[[before, after]]
+    sign = np.sign(np.nansum(contrast[:, inside]))
+    is_beyond = ~np.isnan(contrast).any(0)
+    is_beyond[inside] = False
+    parts = np.array_split(contrast[:, is_beyond], SEAM_PARTS, axis=1)
+    return np.mean([(sign * part.sum(1) > 0).all() for part in parts if part.size] or [True]) > SEAM_SHARE
 
 
 def _is_long(boxes, shape):
@@ -80,25 +119,6 @@ def _around(image, box):
     outside[tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, wide, strict=True))] = False
     values = image[wide][outside]
     return values[~np.isnan(values)]
-
-
-def _stands_out(image, box, first, last, span):
-    """Whether most pixels around a box differ clearly from values between ``first`` and ``last``.
-
-    Text may touch one side of a bar, so that some of these pixels have its value.
-    """
-    around = _around(image, box)
-    if not around.size:
-        return False
-    difference = np.maximum(np.maximum(first - around, around - last), 0)
-    typical = np.percentile(difference, 30)
-    others = around[difference > 0]
-    if typical <= 0 or not others.size:
-        return False
-    spread = 1.4826 * np.median(abs(others - np.median(others)))
-    return typical > MARK_CONTRAST * span or (
-        typical > MARK_SIGMA * spread and np.median(difference) > 2 * MARK_TOLERANCE * span
-    )
 
 
 def _add_mark(found, image, box, values):
@@ -125,7 +145,7 @@ def _letters(marked, box, shape):
     """
     from xtalsk.diffraction._artefact_kernels import label_pixels
 
-    labels, boxes = label_pixels(marked, int(marked.sum()))
+    labels, boxes = label_pixels(marked, np.flatnonzero(marked))
     is_letter = (boxes[:, 1::2] - boxes[:, ::2]).max(1, initial=0) < LETTER_SIZE * max(shape)
     is_letter[labels[box][labels[box] > 0] - 1] = True
     return np.append(False, is_letter)[labels]

@@ -1,10 +1,7 @@
 """Whether a cell holds a pattern: blank and saturated cells, spots or pictures in place of rings."""
 
 import numpy as np
-import torch
-from scipy.stats import rankdata
 
-from xtalsk.diffraction._artefacts import quantile
 from xtalsk.diffraction._constants import (
     LINE_SHARE,
     NEGATIVE_RISE,
@@ -15,6 +12,7 @@ from xtalsk.diffraction._constants import (
     SATURATED_SHARE,
     SMOOTH_SHARE,
     SMOOTH_WIDTH,
+    SNIP_SMOOTHING,
     SPOT_ANGLES,
     SPOT_BACKGROUND,
     SPOT_EXCESS,
@@ -22,8 +20,7 @@ from xtalsk.diffraction._constants import (
     SPOT_SIGMA,
     SPOT_SIZE,
 )
-from xtalsk.diffraction._functional import snip
-from xtalsk.diffraction._streaks import reduce_image
+from xtalsk.diffraction._streaks import lowest_quantile, reduce_image
 
 SPOTS, NO_RINGS, NOT_ROUND, FAR_CENTER, OUTER_CENTER, MARKS, NO_PATTERN, HALOES = (2**n for n in range(8))
 _CENTER = "DiffractionImage(..., center=(row, column)), or set a larger max_offset"
@@ -132,6 +129,8 @@ def image_remarks(image, sound, geometry, row, max_offset):
     max_offset : float or None
         Largest distance of the centre from the middle, as a share of the sides; None if the centre is known.
     """
+    from xtalsk.diffraction._plausibility_kernels import round_share
+
     center = geometry.center[row].numpy()
     size = np.array(image.shape)
     outer = center_remark(center, size)
@@ -145,20 +144,20 @@ def image_remarks(image, sound, geometry, row, max_offset):
         return SPOTS
     valid = geometry.valid[row].numpy()
     lit = polar if np.array_equal(valid, sound) else _polar_image(image, valid, geometry, row)
-    round_share = 1.0 if lit is None else _round_share(*lit)
-    if is_found and remarks != SPOTS and _is_no_pattern(*polar, round_share):
+    share = 1.0 if lit is None else round_share(*lit)
+    if is_found and remarks != SPOTS and _is_no_pattern(*polar, share):
         return NO_PATTERN
     if is_far:
         return FAR_CENTER
-    return remarks or (NOT_ROUND if round_share < ROUND_SHARE else 0)
+    return remarks or (NOT_ROUND if share < ROUND_SHARE else 0)
 
 
 def _is_no_pattern(polar, radii, round_share):
     """Whether the means of rings do not decrease with the radius, as those of all diffraction patterns do."""
-    number = np.isfinite(polar).sum(1)
-    (a, b), (_, d) = np.cov(radii, rankdata(np.nanmean(polar, axis=1)), aweights=radii * number)
-    rise = b / np.sqrt(a * d) if d > 0 else 0.0
-    return rise > NEGATIVE_RISE or (rise > PATTERN_RISE and round_share < PATTERN_ROUND_SHARE)
+    from xtalsk.diffraction._plausibility_kernels import rise
+
+    change = rise(polar, radii)
+    return change > NEGATIVE_RISE or (change > PATTERN_RISE and round_share < PATTERN_ROUND_SHARE)
 
 
 def center_remark(center, size):
@@ -169,53 +168,39 @@ def center_remark(center, size):
 def _polar_image(image, sound, geometry, row):
     """Intensity on rings, (n_radii, n_angles), NaN where it was not measured, and the radii, or None."""
     from xtalsk.diffraction._compiled_geometry import angular_functions
-    from xtalsk.diffraction._geometry_kernels import sample_rings
+    from xtalsk.diffraction._plausibility_kernels import polar_image
 
     factor = -(-max(image.shape) // SPOT_SIZE)
     small, valid = reduce_image(image, sound, factor)
     if not valid.any():
         return None
-    dark = np.float32(quantile(small[valid], 0.01))
+    dark = np.float32(lowest_quantile(small, valid, 0.01))
     valid = valid.astype(np.float32)
     small = np.maximum(small - dark, 0) * valid
     center = (geometry.center[row].numpy() + np.float32(0.5)) / np.float32(factor) - np.float32(0.5)
     radii = np.arange(4.0, 0.7 * max(small.shape), dtype=np.float32)
-    directions, shapes = angular_functions(4 * SPOT_ANGLES)[:2]
-    ellipticity, is_whole = geometry.ellipticity[row].numpy(), bool(valid.all())
-    sampled = sample_rings(
-        small, valid, is_whole, center, ellipticity, directions, shapes, radii[0], len(radii)
+    polar = polar_image(
+        small,
+        valid,
+        center,
+        geometry.ellipticity[row].numpy(),
+        *angular_functions(4 * SPOT_ANGLES)[:2],
+        radii[0],
+        len(radii),
+        SPOT_ANGLES,
+        np.float32(0.6),
     )
-    total, share = (values.reshape(len(radii), SPOT_ANGLES, 4).mean(2) for values in sampled)
-    polar = np.where(share > 0.6, total / np.maximum(share, np.float32(1e-6)), np.float32(np.nan))
     rows = np.isfinite(polar).sum(1) >= SPOT_ANGLES / 4
     return (polar[rows], radii[rows]) if rows.sum() >= 2 * SPOT_BACKGROUND else None
 
 
 def _ring_remarks(polar, radii):
     """Return whether intensities on rings (n_radii, n_angles) are `SPOTS` or `NO_RINGS`, else 0."""
-    number = np.isfinite(polar).sum(1)
-    median = _medians(polar, number)
-    noise = 1.4826 * _medians(abs(polar - median[:, None]), number)
-    spots = np.nansum(np.maximum(polar - median[:, None] - (SPOT_SIGMA * noise)[:, None], 0), axis=1)
-    background = snip(torch.from_numpy(median)[None], SPOT_BACKGROUND)[0].numpy()
-    rings = number * np.maximum(median - background - 3 * noise / np.sqrt(number), 0)
-    in_spots, in_rings, total = ((radii * x).sum() for x in (spots, rings, number * median))
-    if in_spots > SPOT_SHARE * (in_spots + in_rings) and in_spots > SPOT_EXCESS * total:
+    from xtalsk.diffraction._compiled_radial import gaussian
+    from xtalsk.diffraction._plausibility_kernels import spots_and_rings
+
+    kernel = gaussian(SNIP_SMOOTHING, np.float32)
+    spots, rings, total = spots_and_rings(polar, radii, np.float32(SPOT_SIGMA), SPOT_BACKGROUND, kernel)
+    if spots > SPOT_SHARE * (spots + rings) and spots > SPOT_EXCESS * total:
         return SPOTS
-    return NO_RINGS if in_rings <= LINE_SHARE * total else 0
-
-
-def _medians(values, number):
-    """Medians of rows that hold ``number`` values and else NaN, (n_rows,)."""
-    ordered, rows = np.sort(values, axis=1), np.arange(len(values))  # NaN comes last
-    return (ordered[rows, (number - 1) // 2] + ordered[rows, number // 2]) / 2
-
-
-def _round_share(polar, radii):
-    """Share of the variance of the roots of intensities on rings that the means of the rings explain."""
-    root = np.sqrt(polar)
-    weight = radii[:, None] * np.isfinite(root)
-    mean = np.nanmean(root, axis=1)
-    whole = np.nansum(weight * root) / weight.sum()
-    inner, total = (np.nansum(weight * (root - m) ** 2) for m in (mean[:, None], whole))
-    return 1 - inner / total if total > 0 else 0.0
+    return NO_RINGS if rings <= LINE_SHARE * total else 0

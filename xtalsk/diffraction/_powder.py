@@ -18,7 +18,7 @@ from xtalsk.diffraction._functional import (
     two_theta_to_q,
 )
 from xtalsk.diffraction._plausibility import blank_reason, smooth_reason
-from xtalsk.io import Profile, is_signal, profile_from_signal, read_profile
+from xtalsk.io import FileCell, Profile, is_signal, profile_from_signal, read_profile
 from xtalsk.utils import check_option
 from xtalsk.utils._threads import for_each
 
@@ -30,6 +30,8 @@ def check_profile(cell, wavelength):
     """
     if isinstance(cell, str | os.PathLike):
         cell = read_profile(cell, wavelength=wavelength)
+    elif isinstance(cell, FileCell):
+        cell = cell.read(wavelength=wavelength)
     elif is_signal(cell):
         cell = profile_from_signal(cell, wavelength=wavelength)
     if not isinstance(cell, Profile):

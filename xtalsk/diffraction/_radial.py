@@ -8,14 +8,14 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from xtalsk.diffraction._amorphous import has_only_haloes
-from xtalsk.diffraction._artefacts import remove_artefacts
+from xtalsk.diffraction._artefacts import clean_image
 from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
 from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_background, check_image, check_q_grid
 from xtalsk.diffraction._constants import HALO_REACH, MAX_STREAKS
 from xtalsk.diffraction._functional import bin_edges, compress, radial_mean, subtract_background
 from xtalsk.diffraction._geometry import find_geometry, reject_defects
 from xtalsk.diffraction._halo import find_saturated, hide_flank, hide_halo, leave_out_bloom, may_be_saturated
-from xtalsk.diffraction._located import in_parts, last_located, pack_geometry, unpack_geometry
+from xtalsk.diffraction._located import in_parts, last_located, pack_image
 from xtalsk.diffraction._plausibility import HALOES, MARKS, blank_reason, center_remark, image_remarks
 from xtalsk.diffraction._ring_geometry import check_geometry, join_geometries, to_tensors
 from xtalsk.diffraction._sectors import STATISTICS, along_rings
@@ -234,14 +234,14 @@ class RadialProfile(DiffractionTransformer):
 
     def _locate_cells(self, cells):
         """Images, geometry (see `find_geometry`), sound pixels, bool Tensor (n, h, w), and has_marks (n,)."""
-        arrays, has_marks = zip(*(remove_artefacts(c.data) for c in cells), strict=True)
+        arrays, has_marks, ones = zip(*(clean_image(c.data) for c in cells), strict=True)
         images = torch.from_numpy(np.stack(arrays))
         centers = torch.tensor([c.center or (np.nan, np.nan) for c in cells], dtype=torch.float32)
         located, geometry = self._locate(images, centers)
         measured = ~images.isnan()
         rows = range(len(cells))
         for _ in range(MAX_STREAKS):  # without a streak, the centre and the next streak are found better
-            rows = [row for row in rows if self._mask_streak(row, images, located, measured, geometry)]
+            rows = [row for row in rows if self._mask_streak(row, images, located, measured, geometry, ones)]
             if not rows:
                 break
             located[rows], again = self._locate(images[rows], centers[rows])
@@ -249,15 +249,16 @@ class RadialProfile(DiffractionTransformer):
                 values[rows] = values_again
         return located, geometry, reject_defects(located, measured), has_marks
 
-    def _mask_streak(self, row, images, located, measured, geometry):
+    def _mask_streak(self, row, images, located, measured, geometry, ones):
         """Set the pixels of a streak to NaN in one image of a batch, in place; return whether there is one.
 
-        ``located`` are the images with 0 in place of NaN, ``measured`` the pixels that are not NaN.
+        ``located`` are the images with 0 in place of NaN, ``measured`` the pixels that are not NaN, ``ones``
+        the signals of one electron.
         """
         valid = measured[row].numpy()
         if self.mask is not None:
             valid = valid & ~np.asarray(self.mask, dtype=bool)
-        streak = find_streak(located[row].numpy(), valid, geometry.center[row].numpy())
+        streak = find_streak(located[row].numpy(), valid, geometry.center[row].numpy(), ones[row])
         if not streak.any():
             return False
         images[row].numpy()[streak] = np.nan
@@ -302,23 +303,44 @@ class RadialProfile(DiffractionTransformer):
 
     def _find_and_reduce(self, cell, edges, known, key):
         """Find the geometry of one image; return its profile on the bins of `_edges` and its remarks."""
-        place = key, id(cell)
-        if known is not None and place in known:
-            images = torch.from_numpy(np.nan_to_num(cell.data, nan=0.0).astype(np.float32))[None]
-            geometry, remarks = unpack_geometry(known[place][1], images.shape)
-        else:
-            images, geometry, sound, has_marks = self._locate_cells([cell])
-            is_given = self.center == "image" or (self.center == "auto" and cell.center is not None)
-            offset = None if is_given else self.max_offset
-            remarks = MARKS * has_marks[0] | image_remarks(
-                images[0].numpy(), sound[0].numpy(), geometry, 0, offset
-            )
+        place, images = (key, id(cell)), None
+        found = None if known is None else known.get(place, (None, None))[1]
+        is_new = found is None
+        if is_new:
+            images, found = self._locate_cell(cell)
+        mean = self._mean_of(found, cell.pixel_size, edges)
+        if is_new:
+            if found.remarks & ~MARKS == 0 and has_only_haloes(
+                mean[0].numpy(), self._step(), cell.pixel_size
+            ):
+                found = found._replace(remarks=found.remarks | HALOES)
             if known is not None:
-                known[place] = cell, pack_geometry(geometry, remarks)
-        profile = self._reduce(images, geometry, torch.tensor([cell.pixel_size]), edges)[0]
-        if remarks & ~MARKS == 0 and has_only_haloes(profile.numpy(), self._step(), cell.pixel_size):
-            remarks |= HALOES
-        return profile, remarks
+                known[place] = cell, found
+        if self.statistic == "mean":
+            return mean[0], found.remarks
+        if images is None:
+            images = torch.from_numpy(np.nan_to_num(cell.data, nan=0.0).astype(np.float32))[None]
+        geometry, pixel_size = found.geometry(cell.data.shape), torch.tensor([cell.pixel_size])
+        return along_rings(images, geometry, pixel_size, edges, mean, self.statistic)[0], found.remarks
+
+    def _locate_cell(self, cell):
+        """Return one image, Tensor (1, h, w) with 0 where it was not measured, and its `LocatedImage`."""
+        images, geometry, sound, has_marks = self._locate_cells([cell])
+        is_given = self.center == "image" or (self.center == "auto" and cell.center is not None)
+        offset = None if is_given else self.max_offset
+        remarks = image_remarks(images[0].numpy(), sound[0].numpy(), geometry, 0, offset)
+        remarks |= MARKS * has_marks[0]
+        return images, pack_image(images, geometry, self.halo is not None, remarks)
+
+    def _mean_of(self, found, pixel_size, edges):
+        """Mean intensity of the rings of a `LocatedImage` without its halo, Tensor (1, n_bins)."""
+        from xtalsk.diffraction._compiled_radial import means_of_sums
+
+        mean = means_of_sums(found.sums, pixel_size, edges)
+        if self.halo is None:
+            return mean
+        share = None if found.overflow is None else means_of_sums(found.overflow, pixel_size, edges)
+        return hide_halo(mean, share, self._step())
 
     def _reduce_known(self, cells, edges):
         """Integrate images of one shape with the known geometry; return profiles and remarks."""

@@ -83,12 +83,13 @@ def sum_in_order(values, order, upper, starts, sums):
 def bin_sums(sums, kernel, position, out):
     """Smooth sums on fine radii (n_radii,) and add them up between positions, in ``out`` (n_bins,)."""
     n, reach = len(sums), len(kernel) // 2
-    cumulative = np.zeros(n + 1)
+    smooth, cumulative = np.zeros(n, np.float32), np.zeros(n + 1)
+    for k in range(len(kernel)):
+        shift, weight = k - reach, kernel[k]
+        for i in range(max(0, -shift), min(n, n - shift)):
+            smooth[i] += weight * sums[i + shift]
     for i in range(n):
-        smooth = np.float32(0)
-        for k in range(max(0, i - reach), min(n, i + reach + 1)):
-            smooth += kernel[k - i + reach] * sums[k]
-        cumulative[i + 1] = cumulative[i] + smooth
+        cumulative[i + 1] = cumulative[i] + smooth[i]
     before = 0.0
     for j in range(len(position)):
         place = min(max(position[j], 0.0), n - 0.001)
@@ -183,3 +184,25 @@ def find_saturated(image, valid, least, core_share, out):
         if core >= core_share * count:
             return
     out[:] = False
+
+
+@compiled
+def medians(means, least, out):
+    """Write the lower median of each column of means (n_sectors, n_bins) to ``out`` (n_bins,).
+
+    NaN is left out. A column with fewer than ``least`` numbers is NaN.
+    """
+    values = np.empty(means.shape[0], np.float32)
+    for i in range(means.shape[1]):
+        n = 0
+        for sector in range(means.shape[0]):
+            value = means[sector, i]
+            if np.isnan(value):
+                continue
+            place = n
+            while place and values[place - 1] > value:
+                values[place] = values[place - 1]
+                place -= 1
+            values[place] = value
+            n += 1
+        out[i] = values[(n - 1) // 2] if n >= least else np.nan

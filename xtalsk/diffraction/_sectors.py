@@ -54,11 +54,10 @@ def along_rings(images, geometry, pixel_size, edges, mean, statistic):
 def median_of_sectors(images, geometry, pixel_size, edges):
     """Return the median of the means of sectors in bins of q, Tensor (n, n_bins); the lower of two."""
     if is_plain(images):
-        from xtalsk.diffraction._compiled_radial import sector_means
+        from xtalsk.diffraction import _compiled_radial as compiled
 
-        means = sector_means(images, geometry, pixel_size, edges)
-    else:
-        means = sector_means_of_tensors(images, geometry, pixel_size, edges)
+        return compiled.median_of_sectors(compiled.sector_means(images, geometry, pixel_size, edges))
+    means = sector_means_of_tensors(images, geometry, pixel_size, edges)
     count = (~means.isnan()).sum(1)
     return torch.where(count >= MIN_SECTORS, means.nanmedian(1).values, torch.nan)
 

@@ -8,7 +8,7 @@ of P. V. C. Hough, US patent 3069654 (1962), in the normal form of Duda and Hart
 import numpy as np
 from scipy import ndimage
 
-from xtalsk.diffraction._artefacts import fill_image, quantile
+from xtalsk.diffraction._artefacts import fill_image
 from xtalsk.diffraction._constants import (
     STREAK_ANGLES,
     STREAK_COVERAGE,
@@ -23,7 +23,7 @@ from xtalsk.diffraction._constants import (
 _GAP = 5  # a streak continues over so many reduced pixels, e.g. where it is tangential to a ring
 
 
-def find_streak(image, valid, center):
+def find_streak(image, valid, center, one=None):
     """Find the pixels of the longest straight bright streak.
 
     Parameters
@@ -34,21 +34,24 @@ def find_streak(image, valid, center):
         Pixels that were measured.
     center : (float, float)
         Row and column of the direct beam in pixels. It need not be exact.
+    one : float or None
+        Signal of one electron; None estimates it.
 
     Returns
     -------
     bool ndarray of shape (n_rows, n_columns)
         A whole chord of the image: the streak and its continuation. All False without a streak.
     """
-    from xtalsk.diffraction._artefact_kernels import streak_pixels
+    from xtalsk.diffraction._streak_kernels import streak_pixels
 
     factor = -(-max(image.shape) // STREAK_SIZE)
     small, small_valid = reduce_image(image, valid, factor)
     if not small_valid.any():
         return np.zeros(image.shape, dtype=bool)
     center = (np.asarray(center, dtype=float) + 0.5) / factor - 0.5
-    one = fill_image(image if valid.all() else np.where(valid, image, np.nan))[1]
-    dark = quantile(small[small_valid], 0.005)
+    if one is None:
+        one = fill_image(image if valid.all() else np.where(valid, image, np.nan))[1]
+    dark = lowest_quantile(small, small_valid, 0.005)
     level = np.where(small_valid, np.maximum(small - np.float32(dark), 0), np.float32(0))
     sides = np.array(STREAK_SIDES, dtype=float)
     places = streak_pixels(level, center, sides, one / factor**2, STREAK_EXCESS, STREAK_SIGMA)
@@ -68,6 +71,17 @@ def reduce_image(image, valid, factor):
     means, shares = np.empty(shape, np.float32), np.empty(shape, np.float32)
     block_means(image, valid, factor, means, shares)
     return means, shares > 0.5
+
+
+def lowest_quantile(values, valid, share):
+    """Return the quantile at a small ``share`` of the valid values of an image, without sorting them all."""
+    from xtalsk.diffraction._streak_kernels import lowest_values
+
+    place = (np.count_nonzero(valid) - 1) * share
+    heap = np.empty(int(place) + 2, values.dtype)
+    lowest = np.sort(heap[: lowest_values(values, valid, len(heap), heap)])
+    first, last = float(lowest[int(place)]), float(lowest[min(int(place) + 1, len(lowest) - 1)])
+    return first + (place - int(place)) * (last - first)
 
 
 def _edge(level, valid, center):
@@ -100,7 +114,7 @@ def _best_line(places, shape):
 
     None if no line is long and unbroken. ``shape`` is that of the reduced image.
     """
-    from xtalsk.diffraction._artefact_kernels import line_votes
+    from xtalsk.diffraction._streak_kernels import line_votes
 
     least = STREAK_LENGTH * min(shape)
     if len(places) < least:
@@ -109,11 +123,8 @@ def _best_line(places, shape):
     cosines, sines = np.cos(angles), np.sin(angles)
     offset = int(np.hypot(*shape)) + 2
     votes = line_votes(places, cosines, sines, offset).ravel()
-    if votes.max() < 0.6 * least:
-        return None
-    for best in np.argsort(votes.astype(np.int64))[::-1][:8]:
-        if votes[best] < 0.6 * least:
-            return None
+    candidates = np.flatnonzero(votes >= 0.6 * least)
+    for best in candidates[np.argsort(votes[candidates], kind="stable")[::-1][:8]]:
         k, place = np.divmod(best, 2 * offset)
         y, x = places.T
         distance = np.round(cosines[k] * y + sines[k] * x).astype(int) + offset

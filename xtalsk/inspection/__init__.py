@@ -2,5 +2,6 @@
 
 from xtalsk.inspection._comparison import ComparisonDisplay
 from xtalsk.inspection._identification import IdentificationDisplay
+from xtalsk.inspection._map import StructureMapDisplay
 
-__all__ = ["ComparisonDisplay", "IdentificationDisplay"]
+__all__ = ["ComparisonDisplay", "IdentificationDisplay", "StructureMapDisplay"]

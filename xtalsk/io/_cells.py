@@ -97,13 +97,15 @@ class Profile:
         Scattering angle in degrees, increasing, below 180.
     wavelength : float or None
         In Å; needed with ``two_theta``. If it is None, give it to the transformer as a parameter.
+    counting_time : float or None
+        In seconds per point.
 
     Raises
     ------
     ValueError
         If both axes or neither are given, if the axis and the intensity differ in length, if the axis is not
         finite, increasing and in range, if the intensity contains infinities or only NaN, or if the
-        wavelength is not a positive number.
+        wavelength or the counting time is not a positive number.
 
     Examples
     --------
@@ -116,6 +118,7 @@ class Profile:
     q: np.ndarray | None = None
     two_theta: np.ndarray | None = None
     wavelength: float | None = None
+    counting_time: float | None = None
 
     def __post_init__(self):
         intensity = check_numeric("intensity", self.intensity, 1)
@@ -128,8 +131,10 @@ class Profile:
         if axis[0] < 0 or (name == "two_theta" and axis[-1] >= 180):
             limits = "0 1/Å or more" if name == "q" else "from 0 to below 180 degrees"
             raise ValueError(f"{name} must be {limits}, got {axis[0]:g} to {axis[-1]:g}")
-        if self.wavelength is not None and not (np.isfinite(self.wavelength) and self.wavelength > 0):
-            raise ValueError(f"wavelength must be a positive number of Å, got {self.wavelength!r}")
+        for quantity, unit in (("wavelength", "Å"), ("counting_time", "s")):
+            value = getattr(self, quantity)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise ValueError(f"{quantity} must be a positive number of {unit}, got {value!r}")
         object.__setattr__(self, "intensity", intensity)
         object.__setattr__(self, name, axis)
 

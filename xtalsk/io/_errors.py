@@ -23,6 +23,15 @@ class BrokenFileError(ValueError):
     """
 
 
+def error_message(error):
+    """Return the message of an exception; with its class, unless it is a ValueError or an OSError."""
+    if isinstance(error, MemoryError):
+        return "reading it takes more memory than there is"
+    if not isinstance(error, ValueError | OSError):
+        return f"{type(error).__name__}: {error}"
+    return str(error) or type(error).__name__
+
+
 @contextmanager
 def broken_file(name):
     """Turn every exception of the block into `BrokenFileError`, with the name of the file in its message.
@@ -34,8 +43,6 @@ def broken_file(name):
     except (BrokenFileError, ImportError):
         raise
     except Exception as error:  # damaged files make libraries raise nearly anything
-        message = str(error) or type(error).__name__
-        if not isinstance(error, ValueError | OSError):
-            message = f"{type(error).__name__}: {error}"
+        message = error_message(error)
         prefix = "" if message.startswith(f"{name}: ") else f"{name}: "
         raise BrokenFileError(prefix + message) from error

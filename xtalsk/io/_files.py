@@ -22,8 +22,8 @@ def existing_file(path):
     return path
 
 
-def read_npy(path):
-    """Return the array of a ``.npy`` file.
+def read_npy(path, memory_map=False):
+    """Return the array of a ``.npy`` file, or with ``memory_map`` one that is read when it is used.
 
     Raises
     ------
@@ -31,9 +31,18 @@ def read_npy(path):
         If the file holds no array of numbers; the message names the file.
     """
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)
     except Exception as error:  # damaged headers make NumPy raise nearly anything
         raise BrokenFileError(f"{path.name}: expected an array as numpy.save writes it: {error}") from error
+
+
+def is_npz(path):
+    """Return whether a file is an archive of arrays, as numpy.savez writes it."""
+    try:
+        with ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except Exception:  # no archive, or a damaged one
+        return False
 
 
 def read_npz(path, required, optional=()):

@@ -4,6 +4,7 @@ import numpy as np
 
 from xtalsk.io._cells import DiffractionImage
 from xtalsk.io._colours import to_grey
+from xtalsk.io._constants import LARGEST_PICTURE, LARGEST_RATIO
 from xtalsk.io._errors import BrokenFileError, broken_file
 from xtalsk.io._files import existing_file, read_npy, read_npz
 from xtalsk.io._negatives import undo_negative
@@ -28,6 +29,7 @@ def _read_picture(path, frame):
 
     try:
         with Image.open(path) as image:
+            _check_size(path, image.width * image.height)
             n_frames = getattr(image, "n_frames", 1)
             if n_frames > 1 or frame is not None:
                 shape = (n_frames, *image.size[::-1])
@@ -42,6 +44,15 @@ def _read_picture(path, frame):
         raise BrokenFileError(f"{path.name}: Pillow cannot read this image: {error}") from error
 
 
+def _check_size(path, n_bytes):
+    """Raise BrokenFileError if a picture of ``n_bytes`` is empty, cannot be in its file, or is too large."""
+    if n_bytes == 0 or n_bytes > LARGEST_PICTURE or n_bytes > LARGEST_RATIO * path.stat().st_size:
+        raise BrokenFileError(
+            f"{path.name}: its heading gives {n_bytes:.3g} bytes of pixels, in a file of "
+            f"{path.stat().st_size} bytes; it is damaged, or too large"
+        )
+
+
 def _read_tiff(path, frame, error):
     """Return one number per pixel of a TIFF file that Pillow does not read; ``error`` says why."""
     try:
@@ -52,7 +63,11 @@ def _read_tiff(path, frame, error):
             "32-bit TIFF or .npy"
         ) from error
     try:
-        data = tifffile.imread(path)
+        with tifffile.TiffFile(path) as file:
+            _check_size(path, file.series[0].nbytes)
+            data = file.asarray()
+    except BrokenFileError:
+        raise
     except Exception as second:  # damaged files make it raise nearly anything
         raise BrokenFileError(
             f"{path.name}: neither Pillow nor tifffile reads it: {error}; {second}"
@@ -144,7 +159,7 @@ def read_image(path, pixel_size=None, *, frame=None, index=None, negative=None):
         elif suffix in _PICTURE_SUFFIXES:
             data = undo_negative(_read_picture(path, frame), path.name, negative)
         else:
-            data, size, problem = read_microscope(path, choose_image, index, frame)
+            data, size, problem = read_microscope(path, choose_image, index, frame, is_part=frame is not None)
         if size is None and pixel_size is None and problem:
             raise ValueError(f"{path.name}: unknown pixel size, {problem}; give pixel_size in 1/Å")
         if negative and suffix not in _PICTURE_SUFFIXES:

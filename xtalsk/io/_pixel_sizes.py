@@ -165,8 +165,8 @@ def _scale(signal, positions, name):
 
 def _image(signal, name, frame):
     positions = _image_axes(signal)
-    data = np.moveaxis(np.asarray(signal["data"]), positions, (-2, -1))
-    image = choose_frame(data, frame, name)
+    data = np.moveaxis(signal["data"], positions, (-2, -1))
+    image = np.asarray(choose_frame(data, frame, name))
     if image.dtype.names is not None:  # colours
         image = to_grey(np.stack([image[channel] for channel in image.dtype.names], axis=-1), name)
     return image, *_scale(signal, positions, name)

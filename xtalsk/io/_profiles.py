@@ -1,30 +1,48 @@
-"""Reader of powder scans from text files."""
+"""Reader of powder scans."""
 
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
-from xtalsk.io._cells import Profile
-from xtalsk.io._constants import DIRECTION_CHANGES, MANY_COLUMNS
+from xtalsk.io._cells import Profile, check_axis, check_numeric
+from xtalsk.io._constants import COPPER_WAVELENGTH, DIRECTION_CHANGES, MANY_COLUMNS
 from xtalsk.io._errors import broken_file
-from xtalsk.io._files import existing_file
+from xtalsk.io._files import existing_file, is_npz, read_npz
 from xtalsk.io._headings import AXES, choose_intensity, find_names, find_wavelength, names_unit
+from xtalsk.io._ranges import Range, check_scan, choose_range
+from xtalsk.io._ras import is_ras, read_ras
 from xtalsk.io._steps import read_steps
 from xtalsk.io._text import parse_table, read_lines
+from xtalsk.io._vendors import find_format, read_vendor
 
 _DEGREES = {"": 1.0, "2θ": 1.0, "deg": 1.0, "rad": 180 / np.pi, "mrad": 0.18 / np.pi}
 _PER_ANGSTROM = {"": 1.0, "1/Å": 1.0, "1/nm": 0.1, "1/Å²": 1.0, "1/nm²": 0.01}
 _ANGSTROM = {"": 1.0, "Å": 1.0, "nm": 10.0, "pm": 0.01}
-_RAS_START = "*RAS_INT_START"
+_AXIS_TEXT = {"two_theta": "2θ", "q": "q"}
 
 
-def read_profile(path, wavelength=None, axis=None):
-    r"""Read a powder scan from a text file with one point per line: position and intensity.
+def read_profile(path, wavelength=None, axis=None, scan=None):
+    r"""Read a powder scan.
 
-    Blanks, tabs, commas or semicolons separate the columns. Decimal commas and separators between thousands
-    are read where they are clear, and are an error where they are not. The reader skips lines that start with
-    one of ``# ; ! ' * / % &``. It sorts the points by position and averages points at the same position.
+    The content of the file selects the reader, not its suffix:
+
+    - PANalytical ``.xrdml``, Rigaku ``.rasx``, Bruker ``.brml``, ``.raw`` (versions 3 and 4) and ``.uxd``,
+      Philips ``.udf`` and ``.rd``: rietx reads the file, in a process of its own with a time limit of 60 s
+      plus 0.2 s for each MB and a memory limit of 2 GB. Install it with ``pip install xtalsk[powder]``.
+      Intensities are corrected for the attenuation of the beam;
+    - Rigaku ``.ras``, GSAS (constant steps), FullProf and DBWS (start, step and stop before the intensities)
+      and Sieray ``.cpi``;
+    - ``.npz``: the array ``intensity``, with ``q`` (1/d in 1/Å) or ``two_theta`` (degrees; or start, step and
+      number of points), and optionally ``wavelength`` and ``counting_time``. A 2-D ``intensity`` has one scan
+      in each row;
+    - any other text, with one point per line: position and intensity.
+
+    Blanks, tabs, commas or semicolons separate the columns of text. Decimal commas and separators between
+    thousands are read where they are clear, and are an error where they are not. The reader skips lines that
+    start with one of ``# ; ! ' * / % &``. It sorts the points by position and averages points at the same
+    position.
 
     The heading before the numbers names the columns, e.g. ``2theta,d [Å],Iobs`` or ``q_nm^-1  I  sigma``. The
     reader takes the axis and the intensity by their names. Without names, they are the first two columns.
@@ -36,17 +54,18 @@ def read_profile(path, wavelength=None, axis=None):
     - s, k, g or 1/d = 2 sin θ / λ, sin θ / λ, or 1/d², in units of Å or nm, to q = 1/d;
     - d in Å, nm or pm, to q = 1/d.
 
-    Files of FullProf and DBWS (start, step, stop, then the intensities) and of GSAS (constant steps) are
-    read too, and ``.ras`` files of Rigaku with one scan.
-
     Parameters
     ----------
     path : str or path-like
     wavelength : float or None, default=None
-        In Å; needed to convert 2θ to q. It is used if the heading does not give a wavelength.
+        In Å; needed to convert 2θ to q. It is used if the file does not give a wavelength. If neither does,
+        it is copper Kα1, 1.5406 Å, and a warning says so. Of the wavelengths of a tube, Kα1 is taken.
     axis : {None, "two_theta", "q"}, default=None
-        None takes the axis that the heading names, and 2θ in degrees if it names none. "two_theta" and "q"
+        None takes the axis that the file names, and 2θ in degrees if it names none. "two_theta" and "q"
         say what the axis is: 2θ in degrees, or q = 1/d in 1/Å. A heading that names another axis is an error.
+    scan : int, "all" or None, default=None
+        Number of the scan (range, bank) in a file with several, counted from 0. With None, several scans are
+        an error that lists them. "all" joins them, and brings them to the longest counting time.
 
     Returns
     -------
@@ -58,7 +77,10 @@ def read_profile(path, wavelength=None, axis=None):
         If there is no such file.
     BrokenFileError
         A ValueError: if the file does not contain two columns of numbers, if numbers or names of columns are
-        ambiguous, or if the axis is impossible; the message names the file, and the line where it is one.
+        ambiguous, if the axis is impossible, or if there are several scans; the message names the file, and
+        the line where it is one.
+    ImportError
+        If the format needs rietx and it is not installed.
 
     Examples
     --------
@@ -72,35 +94,75 @@ def read_profile(path, wavelength=None, axis=None):
     """
     if axis not in (None, "two_theta", "q"):
         raise ValueError(f"axis must be None, 'two_theta' or 'q', got {axis!r}")
+    check_scan(scan)
     path = existing_file(path)
     with broken_file(path.name):
-        lines = read_lines(path)
-        scan = read_steps(lines, path.name)
-        if scan is not None:
-            if axis == "q":
-                raise ValueError(f"{path.name}: axis='q', but the file gives 2θ in steps")
-            return _profile("two_theta", *scan, wavelength)
-        table = parse_table(lines, path.name, "2θ or q, and intensity")
-        kind, positions, intensity = _read_table(table, axis)
-        stated = find_wavelength(table.preamble)
-        return _profile(kind, positions, intensity, wavelength if stated is None else stated)
+        kind, found = _read(path, axis, scan)
+        if axis is not None and axis != kind:
+            raise ValueError(f"{path.name}: axis={axis!r}, but the file gives {_AXIS_TEXT[kind]}")
+        stated = wavelength if found.wavelength is None else found.wavelength
+        profile = _profile(kind, found, stated)
+        if kind == "two_theta" and stated is None:
+            warnings.warn(
+                f"{path.name}: neither the file nor the parameter gives a wavelength; copper Kα1, "
+                f"{COPPER_WAVELENGTH} Å, is assumed",
+                stacklevel=2,
+            )
+            profile = replace(profile, wavelength=COPPER_WAVELENGTH)
+        return profile
 
 
-def _profile(kind, positions, intensity, wavelength):
-    """Return the `Profile` of points in any order; it averages the measured points at one position."""
-    positions, point = np.unique(positions, return_inverse=True)
+def _read(path, axis, scan):
+    """Return the kind of axis of a `Profile`, and a `Range`, whose ``two_theta`` is q if the kind is "q"."""
+    if is_npz(path):
+        kind, ranges = _read_npz(path)
+    elif find_format(path) is not None:
+        return "two_theta", read_vendor(path, scan)
+    else:
+        kind, ranges = _read_text(path, axis)
+    return kind, choose_range(ranges, scan, path.name)
+
+
+def _read_text(path, axis):
+    """Return the kind of axis and the list of `Range` of a text file."""
+    lines = read_lines(path)
+    ranges = read_ras(lines, path.name) if is_ras(lines) else read_steps(lines, path.name)
+    if ranges is not None:
+        return "two_theta", ranges
+    table = parse_table(lines, path.name, "2θ or q, and intensity")
+    kind, positions, intensity = _read_table(table, axis)
+    return kind, [Range(positions, intensity, find_wavelength(table.preamble))]
+
+
+def _read_npz(path):
+    """Return the kind of axis and the list of `Range` of a ``.npz`` file."""
+    arrays = read_npz(path, ("intensity",), ("q", "two_theta", "wavelength", "counting_time"))
+    kinds = [kind for kind in ("q", "two_theta") if kind in arrays]
+    if len(kinds) != 1:
+        raise ValueError(f"{path.name}: expected one array 'q' or 'two_theta' beside 'intensity'")
+    intensity = check_numeric("intensity", np.atleast_2d(arrays["intensity"]), 2)
+    axis, n_points = check_numeric(kinds[0], arrays[kinds[0]], 1), intensity.shape[1]
+    if kinds == ["two_theta"] and len(axis) == 3 and axis[2] == n_points != 3:
+        axis = axis[0] + axis[1] * np.arange(n_points)
+    check_axis(kinds[0], axis, "intensity", intensity[0])
+    details = [float(arrays[key]) if key in arrays else None for key in ("wavelength", "counting_time")]
+    return kinds[0], [Range(axis, row, *details) for row in intensity]
+
+
+def _profile(kind, found, wavelength):
+    """Return the `Profile` of a `Range`; it averages the measured points at one position."""
+    intensity = found.intensity
+    positions, point = np.unique(found.two_theta, return_inverse=True)
     measured = ~np.isnan(intensity)
     n_measured = np.bincount(point, measured)
     total = np.bincount(point, np.where(measured, intensity, 0.0))
     with np.errstate(invalid="ignore"):
         mean = total / n_measured  # NaN where no point was measured
-    return Profile(mean, **{kind: positions}, wavelength=wavelength)
+    return Profile(mean, **{kind: positions}, wavelength=wavelength, counting_time=found.counting_time)
 
 
 def _read_table(table, axis):
     """Return the kind of axis of a `Profile`, positions and intensities of the rows of a table."""
-    if any(line.startswith(_RAS_START) for line in table.preamble):
-        return _read_ras(table)
     names = find_names(table.preamble, table.n_columns, table.separator)
     position = _axis_column(names, axis, table.name)
     line = names_unit(table.preamble)
@@ -225,19 +287,3 @@ def _two_pi(text, unit, axis, file):
             stacklevel=5,
         )
     return 2 * np.pi
-
-
-def _read_ras(table):
-    """Return axis, 2θ and intensities of a ``.ras`` file; the third column multiplies the intensities."""
-    entries = dict(
-        line[1:].split(maxsplit=1) for line in table.preamble if line.startswith("*") and " " in line.strip()
-    )
-    scanned = entries.get("MEAS_SCAN_AXIS_X", '"TwoTheta"').strip(' "')
-    if "twotheta" not in scanned.lower().replace("2", "two"):
-        raise ValueError(f"{table.name}: expected a scan of 2θ, got a scan of {scanned}")
-    if any(line.startswith(_RAS_START) for line in table.remarks):
-        raise ValueError(f"{table.name}: expected one scan, found several; export them to one file each")
-    intensity = table.column(1, "the intensity", nan_allowed=True)
-    if table.n_columns > 2:
-        intensity = intensity * table.column(2, "the attenuation")
-    return "two_theta", table.column(0, "2θ"), intensity

@@ -178,7 +178,7 @@ def raw_spectrum(signal, name, position=None):
         If the position is not in the image; the message names the file.
     """
     axis_position, axis = _signal_axis(signal)
-    counts = _counts_at(np.moveaxis(np.asarray(signal["data"]), axis_position, -1), position, name)
+    counts = np.asarray(_counts_at(np.moveaxis(signal["data"], axis_position, -1), position, name))
     unit = str(axis.get("units") or "").strip()
     if unit.startswith("<"):  # HyperSpy writes "<undefined>"
         unit = ""

@@ -145,7 +145,7 @@ def read_spectrum(
         elif suffix == ".npz":
             raw = _read_npz(path)
         else:
-            raw = read_microscope(path, read_signal, index, position)
+            raw = read_microscope(path, read_signal, index, position, is_part=position is not None)
         return calibrate(
             raw,
             offset=offset,
@@ -178,6 +178,8 @@ def check_spectrum(cell, *, beam_energy=None, takeoff_angle=None):
     """
     if isinstance(cell, str | os.PathLike):
         return read_spectrum(cell, beam_energy=beam_energy, takeoff_angle=takeoff_angle)
+    if getattr(type(cell), "is_read_on_use", False):  # a FileCell, whose module uses this one
+        cell = cell.read(beam_energy=beam_energy, takeoff_angle=takeoff_angle)
     if is_signal(cell):
         raw = raw_spectrum(from_hyperspy(cell), f"the {type(cell).__name__}")
         return calibrate(raw, beam_energy=beam_energy, takeoff_angle=takeoff_angle)

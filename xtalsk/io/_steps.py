@@ -1,22 +1,26 @@
-"""Scans in steps: files that give start, step and stop, and then only intensities (FullProf, GSAS)."""
+"""Scans in steps: files of start, step, stop and then only intensities (FullProf, DBWS, GSAS, Sieray)."""
 
 import re
 
 import numpy as np
 
 from xtalsk.io._constants import LARGEST_STEP_ERROR, MANY_COLUMNS
+from xtalsk.io._headings import find_wavelength
 from xtalsk.io._numbers import to_number
+from xtalsk.io._ranges import Range
 
 _TRIPLE = re.compile(r"\s*([-+.\deE]+)[\s,]+([-+.\deE]+)[\s,]+([-+.\deE]+)(?:[\s,]+(.*))?$")
 _BANK = re.compile(r"BANK\s+\d+\s+(\d+)\s+\d+\s+(\w+)\s+([-+.\deE]+)\s+([-+.\deE]+)(.*)$")
+_SIERAY = "SIETRONICS XRD SCAN"
 _HEADER_LINES = 10  # FullProf and DBWS write at most 7 lines before start, step and stop
 
 
 def read_steps(lines, name):
-    """Return 2θ in degrees and intensities of a scan in steps, or None if the lines are no such scan.
+    """Return the scans in steps of a file as a list of `Range`, or None if the lines are no such scan.
 
     FullProf (``INSTRM = 0``) and DBWS write start, step and stop on one line, then the intensities, ten on a
-    line. GSAS writes a line ``BANK`` with start and step in hundredths of a degree.
+    line. GSAS writes a line ``BANK`` with start and step in hundredths of a degree. Sieray (``.cpi``) writes
+    start, stop, step, anode, wavelength, date, counting time and title on a line each.
 
     Parameters
     ----------
@@ -26,19 +30,22 @@ def read_steps(lines, name):
 
     Returns
     -------
-    (ndarray, ndarray) or None
+    list of Range, or None
 
     Raises
     ------
     ValueError
-        If the number of intensities does not fit start, step and stop, or if the file has several banks or
-        times of flight.
+        If the number of intensities does not fit start, step and stop, or if the file has times of flight.
     """
+    if lines[0].strip().upper() == _SIERAY:
+        return [_read_sieray(lines, name)]
     banks = [number for number, line in enumerate(lines) if line.startswith("BANK")]
     if banks and _BANK.match(lines[banks[0]]):
-        if len(banks) > 1:
-            raise ValueError(f"{name}: expected one scan, found {len(banks)} banks; split the file")
-        return _read_bank(lines, banks[0], name)
+        wavelength = find_wavelength(lines[: banks[0]])
+        return [
+            Range(*_read_bank(lines[:end], bank, name), wavelength)
+            for bank, end in zip(banks, [*banks[1:], len(lines)], strict=True)
+        ]
     for number, line in enumerate(lines[:_HEADER_LINES]):
         match = _TRIPLE.match(line)
         if match is None or any(to_number(match[i]) is None for i in (1, 2, 3)):
@@ -50,7 +57,7 @@ def read_steps(lines, name):
             if 0 < step < stop - start:
                 scan = _read_counts(lines, number + 1, (start, step, stop), name)
                 if scan is not None:
-                    return scan
+                    return [Range(*scan, find_wavelength(lines[: number + 1]))]
         if match[4] is None:
             return None
     return None
@@ -77,6 +84,24 @@ def _read_counts(lines, first, steps, name):
             f"found {len(counts)} intensities; the file is truncated, or not in this format"
         )
     return None
+
+
+def _read_sieray(lines, name):
+    """Return the `Range` of a file of Sieray (``.cpi``)."""
+    lines = [line.strip() for line in lines]
+    first = next((i for i, line in enumerate(lines) if line.upper() == "SCANDATA"), 0) + 1
+    start, stop, step, wavelength, time = (
+        to_number(lines[i]) if i < first - 1 else None for i in (1, 2, 3, 5, 7)
+    )
+    if first == 1 or None in (start, stop, step) or not step > 0 or not stop > start:
+        raise ValueError(f"{name}: expected start, stop and step in lines 2 to 4, and then a line SCANDATA")
+    scan = _read_counts(lines, first, (start, step, stop), name)
+    if scan is None:
+        raise ValueError(
+            f"{name}: expected {(stop - start) / step + 1:.0f} intensities from line {first + 1} on, one on "
+            "each line; the file is truncated"
+        )
+    return Range(*scan, wavelength if wavelength else None, time if time else None)
 
 
 def _fixed_width(line, width):

@@ -1,6 +1,7 @@
 """Text files of numbers in columns: encoding, comments, heading and rows."""
 
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -19,6 +20,9 @@ _BOMS = (
 _WORDS = re.compile(r"nan|inf(?:inity)?|n/?a|null|none|1\.#\w+|#n/a|\*", re.IGNORECASE)  # instead of numbers
 _DATA_LINE = re.compile(r"(?=.*\d)[-+−\d.,;\seEdD'’\"]+")
 _COMMENT = re.compile(r"\s*[#;!'*/%&]")
+_JOINED = re.compile(r"\d{1,3}\.\d{2,15}")
+_ROUNDING = 0.7  # of the last decimal; a rounded position is nearer than that to the line of equal steps
+_MARGIN = 0.2  # of the last decimal, by which every other position is farther from the line
 _LEADING_ZERO = re.compile(r"[-+]?0\d+")
 
 
@@ -176,6 +180,7 @@ def parse_table(lines, name, quantities):
         )
     _drop_empty_columns(table)
     _check_first_row(table)
+    _split_joined(table)
     fields = [f for row in table.rows for f in row]
     if separator == "," and not any("." in f for f in fields) and any(map(_LEADING_ZERO.fullmatch, fields)):
         shown = ",".join(table.rows[0])
@@ -194,6 +199,38 @@ def _drop_empty_columns(table):
     kept = [i for i in range(width) if any(i < len(row) and row[i] for row in table.rows)]
     if len(kept) < width:
         table.rows = [[row[i] for i in kept if i < len(row)] for row in table.rows]
+
+
+def _split_joined(table):
+    """Split fields such as ``14.168110228`` in tables of two columns in equal steps, with a warning.
+
+    Programs that write columns of fixed width leave no separator before a large intensity. The position is
+    the one that lies on the line through the other positions.
+    """
+    joined = [i for i, row in enumerate(table.rows) if len(row) == 1 and _JOINED.fullmatch(row[0])]
+    whole = [i for i, row in enumerate(table.rows) if len(row) == 2]
+    positions = [to_number(table.rows[i][0]) for i in whole]
+    if not joined or len(joined) + len(whole) < len(table.rows) or len(whole) < 3 or None in positions:
+        return
+    n_decimals = max(len(table.rows[i][0].partition(".")[2]) for i in whole)
+    line = np.polynomial.Polynomial.fit(whole, positions, 1)
+    unit = 0.1**n_decimals
+    if np.abs(line(np.array(whole)) - positions).max() > _ROUNDING * unit:
+        return  # no equal steps
+    for i in joined:
+        field, point = table.rows[i][0], table.rows[i][0].index(".")
+        ends = range(point + 1, min(len(field), point + n_decimals + 2))
+        errors = sorted((abs(float(field[:e]) - line(i)) / unit, e) for e in ends if field[e : e + 1] > "0")
+        (error, end), (other, _) = (*errors, (np.inf, 0), (np.inf, 0))[:2]
+        if error < _ROUNDING and other > error + _MARGIN:
+            table.rows[i] = [field[:end], field[end:]]
+    split = [f"{table.lines[i]}: {' and '.join(table.rows[i])}" for i in joined if len(table.rows[i]) == 2]
+    if split:
+        shown = ", ".join(split[:3]) + ", ..." * (len(split) > 3)
+        warnings.warn(
+            f"{table.name}: no separator between the columns in {len(split)} lines; read as {shown}",
+            stacklevel=5,
+        )
 
 
 def _check_first_row(table):

@@ -20,12 +20,12 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     """Weighted mean of a classifier and search-match.
 
     The probabilities are the weighted mean of both. The weight of the library is ``max_weight`` times a
-    probability p. If no entry is likely, the classifier decides. It also decides rows that no entry fits
-    because of their chemistry.
+    probability p. If no entry is likely, the classifier decides.
 
-    - With ``weighting="probability"``, p is the probability that the label of the best entry is right, see
-      `LibraryMatch.label_probability`. It depends on the similarity, on other structures that are as similar,
-      and on the chemistry. For rings, wrong entries are as similar as right ones.
+    - With ``weighting="probability"``, p is the probability that one of the labels of the library is right,
+      the sum of `LibraryMatch.label_probabilities`. The classifier decides the rest: that the library has
+      neither the phase nor its structure. p depends on the similarity, on other structures that are as
+      similar, and on the chemistry. For rings, wrong entries are as similar as right ones.
     - With ``weighting="similarity"``, and where that probability is not known, p rises with the similarity s
       of the best entry alone: ``1 / (1 + exp((midpoint - s) / width))``. For measured powder patterns, an
       entry that is very similar is nearly always the right structure.
@@ -205,8 +205,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         If one of them has no answer for a row, the other one decides alone.
         """
         from_classifier = self.classifier_.predict_proba(X)
-        from_library, *evidence = self.library_._search(self.library_._check_rows(X, None))
-        weight = self._library_weight(*evidence)
+        from_library, similarity, by_label = self.library_._search(self.library_._check_rows(X, None))
+        weight = self._library_weight(similarity, by_label.sum(axis=1))
         weight[np.isnan(from_classifier).any(axis=1)] = 1
         fits = ~np.isnan(from_library).any(axis=1)
         proba = np.zeros((len(weight), len(self.classes_)))
@@ -217,14 +217,15 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         return proba, np.where(fits, weight, 0)
 
     def _library_weight(self, similarity, probability):
-        """Return the weight of the library for each similarity and probability; 0 for NaN."""
+        """Return the weight of the library for each similarity and probability; 0 if both are NaN."""
         similarity = similarity.astype(float)
         with np.errstate(over="ignore"):
             share = 1 / (1 + np.exp((self.midpoint - similarity) / self.width))
+        share = np.where(np.isnan(similarity), 0, share)
         is_scaled = self.weighting == "auto" and self.library_._grids
         if self.weighting == "probability" or is_scaled:
             share = np.where(np.isnan(probability), share, probability)
-        return self.max_weight * np.where(np.isnan(similarity), 0, share)
+        return self.max_weight * share
 
     def predict(self, X):
         """Return the most probable class.

@@ -35,6 +35,11 @@ class RigidComparison(NamedTuple):
     cosine: torch.Tensor
     scale: torch.Tensor
 
+    def of(self, rows):
+        """Return the comparison of some rows with all entries, also with those that were no candidates."""
+        values, is_measured = self.values[rows], self.is_measured[rows]
+        return RigidComparison(self.library, values, is_measured, *self.library.cosine(values, is_measured))
+
     def refine(self, candidates, max_stretch, max_shift):
         """Return similarity, scale of q and line width of candidates, each (n, n_candidates).
 
@@ -80,6 +85,15 @@ class Matches(NamedTuple):
     scale: np.ndarray
     width: np.ndarray
 
+    def of(self, rows):
+        """Return the `Matches` of some rows."""
+        return Matches(*(table[rows] for table in self))
+
+
+def joined(chunks):
+    """Return the `Matches` of several chunks as one."""
+    return Matches(*(np.concatenate(tables) for tables in zip(*chunks, strict=True)))
+
 
 def compare_rigidly(library, profiles, is_candidate=None):
     """Return the `RigidComparison` of emphasised profiles, NaN where not measured, with a library.
@@ -102,8 +116,8 @@ def chemistry_penalty(compositions, chemistry_weight, strays=None, is_candidate=
     chemistry_weight : float
     strays : Strays or None
         Elements that may be in excess.
-    is_candidate : bool ndarray of shape (n, n_entries)
-        Entries that need a penalty; only with strays.
+    is_candidate : bool ndarray of shape (n, n_entries), or None
+        Entries that need a penalty; None: all.
 
     Returns
     -------
@@ -112,7 +126,7 @@ def chemistry_penalty(compositions, chemistry_weight, strays=None, is_candidate=
     """
     total = sum(
         torch.from_numpy(
-            library.misfit(measured)
+            library.misfit(measured, is_candidate)
             if strays is None
             else misfit_with_strays(measured, library, strays, is_candidate)
         )

@@ -20,6 +20,31 @@ def _excess_cost(stable, least, limit, cost, errors):
 
 
 @compiled
+def find_lacking(low, high, needed, out):
+    """Write which entries need an element that is absent: bits of elements (low, high), (n_entries, 2)."""
+    for entry in range(len(needed)):
+        out[entry] = ((low & needed[entry, 0]) | (high & needed[entry, 1])) != 0
+
+
+@compiled
+def compare_plain(measured, starts, elements, amounts, is_candidate, tolerated, out):
+    """Compare one composition with the entries that are candidates: log(1 + χ² / tolerated) in ``out``.
+
+    ``measured`` (n_elements,) and ``amounts`` (m,) are those of `stabilise_variance`, 0 where not measured.
+    The other arrays are those of `compare_strays`.
+    """
+    total = 0.0
+    for z in range(len(measured)):
+        total += measured[z] * measured[z]
+    for entry in range(len(starts) - 1):
+        if is_candidate[entry]:
+            chi2 = total
+            for j in range(starts[entry], starts[entry + 1]):
+                chi2 += amounts[j] * (amounts[j] - 2 * measured[elements[j]])
+            out[entry] = np.log1p(max(chi2, 0.0) / tolerated)
+
+
+@compiled
 def compare_strays(measured, starts, elements, amounts, is_candidate, limits, costs, unseen, errors, out):
     """Compare one composition with the entries that are candidates; χ² goes to ``out`` (n_entries,).
 

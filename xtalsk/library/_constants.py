@@ -52,29 +52,52 @@ COARSE_WIDTH = 0.035  # line width of the library in the first stage in 1/Å
 COARSE_BINS = 4  # bins that the first stage takes together
 MASK_BINS = 4  # such bins for which one share of measured bins is kept
 
+# Calibration from a known phase (`_known_phase`)
+ROUGH_SCALE = 0.05  # largest relative error of a pixel size from the camera length; set by eye
+
 # Speed and memory; all: set by eye.
 MAX_DOUBLE_SIZE = 2**20  # libraries of fewer bins in total are compared in double precision
-ROWS_PER_CHUNK = 128  # rows that are compared with the library at once
+ROWS_PER_CHUNK = 128  # largest number of rows that are compared with the library at once
+PAIRS_PER_CHUNK = 2**22  # rows × entries that are compared at once: 17 MB for each table of their numbers
+REMEMBERED_ROWS = 1024  # largest number of rows whose comparison is kept for the next call
 ENTRIES_PER_BLOCK = 1024  # entries that a matrix product takes at once
 SMALLEST_SHARE = 1e-6  # an entry with a smaller share of its squares in the measured bins has nothing there
 FEW_CANDIDATES = (
     0.2  # a row that chemistry leaves a smaller share of the entries is compared with these alone
 )
 
-# Probabilities (`_probability`): the logistic of intercept + slopes · (similarity, gap to the best entry of
-# another label, penalty of the chemistry / sharpness), without and with chemistry. "scaled_rings" are rings
-# that are compared at several line widths and scales.
-# `OMP_NUM_THREADS=1 python benchmarks/bench_library.py probability` (3 minutes) fits them on simulations of
-# 1,200 AMCSD crystals of different compounds (1,500 in the first two rows of `MATCH_LOGITS`), against AMCSD
-# with and without their compound: harsh powders, and rings as laboratories record them, with compositions as
-# in a microscope. "rings" were harsh images, with the profiles of that time.
-MATCH_LOGITS = {  # that an entry is the measured phase
-    "powder": {False: (-10.22, 10.08, 12.22, 0.0), True: (-5.09, 7.64, 11.09, -68.7)},
-    "rings": {False: (-14.71, 13.74, 27.65, 0.0), True: (0.2, 0.86, 12.81, -70.85)},
-    "scaled_rings": {False: (-5.24, 3.48, 15.43, 0.0), True: (-1.26, 2.04, 12.81, -7.73)},
+# Probabilities (`_probability`), without and with chemistry; "scaled_rings" are rings that are compared at
+# several line widths and scales. `OMP_NUM_THREADS=1 python benchmarks/bench_library.py probability` (4 min)
+# fits them on simulations of 1,000 AMCSD crystals of different compounds, against AMCSD with and without
+# their compound: harsh powders with typical compositions, and rings as laboratories record them with those
+# of a microscope. The logits are intercept + slopes · (similarity of the best entry, gap to the best entry of
+# another label, penalty of the best entry / sharpness).
+PHASE_LOGITS = {  # that the measured phase is in the library
+    "powder": {False: (-10.56, 11.96, 8.3, 0.0), True: (-7.22, 13.24, 2.67, -105.09)},
+    "scaled_rings": {False: (-3.26, 3.25, 8.12, 0.0), True: (-0.7, 2.43, 8.46, -6.64)},
+    "rings": {False: (-5.89, 4.85, 7.4, 0.0), True: (0.96, 0.0, 5.68, -9.86)},
 }
-LABEL_LOGITS = {  # that the label of the best entry is right, also if the compound is another one
-    "powder": {False: (-9.16, 11.18, 21.75, 0.0), True: (-4.95, 7.49, 13.45, -13.14)},
-    "scaled_rings": {False: (-7.2, 8.26, 27.32, 0.0), True: (-2.29, 3.5, 15.72, -4.57)},
+PHASE_SHARPNESS = {  # factor on the scores of phases in the softmax of their shares
+    "powder": {False: 1.5, True: 4.98},  # without chemistry: even rows of 301 minerals; simulations: 3.63
+    "scaled_rings": {False: 1.74, True: 0.83},
+    "rings": {False: 1.2, True: 0.96},
+}
+STRUCTURE_LOGITS = {  # that the label of the most similar structure is right if the phase is in no library
+    "powder": {False: (-7.07, 7.98, 16.44, 0.0), True: (-6.06, 7.17, 20.08, -16.48)},
+    "scaled_rings": {False: (-7.84, 8.58, 24.37, 0.0), True: (-6.23, 6.61, 27.78, -5.23)},
+    "rings": {False: (-8.91, 7.51, 19.24, 0.0), True: (-8.22, 8.14, 10.48, -11.35)},
 }
 MAX_GAP = 0.2  # larger gaps, in units of similarity, count as this one; set by eye before the fit
+
+# Similar structures of other elements (`_structures`). Tuned on 491 simulated ring images and 400 powder
+# patterns, with exact, typical and microscope compositions: space group of those whose compound is not in the
+# library, first and in the first five. `python benchmarks/bench_library.py structures` measures them.
+STRUCTURE_SHARPNESS = {  # factor on their scores in the softmax of their weights
+    "powder": 1.5,  # even rows of 301 minerals
+    "scaled_rings": 2.0,
+    "rings": 2.0,
+}
+STOICHIOMETRY_WEIGHT = 0.75  # weight of log(1 + χ² / 4) of the amounts, whatever the elements, in the score
+STOICHIOMETRY_ELEMENTS = 6  # the largest amounts that are compared
+WITHOUT_STRAYS_COST = 8.0  # χ² that leaving out carbon and the metals of grids costs
+SURE_PHASE = 0.99  # rows whose phase is in the library with this probability need no search for structures

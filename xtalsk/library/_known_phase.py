@@ -25,9 +25,12 @@ from xtalsk.diffraction._constants import (
 from xtalsk.diffraction._peak_search import locate_peaks
 from xtalsk.diffraction._radial import RadialProfile
 from xtalsk.io import DiffractionImage
+from xtalsk.library._constants import ROUGH_SCALE
+from xtalsk.symmetry import crystal_system, to_level
 
 _LOWEST_D = 0.5  # Å; rings of smaller spacing are weak
 _FEWEST_RINGS = 3
+_UNKNOWN = 1e9  # 1/Å for each pixel: the image has no calibration
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,14 @@ class ImageCalibration:
         Correlation of the profile with the lines of the phase at this pixel size.
     rival : float
         Next best pixel size in 1/Å, by the correlation.
+    confirmed : {"phase", "lattice type", "nothing"}
+        What the rings and the scale confirm. "lattice type": the rings fit a cubic phase at this pixel size,
+        but any other cubic phase of this lattice type fits as well at another pixel size, and no rough scale
+        was given. "phase": the rings fit, and either the phase is not cubic, so that they confirm the
+        ratios of its axes, or the pixel size agrees with the rough scale. "nothing": the rings or the scale
+        do not fit.
     is_sure : bool
-        Whether the rings fit. If they do not, `calibrate_image` warned and said why.
+        Whether ``confirmed`` is "phase". If not, `calibrate_image` warned and said why.
     image : DiffractionImage
         The image with its pixel size and with the centre that was found.
     """
@@ -59,6 +68,7 @@ class ImageCalibration:
     rings: pd.DataFrame = field(repr=False)
     correlation: float
     rival: float = field(repr=False)
+    confirmed: str
     is_sure: bool
     image: DiffractionImage = field(repr=False)
 
@@ -70,16 +80,22 @@ def calibrate_image(image, crystal, *, pixel_size_range=None):
     The best one is then refined on the radii of single rings. Radii are taken as proportional to q, which
     is right within 0.1% below q = 1 1/Å at 75 keV or more.
 
+    The positions of the rings of all cubic phases of one lattice type are the same up to a scale: aluminium
+    fits an image of gold. Which of them it is, only the scale tells. It need not be exact: give the pixel
+    size from the camera length with the image, or a narrow ``pixel_size_range``.
+
     Parameters
     ----------
     image : DiffractionImage, ndarray of shape (n_rows, n_columns), HyperSpy signal or path
-        Its own pixel size, if any, is not used; its centre is.
+        Its own pixel size, if any, does not change the result. It is the rough scale that confirms the phase,
+        if both agree within 5%. Its centre is used.
     crystal : CrystalSet of one crystal, pymatgen Structure, or str
         The known phase. A str is the path to a CIF file, or a formula, for which the first AMCSD entry of
         each space group is tried. Cells at other temperatures differ by up to 1%: a structure is better.
     pixel_size_range : (float, float) or None, default=None
         Lowest and highest pixel size in 1/Å. None: the first line of the phase lies between 0.06 and 0.8 of
-        the distance from the middle of the image to its farthest edge.
+        the distance from the middle of the image to its farthest edge. A range within 5% of its middle is a
+        rough scale.
 
     Returns
     -------
@@ -94,47 +110,85 @@ def calibrate_image(image, crystal, *, pixel_size_range=None):
     -----
     UserWarning
         If the rings do not fit the phase: fewer than three of them, residuals above 1%, rings or lines that
-        are left over, or another pixel size that fits nearly as well.
+        are left over, or another pixel size that fits nearly as well. If the result does not agree with the
+        pixel size of the image. If the phase is cubic and no rough scale is known.
 
     Examples
     --------
     >>> import numpy as np
     >>> from pymatgen.core import Lattice, Structure
+    >>> from xtalsk import DiffractionImage
     >>> from xtalsk.library import calibrate_image
     >>> gold = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.078), ["Au"], [[0, 0, 0]])
     >>> y, x = np.mgrid[:256, :256]
     >>> q = 0.0075 * np.hypot(y - 125.0, x - 129.0)
     >>> lines = np.sqrt([3, 4, 8, 11, 12]) / 4.078
     >>> rings = sum(np.exp(-(((q - line) / 0.012) ** 2)) / line**2 for line in lines)
-    >>> calibration = calibrate_image(rings + np.exp(-q / 0.1), gold)
+    >>> image = DiffractionImage(rings + np.exp(-q / 0.1), pixel_size=0.0077)  # from the camera length
+    >>> calibration = calibrate_image(image, gold)
     >>> round(calibration.pixel_size, 5), len(calibration.rings), calibration.is_sure
     (0.0075, 5, True)
     """
-    cell = check_image(image, pixel_size=1.0)
+    cell, rough = _with_rough_scale(image, pixel_size_range)
     edge = max(cell.data.shape) / 2
-    tables = [_lines(entry) for entry in _crystals(crystal)]
     best = None
-    for q, strength, hkl in tables:
+    for entry in _crystals(crystal):
+        q, strength, hkl = _lines(entry)
         fit = _fit(cell, q, strength, _check_range(pixel_size_range, q[0], edge), edge)
         if best is None or fit[1] > best[0][1]:
-            best = fit, (q, strength, hkl)
-    (size, correlation, rival, rival_correlation), (q, strength, hkl) = best
+            best = fit, (q, strength, hkl), int(entry.space_groups[0])
+    (size, correlation, rival, rival_correlation), (q, strength, hkl), space_group = best
     profile, center = _profile(cell, size)
     size, rings, shares = _refine(*profile, size, q, strength)
     rings = rings.join(pd.DataFrame(hkl, columns=["h", "k", "l"]), on="line")
     rings = rings[["h", "k", "l", "q", "radius", "residual"]].reset_index(drop=True)
     spread = np.sqrt((rings.residual**2).sum() / max(len(rings) - 1, 1))
     problem = _problem(rings, spread, shares, correlation, rival, rival_correlation)
-    if problem:
-        warnings.warn(f"calibrate_image: the rings do not fit the phase well: {problem}", stacklevel=2)
+    confirmed, warning = _confirm(problem, size, rough, space_group)
+    if warning:
+        warnings.warn(f"calibrate_image: {warning}", stacklevel=2)
     return ImageCalibration(
         pixel_size=float(size),
         uncertainty=float(size * np.hypot(CALIBRATION_ERROR, spread / np.sqrt(max(len(rings), 1)))),
         rings=rings,
         correlation=float(correlation),
         rival=float(rival),
-        is_sure=not problem,
+        confirmed=confirmed,
+        is_sure=confirmed == "phase",
         image=DiffractionImage(cell.data, pixel_size=float(size), center=center),
+    )
+
+
+def _with_rough_scale(image, pixel_size_range):
+    """Return an image with a pixel size, and the rough pixel size that is known of it, or None."""
+    cell = check_image(image, pixel_size=_UNKNOWN)
+    rough = cell.pixel_size if cell.pixel_size != _UNKNOWN else None
+    if pixel_size_range is not None:
+        low, high = _check_range(pixel_size_range, 0, 0)
+        middle = np.sqrt(low * high)
+        if rough is None and high <= middle * (1 + ROUGH_SCALE):
+            rough = middle
+    return DiffractionImage(cell.data, pixel_size=1.0, center=cell.center), rough
+
+
+def _confirm(problem, size, rough, space_group):
+    """Return what a calibration confirms, and a warning or an empty string."""
+    if problem:
+        return "nothing", f"the rings do not fit the phase well: {problem}"
+    if rough is not None:
+        if abs(size / rough - 1) <= ROUGH_SCALE:
+            return "phase", ""
+        return "nothing", (
+            f"the rings fit the phase at {size:.4g} 1/Å for each pixel, but the image is said to have "
+            f"{rough:.4g}: the phase or this number is wrong"
+        )
+    if crystal_system([space_group])[0] != "cubic":
+        return "phase", ""
+    lattice = to_level([space_group], "bravais_lattice")[0]
+    return "lattice type", (
+        f"the rings confirm the lattice type alone ({lattice}), because those of any such phase fit at some "
+        f"pixel size; if the phase is not certain, give the rough pixel size of the camera length, as "
+        f"DiffractionImage(data, pixel_size=...) or as a narrow pixel_size_range"
     )
 
 

@@ -15,6 +15,7 @@ from xtalsk.library._blocks import check_entries, use_of
 from xtalsk.library._probability import modality_of_blocks
 from xtalsk.library._scaled import choose_grids
 from xtalsk.library._search import LibrarySearch
+from xtalsk.library._storage import LibraryStorage
 from xtalsk.utils import (
     check_empty_rows,
     most_probable,
@@ -25,7 +26,7 @@ from xtalsk.utils import (
 _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 
 
-class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
+class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, BaseEstimator):
     """Search-match: the labels of the library patterns that are most similar to a measured pattern.
 
     The rows given to `fit` are the library; `make_library` makes them from crystals. The same transformers
@@ -48,13 +49,18 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
     were not measured are left out. The second stage compares the ``n_best`` best entries again while parts of
     the pattern shift to fit, because solid solution changes the cells of natural crystals.
 
-    Chemistry that differs lowers the score. A softmax turns the scores of the ``n_best`` entries into
-    weights, and the weights of entries with the same label are summed.
+    Chemistry that differs lowers the score. The scores of the ``n_best`` entries become probabilities of
+    phases, see `match_probability`, which are summed by label. The labels of similar structures are added
+    with the probability that the phase is not in the library: see ``isostructural``, `label_probabilities`.
+    Where these probabilities are not known (if ``modality_`` is None, or without a profile), a softmax turns
+    the scores into weights of entries, which are summed by label.
 
     An element that was measured and found absent (at most 0.5 at%) excludes the entries that need it: they
-    have no weight and are no candidates. Three kinds of elements never exclude an entry: hydrogen to
-    fluorine, elements below 5 at% in the entry, and the elements in ``excused``. If every entry is excluded,
-    nothing fits: the row gets no answer.
+    are no candidates. Three kinds of elements never exclude an entry: hydrogen to fluorine, elements below
+    5 at% in the entry, and the elements in ``excused``. An entry is also excluded if none of its elements was
+    found, although one of them could be seen: an element above fluorine, or one that is not lighter than the
+    lightest element found. If every entry is excluded, the label is that of similar structures, or there is
+    no answer.
 
     The defaults of powders were chosen on the even rows of 301 measured minerals with
     ``benchmarks/bench_library.py``: powder profiles of 1024 bins from 0.1 to 0.9 1/Å, see "Search-match" in
@@ -101,6 +107,10 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         With line widths: largest relative error of the scale of q that is searched, at most 0.2.
     scale_error : float, default=0.02
         With line widths: standard deviation of this relative error. Larger errors lower the similarity.
+    isostructural : bool, default=True
+        Whether the label may come from an entry of other elements, if no phase of the measured elements fits.
+        Such entries are compared by their profiles and by their stoichiometry. False: only phases of the
+        measured elements count, which is right if the compound is known to be in the library.
     modality : {"powder", "rings"} or None, default=None
         What the profiles are, for the probabilities of `match_probability`. None takes it from the library of
         `make_library`, or from the name of the block of profiles.
@@ -133,13 +143,15 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    Profiles are stored with one byte per bin: 9,249 patterns of 1024 bins take 9.9 MB, and half of that when
-    joblib compresses them. A row without a profile is compared by its chemistry alone, and a row without
+    Profiles are stored with two bytes per bin, and with one byte per bin if they are compared at several line
+    widths: 100,000 patterns of 1024 bins take 205 MB. `save` writes them to a file that is mapped into
+    memory, and `extend` adds entries. A composition is compared first: the profile is compared with entries
+    that the composition does not exclude. The best entries are those of a comparison with all entries. A row without a profile is compared by its chemistry alone, and a row without
     chemistry by its profiles alone. If a row has several profiles, their similarities are averaged.
 
-    `predict_proba` takes for granted that the measured crystal is in the library. `match_probability` does
-    not. With 1024 bins from 0.1 to 0.9 1/Å, measured minerals that are in AMCSD reach a similarity of 0.75 or
-    more, but so do wrong entries.
+    `predict_proba` takes for granted that a label of the library is right; `label_probabilities` does not.
+    `match_probability` does not take for granted that the phase is in the library. With 1024 bins from 0.1 to
+    0.9 1/Å, measured minerals that are in AMCSD reach a similarity of 0.75 or more, but so do wrong entries.
 
     Examples
     --------
@@ -162,7 +174,8 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
     """
 
     stray = ()  # classifiers that were saved before these parameters existed know no strays and one width
-    line_widths = None
+    line_widths, max_scale_error, scale_error = None, 0.0, 0.02
+    isostructural = True
 
     def __init__(
         self,
@@ -180,6 +193,7 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         line_widths="auto",
         max_scale_error=0.05,
         scale_error=0.02,
+        isostructural=True,
         modality=None,
         all_missing="raise",
     ):
@@ -196,6 +210,7 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         self.line_widths = line_widths
         self.max_scale_error = max_scale_error
         self.scale_error = scale_error
+        self.isostructural = isostructural
         self.modality = modality
         self.all_missing = all_missing
 
@@ -251,7 +266,7 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X):
-        """Return the probability of each class: the weights of the best entries, summed by label.
+        """Return the probability of each class, given that one of them is right.
 
         Parameters
         ----------
@@ -314,11 +329,11 @@ class LibraryMatch(LibrarySearch, LevelsMixin, ClassifierMixin, BaseEstimator):
         DataFrame
             The best entries of each row of X. ``row`` counts the rows of X from 0 and ``rank`` the entries
             from 1. Then follow the columns of ``entries_`` and the ``label``. ``score`` is the weight after
-            the softmax; the weights of the ``n_best`` entries add up to 1. ``similarity`` is that of the
-            profiles, NaN for rows without a profile. ``probability`` is that of the entry being the measured
-            phase, see `match_probability`. ``scale`` is the measured q over the q of the entry, and ``width``
-            the line width in 1/Å; they are NaN without ``line_widths``. Rows in which nothing was measured,
-            and rows that no entry fits, have no candidates.
+            a softmax; the weights of the ``n_best`` entries add up to 1. ``similarity`` is that of the
+            profiles, NaN for rows without a profile. ``probability`` is that of its phase, which entries of
+            one phase share, see `match_probability`. ``scale`` is the measured q over the q of the entry, and
+            ``width`` the line width in 1/Å; they are NaN without ``line_widths``. Rows in which nothing was
+            measured, and rows that no entry fits, have no candidates.
 
         Warns
         -----

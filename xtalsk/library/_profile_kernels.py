@@ -58,7 +58,7 @@ def shift_row(padded, measured, packed, widths, scale, candidates, costs, size, 
         The profile, with zeros before and after it; 0 where not measured.
     measured : ndarray of shape (n_bins,)
         1 or 0.
-    packed : int8 ndarray of shape (n_entries, n_bins)
+    packed : ndarray of shape (n_entries, n_bins)
         0 where not measured.
     widths : int ndarray of shape (n_segments,)
         Largest shift of each segment, in bins.

@@ -15,19 +15,18 @@ from xtalsk.library._constants import (
     COARSE_BINS,
     COARSE_WIDTH,
     ENTRIES_PER_BLOCK,
+    FEW_CANDIDATES,
     LIBRARY_WIDTH,
     LOCAL_MEAN,
     MASK_BINS,
     SCALE_STEP,
-    SMALLEST_SHARE,
 )
-from xtalsk.library._profiles import pack
+from xtalsk.library._profiles import not_measured, pack
 from xtalsk.utils import check_number
 from xtalsk.utils._threads import in_threads
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of standard deviation 1
 _STEPS_PER_STEP = 2  # scales of the second stage for each one of the first
-_NOT_MEASURED = -128
 
 
 class Grid(NamedTuple):
@@ -156,6 +155,8 @@ class ScaledComparison(NamedTuple):
         Less the cost of the scale.
     nearest : uint8 Tensor of shape (n, n_entries)
         Number of the best scale.
+    is_complete : bool Tensor of shape (n,)
+        Whether all entries were compared, not only the candidates.
     """
 
     library: object
@@ -163,10 +164,58 @@ class ScaledComparison(NamedTuple):
     is_measured: torch.Tensor
     cosine: torch.Tensor
     nearest: torch.Tensor
+    is_complete: torch.Tensor
+
+    def of(self, rows):
+        """Return the comparison of some rows with all entries, also with those that were no candidates."""
+        if not self.is_complete[rows].all():
+            return self.library.compare_contrast(self.profiles[rows])
+        return ScaledComparison(self.library, *(table[rows] for table in self[1:]))
 
     def refine(self, candidates, max_stretch, max_shift):
         """Return similarity, scale and line width of candidates, each (n, n_candidates)."""
         return self.library.refine(self.profiles, candidates, self.nearest.gather(1, candidates).long())
+
+
+def arrange_profiles(packed, grid, widths):
+    """Arrange profiles of narrow lines for the comparison, a block of entries at a time.
+
+    Parameters
+    ----------
+    packed : int8 ndarray of shape (n_entries, n_bins)
+        Square roots of the intensities of narrow lines, see `pack`.
+    grid : Grid
+    widths : sequence of float
+        Full widths at half maximum of the lines in 1/Å.
+
+    Returns
+    -------
+    dict of {str: ndarray}
+        ``"widths"``, int8 (n_entries, n_widths, n_bins): what stands out at each line width. ``"entries"``,
+        float32 (n_entries, n_coarse): coarse profiles of length 1 for the first stage. ``"squares"`` and
+        ``"measured"``, float32 (n_entries, n_groups): sums of their squares and numbers of their measured
+        bins in each group of bins.
+    """
+    blocks = [
+        _arrange_block(packed[first : first + ENTRIES_PER_BLOCK], grid, widths)
+        for first in range(0, len(packed), ENTRIES_PER_BLOCK)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _arrange_block(packed, grid, widths):
+    """Return what `arrange_profiles` returns, of a few entries."""
+    is_missing = torch.from_numpy(packed == not_measured(packed))
+    intensity = torch.from_numpy(packed).float().masked_fill_(is_missing, torch.nan).square_()
+    at_widths = [pack(contrast(broaden(intensity, width, grid), grid)) for width in widths]
+    entries = contrast(broaden(intensity, COARSE_WIDTH, grid), grid)
+    measured = sum_groups(coarse((~entries.isnan()).float()))
+    entries = coarse(entries)
+    length = entries.square().sum(1, keepdim=True).sqrt()
+    entries = entries / torch.where(length > 0, length, 1)
+    squares = sum_groups(entries.square())
+    tables = {"entries": entries, "squares": squares, "measured": measured}
+    return {"widths": np.stack(at_widths, axis=1)} | {name: t.numpy() for name, t in tables.items()}
 
 
 class ScaledLibrary:
@@ -174,8 +223,8 @@ class ScaledLibrary:
 
     Parameters
     ----------
-    packed : int8 ndarray of shape (n_entries, n_bins)
-        Square roots of the intensities of narrow lines, see `pack`.
+    arranged : dict of {str: ndarray}
+        From `arrange_profiles`.
     grid : Grid
     widths : sequence of float
         Full widths at half maximum of the lines in 1/Å.
@@ -185,52 +234,83 @@ class ScaledLibrary:
         What an error of q of 1 (100%) subtracts from the similarity; grows with its square.
     """
 
-    def __init__(self, packed, grid, widths, max_scale, scale_price):
-        profiles = (
-            torch.from_numpy(packed)
-            .float()
-            .masked_fill_(torch.from_numpy(packed == _NOT_MEASURED), torch.nan)
-        )
-        intensity = profiles.square()
-        self.grid, self.widths = grid, np.asarray(widths, dtype=float)
+    def __init__(self, arranged, grid, widths, max_scale, scale_price):
+        self.arranged, self.grid, self.widths = arranged, grid, np.asarray(widths, dtype=float)
         n_steps = round(max_scale / SCALE_STEP) * _STEPS_PER_STEP
         self.scales = 1 + np.arange(-n_steps, n_steps + 1) * (SCALE_STEP / _STEPS_PER_STEP)
         self.costs = (scale_price * (self.scales - 1) ** 2).astype(np.float32)
-        self.packed = np.stack([pack(contrast(broaden(intensity, w, grid), grid)) for w in widths])
-        entries = contrast(broaden(intensity, COARSE_WIDTH, grid), grid)
-        self._is_whole = not entries.isnan().any()
-        self._measured = sum_groups(coarse((~entries.isnan()).float()))
-        entries = coarse(entries)
-        length = entries.square().sum(1, keepdim=True).sqrt()
-        self._entries = entries / torch.where(length > 0, length, 1)
-        self._squares = sum_groups(self._entries.square())
+        self._entries, self._squares, self._measured = (
+            torch.from_numpy(arranged[name]) for name in ("entries", "squares", "measured")
+        )
+        n_bins = self.arranged["widths"].shape[2] // COARSE_BINS
+        self._is_whole = bool(self._measured.sum(1).min() == n_bins)
 
-    def compare(self, intensity):
-        """Return the first stage for intensities (n, n_bins), NaN where not measured."""
-        profiles = contrast(intensity, self.grid)
-        n, n_entries = len(profiles), len(self._entries)
+    def compare(self, intensity, is_candidate=None):
+        """Return the first stage for intensities (n, n_bins), NaN where not measured.
+
+        ``is_candidate`` (n, n_entries) is False for entries that need not be compared; None: all are
+        candidates.
+        """
+        return self.compare_contrast(contrast(intensity, self.grid), is_candidate)
+
+    def compare_contrast(self, profiles, is_candidate=None):
+        """Return what `compare` returns, for profiles as from `contrast`."""
         scales = self.scales[::_STEPS_PER_STEP]
         stretched = stretch(profiles, scales, self.grid.first).transpose(0, 1)
         measured = sum_groups(coarse((~stretched.isnan()).float())) / MASK_BINS
         values = coarse(stretched)
         own = values.square().sum(-1, keepdim=True)
         values = values * torch.where(own > 0, own.rsqrt(), 0)
-        own = sum_groups(values.square())
-        cosine, nearest = torch.full((n, n_entries), -torch.inf), torch.zeros(n, n_entries, dtype=torch.uint8)
-        for start in range(0, n_entries, ENTRIES_PER_BLOCK):
-            block = slice(start, start + ENTRIES_PER_BLOCK)
-            best, index = cosine[:, block], nearest[:, block]
-            for k in range(len(scales)):
-                length = measured[k] @ self._squares[block].T
+        tables = values, measured, sum_groups(values.square())  # each (n_scales, n, n_groups)
+        cosine = torch.zeros(len(profiles), len(self._entries))
+        nearest = torch.zeros(cosine.shape, dtype=torch.uint8)
+        is_few = torch.zeros(len(profiles), dtype=torch.bool)
+        if is_candidate is not None:
+            is_few = torch.from_numpy(is_candidate.mean(axis=1) < FEW_CANDIDATES)
+            self._compare_few(tables, is_candidate, torch.nonzero(is_few).squeeze(1), cosine, nearest)
+        self._compare_all(tables, torch.nonzero(~is_few).squeeze(1), cosine, nearest)
+        return ScaledComparison(self, profiles, ~profiles.isnan(), cosine, nearest, ~is_few)
+
+    def _compare_few(self, tables, is_candidate, rows, cosine, nearest):
+        """Write the first stage of rows with their candidates."""
+        from xtalsk.library._scaled_kernels import compare_coarse
+
+        tables = [np.ascontiguousarray(table[:, rows].transpose(0, 1).numpy()) for table in tables]
+        entries = self._entries.numpy(), self._squares.numpy(), self._measured.numpy()
+        rows, cosine, nearest = rows.numpy(), cosine.numpy(), nearest.numpy()
+        costs = self.costs[::_STEPS_PER_STEP]
+
+        def compare(first, last):
+            for i in range(first, last):
+                row = rows[i]
+                compare_coarse(
+                    *(table[i] for table in tables), *entries, self._is_whole, costs, _STEPS_PER_STEP,
+                    is_candidate[row], cosine[row], nearest[row],
+                )  # fmt: skip
+
+        in_threads(compare, len(rows))
+
+    def _compare_all(self, tables, rows, cosine, nearest):
+        """Write the first stage of rows with all entries, a block of entries at a time."""
+        from xtalsk.library._scaled_kernels import best_scales
+
+        if not len(rows):
+            return
+        values, measured, own = (table[:, rows] for table in tables)
+        costs, rows = self.costs[::_STEPS_PER_STEP], rows.numpy()
+        cosine, nearest = cosine.numpy(), nearest.numpy()
+
+        def compare(first, last):
+            for number in range(first, last):
+                block = slice(number * ENTRIES_PER_BLOCK, (number + 1) * ENTRIES_PER_BLOCK)
+                products = values @ self._entries[block].T
+                lengths = measured @ self._squares[block].T
                 if not self._is_whole:
-                    length *= own[k] @ (self._measured[block] / MASK_BINS).T
-                length = length.clamp_min_(SMALLEST_SHARE).rsqrt_()
-                similarity = length.mul_(values[k] @ self._entries[block].T)
-                similarity -= float(self.costs[k * _STEPS_PER_STEP])
-                better = similarity > best
-                torch.maximum(best, similarity, out=best)
-                index.masked_fill_(better, k * _STEPS_PER_STEP)
-        return ScaledComparison(self, profiles, ~profiles.isnan(), cosine, nearest)
+                    lengths *= own @ (self._measured[block] / MASK_BINS).T
+                tables = products.numpy(), lengths.numpy(), costs, _STEPS_PER_STEP
+                best_scales(*tables, rows, block.start, cosine, nearest)
+
+        in_threads(compare, -(-len(self._entries) // ENTRIES_PER_BLOCK))
 
     def refine(self, profiles, candidates, nearest):
         """Compare profiles with candidates at all widths, and at scales about the nearest ones.
@@ -253,14 +333,14 @@ class ScaledLibrary:
         stretched = stretch(profiles, self.scales, self.grid.first)
         measured = (~stretched.isnan()).float().numpy()
         values = stretched.nan_to_num(0).float().numpy()
-        candidates, nearest = candidates.numpy(), nearest.numpy()
+        candidates, nearest, packed = candidates.numpy(), nearest.numpy(), self.arranged["widths"]
         cosine = np.empty(candidates.shape, np.float32)
         scale, width = np.zeros((2, *candidates.shape), np.int64)
 
         def work(first, last):
             for i in range(first, last):
                 refine_row(
-                    values[i], measured[i], self.packed, candidates[i], nearest[i], self.costs,
+                    values[i], measured[i], packed, candidates[i], nearest[i], self.costs,
                     _STEPS_PER_STEP, cosine[i], scale[i], width[i],
                 )  # fmt: skip
 

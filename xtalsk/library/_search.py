@@ -1,32 +1,45 @@
 """The search of `LibraryMatch`: comparison of checked rows with the library."""
 
+import threading
+import weakref
 from numbers import Integral
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from joblib import hash as joblib_hash
 from sklearn.utils import check_scalar
 
 from xtalsk.columns import block_presence
 from xtalsk.library._blocks import chemistry_columns
 from xtalsk.library._chemistry import CompositionLibrary, check_excused, excluded_entries, needed_elements
-from xtalsk.library._compare import Matches, chemistry_penalty, compare_rigidly, find_matches
+from xtalsk.library._compare import chemistry_penalty, compare_rigidly, find_matches, joined
 from xtalsk.library._constants import (
     CHEMISTRY_WEIGHT,
-    LABEL_LOGITS,
-    MATCH_LOGITS,
+    PAIRS_PER_CHUNK,
+    PHASE_LOGITS,
+    REMEMBERED_ROWS,
     RING_WIDTHS,
     ROWS_PER_CHUNK,
     SCALE_COST,
     SCALED_CHEMISTRY_WEIGHT,
+    SURE_PHASE,
 )
-from xtalsk.library._probability import FITTED_MODALITIES, match_probabilities
+from xtalsk.library._probability import (
+    FITTED_MODALITIES,
+    is_first,
+    phase_probabilities,
+    phases_of,
+    structure_probabilities,
+)
 from xtalsk.library._profiles import ProfileLibrary, emphasise, pack
-from xtalsk.library._scaled import ScaledLibrary, check_widths, to_intensity
+from xtalsk.library._scaled import ScaledLibrary, arrange_profiles, check_widths, to_intensity
 from xtalsk.library._strays import Strays
+from xtalsk.library._structures import stoichiometry_penalty
 from xtalsk.utils import ALL_MISSING, check_number, check_option
 
 _prepared = WeakKeyDictionary()  # estimator -> (packed library, PreparedLibrary)
+_last = threading.local()  # rows that this thread compared last, and their matches
 
 
 class PreparedLibrary:
@@ -37,10 +50,12 @@ class PreparedLibrary:
     profiles : list of (Block, ProfileLibrary)
     compositions : list of (ndarray of int, CompositionLibrary)
         For each block of chemistry the columns of X, and the library.
+    phases : ndarray of int, shape (n_entries,)
+        Number of the phase of each entry.
     """
 
-    def __init__(self, profiles, compositions):
-        self.profiles, self.compositions = profiles, compositions
+    def __init__(self, profiles, compositions, phases):
+        self.profiles, self.compositions, self.phases = profiles, compositions, phases
         self._needed = None, None
 
     def needed(self, excused):
@@ -84,19 +99,40 @@ class LibrarySearch:
         proba : ndarray of shape (n_samples, n_classes)
         similarity : float32 ndarray of shape (n_samples,)
             Of the most similar one of the best entries.
-        probability : ndarray of shape (n_samples,)
-            That the label of the best entry is right.
+        by_label : ndarray of shape (n_samples, n_classes)
+            See `label_probabilities`.
         """
         rows = np.flatnonzero(~self._empty_rows(X))
-        proba = np.full((len(X), len(self.classes_)), np.nan)
-        similarity, probability = np.full(len(X), np.nan, dtype=np.float32), np.full(len(X), np.nan)
+        proba, by_label = np.full((2, len(X), len(self.classes_)), np.nan)
+        similarity = np.full(len(X), np.nan, dtype=np.float32)
         if len(rows):
-            matches = self._match(X[rows])
-            fits = np.isfinite(matches.scores).any(axis=1)
-            proba[rows[fits]] = self._sum_by_label(matches)[fits]
+            matches, *structures = self._matches(X[rows])
             similarity[rows] = np.fmax.reduce(matches.similarity, axis=1)
-            probability[rows] = self._probability(X[rows], matches, LABEL_LOGITS)[:, 0]
-        return proba, similarity, probability
+            by_label[rows] = self._label_probabilities(X[rows], matches, structures)
+            unknown = np.isnan(by_label[rows])
+            weights = np.where(unknown, self._sum_by_label(matches), by_label[rows])
+            total = weights.sum(axis=1, keepdims=True)
+            fits = total[:, 0] > 0
+            proba[rows[fits]] = weights[fits] / total[fits]
+        return proba, similarity, by_label
+
+    def _label_probabilities(self, X, matches, structures):
+        """Return the probability of each label, NaN where unknown; the rest is that of no label.
+
+        ``structures`` are the rows with similar structures, and the `Matches` of these, see `_matches`.
+        """
+        probability, in_library = self._phase_probabilities(X, matches)
+        phases = self._prepared().phases[matches.entries]
+        out = self._sum_by_label(matches, np.where(is_first(phases), probability, 0))
+        out[np.isnan(in_library)] = np.nan
+        if self.isostructural and self._kind() in PHASE_LOGITS:
+            alone = np.flatnonzero(~self._has_chemistry(X) & ~np.isnan(in_library))
+            for rows, others in ((alone, matches.of(alone)), structures):
+                has_chemistry = self._has_chemistry(X[rows])
+                labels, kind = self._labels[others.entries], self._kind()
+                share = structure_probabilities(others, labels, self.sharpness, has_chemistry, kind)
+                out[rows] += (1 - in_library[rows, None]) * self._sum_by_label(others, np.nan_to_num(share))
+        return out
 
     def _empty_rows(self, X):
         """Return for each row whether it has neither profile nor chemistry."""
@@ -109,13 +145,13 @@ class LibrarySearch:
         return emphasise(torch.from_numpy(profiles), self.baseline, self.power, self.smoothing)
 
     def _pack(self, block, X):
-        """Return one block of the library in compact form: int8 profiles or float16 compositions."""
+        """Return one block of the library in compact form: profiles as integers, float16 compositions."""
         if block.name in self._grids:
             return pack(
                 to_intensity(torch.from_numpy(X[:, block.columns]), self._grids[block.name].scale).sqrt()
             )
         if self.blocks_[block.name] == "profile":
-            return pack(self._emphasise(X[:, block.columns]))
+            return pack(self._emphasise(X[:, block.columns]), torch.int16)
         return X[:, chemistry_columns(block, self.feature_names_in_)[0]].astype(np.float16)
 
     def _prepared(self):
@@ -125,23 +161,37 @@ class LibrarySearch:
         """
         library, prepared = _prepared.get(self, (None, None))
         if library is not self._library:
-            profiles = [block for block in self._used if self.blocks_[block.name] == "profile"]
-            compositions = [block for block in self._used if self.blocks_[block.name] != "profile"]
-            prepared = PreparedLibrary(
-                [(block, self._prepare_profiles(block)) for block in profiles],
-                [self._prepare_composition(block) for block in compositions],
-            )
-            _prepared[self] = self._library, prepared
+            prepared = self._prepare()
         return prepared
 
-    def _prepare_profiles(self, block):
+    def _prepare(self, arranged=None):
+        """Arrange the library for the comparison, and keep it.
+
+        ``arranged`` has what is known of the blocks at several line widths, see `arrange_profiles`.
+        """
+        arranged = arranged or {}
+        profiles = [block for block in self._used if self.blocks_[block.name] == "profile"]
+        compositions = [block for block in self._used if self.blocks_[block.name] != "profile"]
+        prepared = PreparedLibrary(
+            [(block, self._prepare_profiles(block, arranged.get(block.name))) for block in profiles],
+            [self._prepare_composition(block) for block in compositions],
+            phases_of(self.entries_, self._labels),
+        )
+        _prepared[self] = self._library, prepared
+        return prepared
+
+    def _line_widths(self):
+        """Return the line widths of a library with several ones, in 1/Å."""
+        return RING_WIDTHS if isinstance(self.line_widths, str) else self.line_widths
+
+    def _prepare_profiles(self, block, arranged=None):
         """Return the library of one block of profiles."""
         packed = self._library[block.name]
         if block.name not in self._grids:
             return ProfileLibrary(packed, block.first)
-        widths = RING_WIDTHS if isinstance(self.line_widths, str) else self.line_widths
-        price = SCALE_COST / self.scale_error**2
-        return ScaledLibrary(packed, self._grids[block.name], widths, self.max_scale_error, price)
+        grid, price = self._grids[block.name], SCALE_COST / self.scale_error**2
+        arranged = arranged or arrange_profiles(packed, grid, self._line_widths())
+        return ScaledLibrary(arranged, grid, self._line_widths(), self.max_scale_error, price)
 
     def _prepare_composition(self, block):
         """Return the columns of X that a block of chemistry uses, and its library."""
@@ -150,19 +200,63 @@ class LibrarySearch:
         return columns, library
 
     def _match(self, X):
-        """Return the `Matches` of checked rows, which are compared in chunks."""
-        starts = range(0, max(1, len(X)), ROWS_PER_CHUNK)
-        chunks = [self._match_chunk(X[start : start + ROWS_PER_CHUNK]) for start in starts]
-        return Matches(*(np.concatenate(tables) for tables in zip(*chunks, strict=True)))
+        """Return the `Matches` of checked rows."""
+        return self._matches(X)[0]
+
+    def _matches(self, X):
+        """Return the `Matches` of checked rows, the rows that need similar structures, and their `Matches`.
+
+        Rows are compared in chunks. Each thread remembers its last few rows: probabilities and candidates
+        need one search.
+        """
+        library = id(self._library), len(self._labels)
+        key = weakref.ref(self), library, joblib_hash((self.get_params(), X))
+        if len(X) <= REMEMBERED_ROWS and getattr(_last, "key", None) == key:
+            return _last.matches
+        n_rows = max(1, min(ROWS_PER_CHUNK, PAIRS_PER_CHUNK // len(self._labels)))
+        starts = range(0, max(1, len(X)), n_rows)
+        chunks = [self._match_chunk(X[start : start + n_rows]) for start in starts]
+        first, rows, second = zip(*chunks, strict=True)
+        rows = np.concatenate([start + own for start, own in zip(starts, rows, strict=True)])
+        matches = joined(first), rows, joined(second)
+        if len(X) <= REMEMBERED_ROWS:
+            _last.key, _last.matches = key, matches
+        return matches
 
     def _match_chunk(self, X):
-        """Return the `Matches` of a chunk of rows."""
+        """Return what `_matches` returns, of a chunk of rows.
+
+        Rows with chemistry need similar structures if their phase may be another one.
+        """
         penalty, is_candidate = self._penalty(X)
+        comparisons = self._compare_blocks(X, is_candidate)
+        matches = self._find_matches(comparisons, penalty)
+        rows = np.zeros(0, dtype=np.int64)
+        if self.isostructural and self._kind() in PHASE_LOGITS:
+            in_library = self._phase_probabilities(X, matches)[1]
+            rows = np.flatnonzero(self._has_chemistry(X) & (in_library < SURE_PHASE))
+        if not len(rows):
+            return matches, rows, matches.of(rows)
+        return matches, rows, self._similar_structures(X[rows], [of.of(rows) for of in comparisons])
+
+    def _similar_structures(self, X, comparisons=None):
+        """Return the `Matches` of rows by profile and stoichiometry, whatever the elements are."""
+        penalty = stoichiometry_penalty(self._compositions(X), self.stray)
+        if penalty is None:
+            penalty = torch.zeros(1, 1).expand(len(X), len(self._labels))
+        return self._find_matches(comparisons or self._compare_blocks(X), penalty)
+
+    def _compare_blocks(self, X, is_candidate=None):
+        """Return the first stage of all blocks of profiles."""
+        return [
+            self._compare(block, library, X[:, block.columns], is_candidate)
+            for block, library in self._prepared().profiles
+        ]
+
+    def _find_matches(self, comparisons, penalty):
+        """Return the `Matches` of a chunk of rows, given what is subtracted from the score of each entry."""
         return find_matches(
-            [
-                self._compare(block, library, X[:, block.columns], is_candidate)
-                for block, library in self._prepared().profiles
-            ],
+            comparisons,
             penalty,
             sharpness=self.sharpness,
             n_best=self.n_best,
@@ -174,7 +268,7 @@ class LibrarySearch:
         """Return the first stage of one block of profiles."""
         if block.name in self._grids:
             profiles = torch.from_numpy(profiles)
-            return library.compare(to_intensity(profiles, self._grids[block.name].scale))
+            return library.compare(to_intensity(profiles, self._grids[block.name].scale), is_candidate)
         return compare_rigidly(library, self._emphasise(profiles), is_candidate)
 
     def _compositions(self, X):
@@ -191,21 +285,26 @@ class LibrarySearch:
         if not compositions or not weight:
             return torch.zeros(1, 1).expand(len(X), len(self._labels)), None
         excused = check_excused(self.excused)
-        excluded = excluded_entries(compositions, self._prepared().needed(excused))
+        excluded = excluded_entries(compositions, self._prepared().needed(excused), excused)
         strays = Strays(self.stray) if len(self.stray) else None
         penalty = chemistry_penalty(compositions, weight, strays, ~excluded)
         return penalty.masked_fill_(torch.from_numpy(excluded), torch.inf), ~excluded
 
-    def _probability(self, X, matches, logits=MATCH_LOGITS):
-        """Return the probability that each of the best entries is the measured phase."""
-        chemistry = [~np.isnan(measured).all(axis=1) for measured, _ in self._compositions(X)]
-        return match_probabilities(
-            matches,
-            self._labels[matches.entries],
-            self.sharpness,
-            np.any([np.zeros(len(X), dtype=bool), *chemistry], axis=0) & (self._chemistry_weight() > 0),
-            logits.get(self._kind()),
+    def _probability(self, X, matches):
+        """Return the probability that the phase of each of the best entries was measured."""
+        return self._phase_probabilities(X, matches)[0]
+
+    def _phase_probabilities(self, X, matches):
+        """Return the probabilities of the phases of the best entries, and their sum, see `_probability`."""
+        labels, phases = self._labels[matches.entries], self._prepared().phases[matches.entries]
+        return phase_probabilities(
+            matches, labels, phases, self.sharpness, self._has_chemistry(X), self._kind()
         )
+
+    def _has_chemistry(self, X):
+        """Return for each row whether it has chemistry that is compared."""
+        chemistry = [~np.isnan(measured).all(axis=1) for measured, _ in self._compositions(X)]
+        return np.any([np.zeros(len(X), dtype=bool), *chemistry], axis=0) & (self._chemistry_weight() > 0)
 
     def _kind(self):
         """Return the key of the profiles in the tables of probabilities."""
@@ -216,20 +315,26 @@ class LibrarySearch:
             return SCALED_CHEMISTRY_WEIGHT if self._grids else CHEMISTRY_WEIGHT
         return self.chemistry_weight
 
-    def _sum_by_label(self, matches):
-        """Return the weights of `Matches`, summed by label: the probability of each class."""
+    def _sum_by_label(self, matches, weights=None):
+        """Return weights of the best entries, summed by label; by default those of `Matches`."""
         n_rows = len(matches.entries)
-        proba = np.zeros((n_rows, len(self.classes_)))
-        np.add.at(proba, (np.arange(n_rows)[:, None], self._labels[matches.entries]), matches.weights)
-        return proba
+        out = np.zeros((n_rows, len(self.classes_)))
+        places = np.arange(n_rows)[:, None], self._labels[matches.entries]
+        np.add.at(out, places, matches.weights if weights is None else weights)
+        return out
 
     def match_probability(self, X):
-        """Return the probability that the best entry is the measured phase.
+        """Return the probability that the phase of the best entry was measured.
 
-        A logistic function of the similarity, of the gap to the best entry of another label, and of the
-        misfit of the chemistry. It was fitted on simulated measurements, harsh powders and ring images as
-        laboratories record them; for half of them, the library had no entry of the compound. It holds for the
-        default parameters and for profiles like those of `PowderProfile` and `RadialProfile`.
+        Entries of one label and one ``mineral`` in ``entries_`` (or one ``formula``, if there is no name) are
+        one phase. Phases exclude each other: their probabilities add up to the probability that the measured
+        phase is in the library, at most 1.
+
+        The latter is a logistic function of the similarity of the best entry, of its gap to the best entry of
+        another label, and of the misfit of its chemistry. The share of each phase is a softmax of the scores.
+        Both were fitted on simulated measurements, harsh powders and ring images as laboratories record them;
+        for half of them, the library had no entry of the compound. They hold for the default parameters and
+        for profiles like those of `PowderProfile` and `RadialProfile`.
 
         Parameters
         ----------
@@ -246,7 +351,7 @@ class LibrarySearch:
             If the modality of the profiles is unknown, or if powders are compared at several line widths.
         """
         X = self._check_rows(X, "missing")
-        if self._kind() not in MATCH_LOGITS and "profile" in self.blocks_.values():
+        if self._kind() not in PHASE_LOGITS and "profile" in self.blocks_.values():
             raise ValueError(
                 f"the probability of a match depends on the modality of the profiles: set modality to one of "
                 f"{FITTED_MODALITIES}, and line_widths only for rings"
@@ -256,11 +361,29 @@ class LibrarySearch:
             out[rows] = self._probability(X[rows], self._match(X[rows]))[:, 0]
         return out
 
-    def label_probability(self, X):
-        """Return the probability that the label of the best entry is right.
+    def label_probabilities(self, X):
+        """Return the probability of each label; what is missing to 1 is that of no label of the library.
 
-        It exceeds `match_probability`, because the best entry is often another compound of the same
-        structure. It was fitted on the same simulations. `LibraryBlend` weights the library by it.
+        A label is right if the measured phase is an entry of this label, or if it is not in the library but
+        isostructural with such an entry (with ``isostructural``). `predict_proba` has the same probabilities,
+        but takes for granted that one of the labels is right.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``. NaN for rows without a profile, and where the probabilities are not
+            known: if the modality is None, or if powders are compared at several line widths.
+        """
+        return self._search(self._check_rows(X, "missing"))[2]
+
+    def label_probability(self, X):
+        """Return the probability that the most probable label is right.
+
+        It is the largest one of `label_probabilities`.
 
         Parameters
         ----------
@@ -269,13 +392,11 @@ class LibrarySearch:
         Returns
         -------
         ndarray of shape (n_samples,)
-            0 if chemistry excludes every entry. NaN for rows without a profile, and where the probability is
-            not known: if the modality is None, or if rings are compared at one line width.
         """
-        return self._search(self._check_rows(X, "missing"))[2]
+        return self.label_probabilities(X).max(axis=1)
 
     def nothing_fits(self, X, threshold=0.5):
-        """Return whether no entry of the library is likely to be the measured phase.
+        """Return whether no phase of the library is likely to be the measured one.
 
         Parameters
         ----------

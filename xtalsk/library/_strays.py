@@ -6,6 +6,7 @@ the measurement by one common factor, because strays dilute them. Other composit
 """
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from xtalsk.library._chemistry import check_excused, element_shares
 from xtalsk.library._constants import (
@@ -85,7 +86,7 @@ def misfit_with_strays(measured, library, strays, is_candidate):
     float32 ndarray of shape (n, n_entries)
         0 for rows without composition. Entries without composition get the median of the other entries.
     """
-    misfits, has_none = library.misfit(measured), library.no_composition
+    misfits, has_none = library.misfit(measured, is_candidate), library.no_composition
     shares = element_shares(measured, library.numbers, library.kind)
     fits = np.where(is_candidate & ~has_none, misfits, np.inf).min(axis=1) <= np.log1p(
         FITTING_CHI2 / TOLERATED_CHI2
@@ -140,6 +141,7 @@ def _chi2_of_presence(shares, library, strays, _):
     excess = np.where(strays.limits > 0, np.minimum(full, PRESENCE_SHARE * strays.costs), full)
     lack = np.minimum(full, PRESENCE_SHARE * strays.unseen)
     present = np.nan_to_num(shares) > 0
-    entries = (np.nan_to_num(library.shares) > 0).astype(np.float32)
+    starts, elements, amounts = library.sparse
+    entries = csr_array((np.ones(len(amounts)), elements, starts), shape=(len(library), N_ELEMENTS))
     excess, lack = present * excess, (~present & ~np.isnan(shares)) * lack
-    return excess.sum(axis=1, keepdims=True) + (lack - excess).astype(np.float32) @ entries.T
+    return excess.sum(axis=1, keepdims=True) + (entries @ (lack - excess).T).T

@@ -1,10 +1,11 @@
 """The sub-network of each block of features, and the statistics of blocks over the training rows."""
 
+import re
 from dataclasses import dataclass, fields
 
 import numpy as np
 
-from xtalsk.columns import Block, find_blocks
+from xtalsk.columns import Block, find_blocks, join_numbered
 
 BRANCHES = {"conv1d": "profile", "conv2d": "image", "dense": "table"}
 """Sub-networks by name, and the layout of columns that each reads."""
@@ -21,7 +22,8 @@ class MeasuredBlock(Block):
     name, layout, columns, shape, first, axis
         See `xtalsk.columns.Block`.
     gaps : ndarray of int
-        Columns of the block, counted within it, that lack values in training rows that have others.
+        Columns of the block, counted within it, that lack values in training rows that have others. The rows
+        and statistics of a joined block are those of all its members together.
     mean, scale : ndarray of float32
         Mean and standard deviation of each column of a table over the training rows that have a value; empty
         for profiles and images.
@@ -37,7 +39,7 @@ def branch_of(block):
     return _BRANCH_OF[block.layout]
 
 
-def choose_branches(names, n_features, branches=None):
+def choose_branches(names, n_features, branches=None, pool=None):
     """Group columns into blocks and choose the sub-network of each.
 
     Parameters
@@ -46,7 +48,10 @@ def choose_branches(names, n_features, branches=None):
         Names of the columns; None puts all columns into one block called ``"features"``.
     n_features : int
     branches : dict of {block: branch}, or None
-        Overrides the choice; a branch is one of `BRANCHES`, or ``"drop"``.
+        Overrides the choice; a branch is one of `BRANCHES`, or ``"drop"``. The stem of numbered blocks stands
+        for all of them.
+    pool : {None, "numbered"}
+        ``"numbered"`` joins the blocks of a stem, see `xtalsk.columns.join_numbered`.
 
     Returns
     -------
@@ -63,6 +68,8 @@ def choose_branches(names, n_features, branches=None):
         raise ValueError(f"branches must be None or a dict of block name to branch, got {branches!r}")
     branches = branches or {}
     names_of_blocks = [block.name for block in find_blocks(names, n_features)]
+    if pool is not None:
+        branches = _of_members(branches, names_of_blocks)
     allowed = [*BRANCHES, "drop"]
     for block, branch in branches.items():
         if block not in names_of_blocks:
@@ -77,7 +84,16 @@ def choose_branches(names, n_features, branches=None):
     blocks = [block for block in blocks if branches.get(block.name) != "drop"]
     if not blocks:
         raise ValueError(f"branches drops every block: {names_of_blocks}")
-    return blocks
+    return blocks if pool is None else join_numbered(blocks, names)
+
+
+def _of_members(branches, names):
+    """Return branches with the blocks ``<stem>_<number>`` in place of a stem that is no block itself."""
+    members = {stem: [n for n in names if re.fullmatch(rf"{re.escape(stem)}_\d+", n)] for stem in branches}
+    expanded = {}
+    for name, branch in branches.items():
+        expanded |= dict.fromkeys(members[name] if name not in names and members[name] else [name], branch)
+    return expanded
 
 
 def measure_block(block, X, masks=False):
@@ -94,11 +110,13 @@ def measure_block(block, X, masks=False):
     -------
     MeasuredBlock
     """
-    x = X[:, block.columns]
+    x = X[:, block.columns].reshape(-1, block.columns.shape[-1])
+    if block.columns.ndim > 1:
+        x = x[~np.isnan(x).all(axis=1)]
     is_measured = ~np.isnan(x)
     gaps = np.flatnonzero(~is_measured[is_measured.any(axis=1)].all(axis=0))
     if masks and block.layout == "profile":
-        gaps = np.arange(len(block.columns))
+        gaps = np.arange(block.columns.shape[-1])
     mean = scale = np.empty(0, dtype=np.float32)
     if block.layout == "table":
         mean, scale = _column_statistics(x, is_measured)

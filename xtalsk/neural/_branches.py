@@ -53,7 +53,7 @@ class DenseBranch(nn.Module):
         self.register_buffer("gaps", torch.as_tensor(block.gaps))
         self.layers = nn.Sequential(
             Dropout(dropout),
-            nn.Linear(len(block.columns) + len(block.gaps), hidden_size),
+            nn.Linear(len(block.mean) + len(block.gaps), hidden_size),
             nn.LayerNorm(hidden_size),
             nn.GELU(),
             Dropout(dropout),

@@ -55,6 +55,7 @@ def check_params(model):
     check_space_groups(model.hierarchy, model.space_groups)
     check_option("all_missing", model.all_missing, ALL_MISSING)
     check_option("precision", model.precision, PRECISIONS)
+    check_option("pool", model.pool, (None, "numbered"))
     check_option("schedule", model.schedule, SCHEDULES)
     check_hierarchy_weights(model.hierarchy, model.hierarchy_weights)
     check_augment(model.augment)

@@ -46,6 +46,9 @@ WIDEST = 2  # most channels of a profile, in units of n_filters
 WIDEST_RESIDUAL = 4  # the same with residual blocks
 WIDEST_IMAGE = 4  # most channels of an image, in units of n_filters
 
+# Members of a joined block (`_pooling`)
+MEMBER_DROPOUT = 0.5  # share of the rows that lose a random share of their members in training; set by eye
+
 # Labels (`_labels`)
 FEWEST_CODES = 3  # labels 1 to n may be codes from this n on; 1 and 2 alone are triclinic; set by eye
 

@@ -51,6 +51,12 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     branches : dict of {block: {"conv1d", "conv2d", "dense", "drop"}} or None, default=None
         Sub-networks of single blocks, in place of those that the column names imply. ``"drop"`` leaves a
         block out.
+    pool : {None, "numbered"}, default="numbered"
+        ``"numbered"``: blocks that are named ``<stem>_<number>`` and have the same columns, such as
+        ``lattice_1`` and ``lattice_2`` of two zones of one crystal, are one block with the name of the stem.
+        Each measured one is embedded by the same sub-network, and the embeddings are pooled. So their order
+        and their number are free: a network that was trained with eight zones predicts from one. None: they
+        are separate blocks.
     hidden_size : int, default=256
         Units of the hidden layers.
     embedding_size : int, default=128
@@ -156,7 +162,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Labels.
     blocks_ : dict of {str: str}
-        Sub-network of each block, in order.
+        Sub-network of each block, in order. Numbered blocks that are pooled have the name of their stem.
     level_classes_ : dict of {str: ndarray}
         With a hierarchy, the labels of each level among the classes.
     space_groups_ : ndarray of int, shape (n_classes,)
@@ -207,6 +213,8 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     array(['orthorhombic'], dtype='<U12')
     """
 
+    pool = None  # of networks that were pickled without this parameter
+
     def __init__(
         self,
         hierarchy=None,
@@ -214,6 +222,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         space_groups=None,
         hierarchy_weights=None,
         branches=None,
+        pool="numbered",
         hidden_size=256,
         embedding_size=128,
         n_filters=32,
@@ -247,6 +256,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         self.space_groups = space_groups
         self.hierarchy_weights = hierarchy_weights
         self.branches = branches
+        self.pool = pool
         self.hidden_size = hidden_size
         self.embedding_size = embedding_size
         self.n_filters = n_filters

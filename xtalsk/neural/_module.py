@@ -1,19 +1,32 @@
 """The torch module: from blocks of one feature matrix, through their sub-networks, to class scores."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
 from xtalsk.neural._branches import Conv1dBranch, Conv2dBranch, DenseBranch, scale_rows
 from xtalsk.neural._disturbances import stretch
 from xtalsk.neural._mixing import choose_kept, draw_mix, mix_rows
+from xtalsk.neural._pooling import PooledBranch, drop_members
 from xtalsk.neural._random import Dropout
+
+
+def _make_branch(block, hidden_size, embedding_size, n_filters, n_residual, precision, dropout, augment):
+    """Return the sub-network of a block; see `FusionModule`."""
+    if block.layout == "table":
+        return DenseBranch(block, hidden_size, embedding_size, dropout)
+    if block.layout == "profile":
+        return Conv1dBranch(block, n_filters, embedding_size, dropout, augment, n_residual, precision)
+    return Conv2dBranch(block, n_filters, embedding_size, dropout)
 
 
 class FusionModule(nn.Module):
     """Embed each block of a row, normalise, join, normalise again, and score the classes.
 
     A block that is all NaN in a row, or dropped in training, adds zeros to the joined embedding. Further
-    inputs of the classifier say which blocks are present.
+    inputs of the classifier say which blocks are present. Numbered blocks that were joined are one block, see
+    `PooledBranch`.
 
     If there are several blocks, each has a linear classifier of its own in training. Through the joint
     classifier alone, a sub-network gets no gradient once an easier block, mostly chemistry, separates the
@@ -71,14 +84,14 @@ class FusionModule(nn.Module):
         self.branches = nn.ModuleList()
         for i, block in enumerate(blocks):
             self.register_buffer(f"columns_{i}", torch.as_tensor(block.columns))
-            if block.layout == "table":
-                branch = DenseBranch(block, hidden_size, embedding_size, dropout)
-            elif block.layout == "profile":
-                branch = Conv1dBranch(
-                    block, n_filters, embedding_size, dropout, augment, n_residual, precision
-                )
-            else:
-                branch = Conv2dBranch(block, n_filters, embedding_size, dropout)
+            make_branch = partial(
+                _make_branch, block, hidden_size, embedding_size, n_filters, n_residual, precision, dropout,
+                augment,
+            )  # fmt: skip
+            branch = make_branch()
+            if block.columns.ndim > 1:
+                union = make_branch() if block.layout == "profile" else None
+                branch = PooledBranch(branch, embedding_size, dropout, union)
             self.branches.append(nn.Sequential(branch, nn.LayerNorm(embedding_size)))
         n_alone = len(blocks) if len(blocks) > 1 else 0
         self.block_heads = nn.ModuleList(nn.Linear(embedding_size, n_classes) for _ in range(n_alone))
@@ -131,7 +144,9 @@ class FusionModule(nn.Module):
         inputs = [X[:, getattr(self, f"columns_{i}")] for i in range(len(self.branches))]
         if scale != 1:
             inputs = [self._rescale(i, x, scale) for i, x in enumerate(inputs)]
-        present = torch.stack([~torch.isnan(x).all(1) for x in inputs], dim=1)
+        if self.training:
+            inputs = drop_members(inputs)
+        present = torch.stack([~torch.isnan(x).flatten(1).all(1) for x in inputs], dim=1)
         is_complete = present.all(0).tolist()
         embeddings = [
             branch(x) if complete else self._embed_rows(branch, x, rows)
@@ -150,9 +165,10 @@ class FusionModule(nn.Module):
         """Return profiles read at ``scale`` times the position; other blocks are unchanged."""
         if i not in self.first_bins:
             return x
-        factors = x.new_full((len(x), 1), scale)
-        x, measured = stretch(scale_rows(x), ~torch.isnan(x), factors, self.first_bins[i])
-        return torch.where(measured, x, torch.nan)
+        profiles = x.flatten(0, -2)
+        factors = x.new_full((len(profiles), 1), scale)
+        read, measured = stretch(scale_rows(profiles), ~torch.isnan(profiles), factors, self.first_bins[i])
+        return torch.where(measured, read, torch.nan).reshape(x.shape)
 
     def _join(self, embeddings, kept):
         """Return the scores of the joint classifier for the kept blocks."""

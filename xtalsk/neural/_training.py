@@ -41,7 +41,7 @@ def check_X_y(model, X, y, reset):
         y = y.astype(np.int64)
     if reset:
         names = getattr(model, "feature_names_in_", None)
-        model._blocks = choose_branches(names, model.n_features_in_, model.branches)
+        model._blocks = choose_branches(names, model.n_features_in_, model.branches, model.pool)
         model.blocks_ = {block.name: branch_of(block) for block in model._blocks}
     return check_X(model, X), y
 

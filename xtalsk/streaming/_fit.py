@@ -2,9 +2,14 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import lru_cache
+from tempfile import TemporaryDirectory
 
+import joblib
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils import check_scalar
 from tqdm import tqdm
@@ -14,7 +19,16 @@ from xtalsk.streaming._checkpoint import make_plan, resume, write_checkpoint
 
 
 def fit_stream(
-    model, stream, n_specimens, *, n_uses=1, checkpoint=None, checkpoint_every=20, callback=None, verbose=0
+    model,
+    stream,
+    n_specimens,
+    *,
+    n_uses=1,
+    checkpoint=None,
+    checkpoint_every=20,
+    callback=None,
+    n_jobs=1,
+    verbose=0,
 ):
     """Train a `FusionClassifier` on a stream; resume an interrupted training.
 
@@ -39,6 +53,10 @@ def fit_stream(
         Number of chunks between two checkpoints.
     callback : callable or None
         Called as ``callback(model, n_rendered)`` at each checkpoint.
+    n_jobs : int
+        Number of processes that render. 1 renders in a thread of this process, one chunk ahead. More
+        processes render ``n_jobs`` chunks at once, ahead of the training, each with a copy of the stream.
+        The result is the same. The stream must be on the CPU; the network may be on a GPU.
     verbose : int
         Above 0 shows the progress.
 
@@ -71,6 +89,9 @@ def fit_stream(
     check_scalar(n_specimens, "n_specimens", int, min_val=1)
     check_scalar(n_uses, "n_uses", int, min_val=1)
     check_scalar(checkpoint_every, "checkpoint_every", int, min_val=1)
+    check_scalar(n_jobs, "n_jobs", int, min_val=1)
+    if n_jobs > 1 and stream.device.type != "cpu":
+        raise ValueError(f"n_jobs={n_jobs} needs a stream with device='cpu'; this one is on {stream.device}")
     if model.early_stopping or model.sampling is not None:
         raise ValueError("a stream needs early_stopping=False and sampling=None; SpecimenStream has weights")
     n_chunks = -(-n_specimens // stream.chunk_size)
@@ -83,7 +104,7 @@ def fit_stream(
     start = time.perf_counter() - seconds
     if trained is None:
         trained = start_stream(clone(model), *stream.sample(), stream.classes_)
-    pools = _render_ahead(stream, done, n_chunks, n_uses)
+    pools = _render_ahead(stream, done, n_chunks, n_uses, n_jobs)
     for X, y in tqdm(pools, desc="chunks", disable=not verbose, initial=done, total=n_chunks):
         progress = (done + 0.5) / n_chunks
         learning_rate = model.learning_rate * schedule_factor(model.schedule, progress)
@@ -97,19 +118,53 @@ def fit_stream(
     return trained
 
 
-def _render_ahead(stream, done, n_chunks, n_uses):
-    """Yield X and y of the last ``n_uses`` chunks, for each new chunk; a thread renders one chunk ahead.
+def _render_ahead(stream, done, n_chunks, n_uses, n_jobs):
+    """Yield X and y of the last ``n_uses`` chunks, for each new chunk; a thread waits for the next ones.
 
     Specimens of which nothing is left are left out, such as a saturated image without a formula.
     """
-    pool = [stream.chunk(k) for k in range(max(0, done - n_uses + 1), done)]
-    with ThreadPoolExecutor(1) as renderer:
-        upcoming = renderer.submit(stream.chunk, done)
-        for k in range(done + 1, n_chunks + 1):
-            pool = [*pool, upcoming.result()][-n_uses:]
-            if k < n_chunks:
-                upcoming = renderer.submit(stream.chunk, k)
-            X, y = zip(*pool, strict=True)
-            X, y = torch.cat(X), np.concatenate(y)
-            measured = ~X.isnan().all(dim=1)
-            yield (X, y) if measured.all() else (X[measured], y[measured.cpu().numpy()])
+    pool = []
+    first = max(0, done - n_uses + 1)
+    rounds = _rounds(stream, first, n_chunks, n_jobs)
+    with closing(rounds), ThreadPoolExecutor(1) as waiter:
+        k, upcoming = first, waiter.submit(next, rounds, [])
+        while chunks := upcoming.result():
+            upcoming = waiter.submit(next, rounds, [])
+            for chunk in chunks:
+                pool, k = [*pool, chunk][-n_uses:], k + 1
+                if k > done:
+                    yield _join(pool)
+
+
+def _join(pool):
+    """Return X and y of chunks without the specimens that have no value."""
+    X, y = zip(*pool, strict=True)
+    X, y = torch.cat(X), np.concatenate(y)
+    measured = ~X.isnan().all(dim=1)
+    return (X, y) if measured.all() else (X[measured], y[measured.cpu().numpy()])
+
+
+def _rounds(stream, first, last, n_jobs):
+    """Yield lists of ``n_jobs`` chunks, from chunk ``first`` to the one before ``last``."""
+    if n_jobs == 1:
+        for k in range(first, last):
+            yield [stream.chunk(k)]
+        return
+    with TemporaryDirectory() as folder, Parallel(n_jobs) as parallel:
+        file = f"{folder}/stream"
+        joblib.dump(stream, file)
+        for start in range(first, last, n_jobs):
+            chunks = parallel(delayed(_chunk)(file, k) for k in range(start, min(start + n_jobs, last)))
+            yield [(torch.from_numpy(X), y) for X, y in chunks]
+
+
+def _chunk(file, k):
+    """Return chunk ``k`` of the stream in a file, as arrays."""
+    X, y = _load(file).chunk(k)
+    return X.numpy(), y
+
+
+@lru_cache(1)
+def _load(file):
+    """Return the stream in a file; a process reads it once."""
+    return joblib.load(file)

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from xtalsk.diffraction._functional import two_theta_to_q
-from xtalsk.simulation import FormulaConditions, PowderConditions, RingConditions
+from xtalsk.simulation import FormulaConditions, PowderConditions, RingConditions, SpotConditions
+from xtalsk.simulation._chunks import slice_patterns
 from xtalsk.simulation._conditions import check_conditions
-from xtalsk.simulation.images import _rings
+from xtalsk.simulation._counting import draw_seeds
+from xtalsk.simulation.images import _rings, _spots
 from xtalsk.simulation.images._beam import IMAGE_REACH
 from xtalsk.simulation.powder import _simulate as _powder
 from xtalsk.simulation.spectra._formulas import atomic_fractions
@@ -83,8 +85,60 @@ class Rings:
         return _rings.render_in_chunks(reflections, rows, values, self.conditions, rng, size)
 
 
-INSTRUMENTS = {"powder": Powder, "rings": Rings}
-"""Instruments by the column of the specimens that they record."""
+class Spots(Rings):
+    """Spot patterns of several zones of single crystals under one set of conditions.
+
+    Parameters
+    ----------
+    conditions : SpotConditions
+    """
+
+    kind = SpotConditions
+
+    def render_zones(self, reflections, rows, n_zones, rng):
+        """Render the zones of crystals, zone by zone.
+
+        The zones of a specimen share what the patterns of a specimen share in
+        `xtalsk.simulation.simulate_spots`.
+
+        Parameters
+        ----------
+        reflections : Reflections
+        rows : ndarray of int, shape (n,)
+            The crystal of each specimen.
+        n_zones : ndarray of int, shape (n,)
+            Number of zones of each specimen, at least 1.
+        rng : RandomState
+
+        Yields
+        ------
+        zone : int
+            From 0.
+        specimens : ndarray of int, shape (m,)
+            Positions in ``rows``.
+        images : tensor of shape (m, size, size)
+            On the device.
+        """
+        zone, specimen = np.nonzero(np.arange(n_zones.max())[:, None] < n_zones)
+        values = _spots.draw_spots(self.conditions, reflections, rows[specimen], rng)
+        values[_spots.OF_SPECIMEN] = values.loc[specimen, _spots.OF_SPECIMEN].to_numpy()
+        values = {name: values[name].to_numpy(dtype=float) for name in values}
+        seeds = draw_seeds(rng, len(zone))
+        size = RING_BATCH[reflections.q.device.type]
+        ends = np.cumsum(np.bincount(zone))
+        for k, end in enumerate(ends):
+            for first in range(ends[k - 1] if k else 0, end, size):
+                last = min(first + size, end)
+                part = specimen[first:last]
+                images, _ = _spots.render_spots(
+                    reflections, rows[part], slice_patterns(values, first, last), self.conditions,
+                    seeds[first:last],
+                )  # fmt: skip
+                yield k, part, images
+
+
+INSTRUMENTS = {"powder": Powder, "rings": Rings, "spots": Spots}
+"""Instruments by the modality that they record."""
 
 
 class Formulas:
@@ -116,13 +170,13 @@ class Formulas:
         return out
 
 
-def check_settings(columns, conditions, shares):
-    """Return the instruments of each column and the probability of each; for formulas, their conditions.
+def check_settings(modalities, conditions, shares):
+    """Return the instruments of each modality and the probability of each; for formulas, their conditions.
 
     Parameters
     ----------
-    columns : iterable of str
-        Columns of the specimens that the features use.
+    modalities : iterable of str
+        Modalities that the features use.
     conditions, shares
         As in `SpecimenStream`.
 
@@ -136,23 +190,23 @@ def check_settings(columns, conditions, shares):
     Raises
     ------
     ValueError
-        If conditions or shares name an unused column, or shares do not match the conditions.
+        If conditions or shares name an unused modality, or shares do not match the conditions.
     """
     if not isinstance(shares, Mapping):
         raise ValueError(f"shares must be a dict from a column to a sequence of numbers, got {shares!r}")
     named = set(shares) | (set(conditions) if isinstance(conditions, Mapping) else set())
-    if named - set(columns):
+    if named - set(modalities):
         raise ValueError(
-            f"conditions and shares name {sorted(named - set(columns))}; features use {list(columns)}"
+            f"conditions and shares name {sorted(named - set(modalities))}; features use {list(modalities)}"
         )
     settings = {}
-    for column, instrument in INSTRUMENTS.items():
-        if column not in columns:
+    for modality, instrument in INSTRUMENTS.items():
+        if modality not in modalities:
             continue
-        choice = conditions.get(column, "harsh") if isinstance(conditions, Mapping) else conditions
-        members, probability = _check_mixture(column, choice, instrument.kind, shares)
-        settings[column] = [instrument(one) for one in members], probability
-    if "formula" not in columns:
+        choice = conditions.get(modality, "harsh") if isinstance(conditions, Mapping) else conditions
+        members, probability = _check_mixture(modality, choice, instrument.kind, shares)
+        settings[modality] = [instrument(one) for one in members], probability
+    if "formula" not in modalities:
         return settings, None
     choice = conditions.get("formula", "typical") if isinstance(conditions, Mapping) else "typical"
     return settings, _check_mixture("formula", choice, FormulaConditions, shares)
@@ -166,6 +220,33 @@ def _check_mixture(column, choice, kind, shares):
         raise ValueError(f"{name} must hold at least one {kind.__name__} or preset")
     members = [check_conditions(one, kind, name) for one in choice]
     return members, _check_shares(column, shares.get(column), len(members))
+
+
+def check_zones(zones, n_columns):
+    """Return the numbers of zones of a specimen, and the probability of each.
+
+    Parameters
+    ----------
+    zones : dict of {int: float} or None
+        Relative frequency of each number of zones; None stands for equal ones of 1 to ``n_columns``.
+    n_columns : int
+
+    Returns
+    -------
+    numbers : ndarray of int
+    probabilities : ndarray of float
+
+    Raises
+    ------
+    ValueError
+        If a number is not from 1 to ``n_columns``, or a frequency is below 0 or all are 0.
+    """
+    zones = dict.fromkeys(range(1, n_columns + 1), 1.0) if zones is None else zones
+    if not isinstance(zones, Mapping) or not set(zones) <= set(range(1, n_columns + 1)):
+        raise ValueError(
+            f"zones must be a dict from a number of zones, 1 to {n_columns}, to its share, got {zones!r}"
+        )
+    return np.array(list(zones), dtype=int), _check_shares("zones", list(zones.values()), len(zones))
 
 
 def _check_shares(column, shares, n):

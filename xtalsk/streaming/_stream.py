@@ -9,12 +9,13 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, check_scalar
 
+from xtalsk.columns import modality_of
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
 from xtalsk.simulation import compute_reflections
 from xtalsk.simulation.reflections._cache import crystal_content
 from xtalsk.streaming._constants import PART_SIZE, RANGE_MARGIN, SAMPLE_SIZE
-from xtalsk.streaming._instruments import INSTRUMENTS, Formulas, check_settings
+from xtalsk.streaming._instruments import INSTRUMENTS, Formulas, check_settings, check_zones
 from xtalsk.utils import check_device
 from xtalsk.utils._fingerprint import fingerprint
 
@@ -30,11 +31,13 @@ class SpecimenStream:
     ----------
     crystals : CrystalSet
     features : ColumnTransformer
-        From `xtalsk.compose.make_features`, with the columns ``powder``, ``rings`` and ``formula``.
+        From `xtalsk.compose.make_features`, with the columns ``powder``, ``rings``, ``spots`` and
+        ``formula``. ``spots_1``, ``spots_2`` and so on are zones of one crystal.
     conditions : {"ideal", "typical", "harsh", "measured"} or dict
         Conditions under which patterns are recorded: a preset for all modalities, or by modality a preset,
-        a `PowderConditions`, `RingConditions` or `FormulaConditions`, or a list of these. Of a list, 256
-        consecutive patterns share one member, chosen at random; each formula has a member of its own.
+        a `PowderConditions`, `RingConditions`, `SpotConditions` or `FormulaConditions`, or a list of these.
+        Of a list, 256 consecutive specimens share one member, chosen at random; each formula has a member of
+        its own.
         Formulas are ``"typical"`` unless the dict names ``"formula"``; their presets are ``"ideal"``,
         ``"typical"`` and ``"microscope"``.
     shares : dict of {str: sequence of float} or None
@@ -42,7 +45,10 @@ class SpecimenStream:
     weights : array-like of shape (n_crystals,) or None
         Relative frequency of each crystal; equal by default.
     missing : dict of {str: float} or None
-        By column, the probability that it was not measured. Each specimen keeps at least one column.
+        By modality, the probability that it was not measured. Each specimen keeps at least one modality.
+    zones : dict of {int: float} or None
+        Relative frequency of each number of zones of a specimen. The first columns of spots hold them, the
+        others are not measured. By default all numbers are equally frequent.
     chunk_size : int
         Number of specimens in a chunk.
     device : str
@@ -95,6 +101,7 @@ class SpecimenStream:
         shares=None,
         weights=None,
         missing=None,
+        zones=None,
         chunk_size=2048,
         device="auto",
         random_state=None,
@@ -106,8 +113,13 @@ class SpecimenStream:
         self._seed = int(check_random_state(random_state).randint(2**31))
         self._blocks = list(features.transformers)
         self.columns_ = _check_columns(self._blocks)
-        self._missing = _check_missing(missing or {}, self.columns_)
-        self._settings, formulas = check_settings(self.columns_, conditions, shares or {})
+        modalities = list(dict.fromkeys(map(modality_of, self.columns_)))
+        self._missing = _check_missing(missing or {}, modalities)
+        self._settings, formulas = check_settings(modalities, conditions, shares or {})
+        zone_columns = self._columns_of("spots")
+        if zones is not None and not zone_columns:
+            raise ValueError(f"zones needs features of spots; features use {self.columns_}")
+        self._zones = check_zones(zones, len(zone_columns)) if zone_columns else None
         self.features_ = clone(features).fit(
             pd.DataFrame({c: pd.Series([None], dtype=object) for c in self.columns_})
         )
@@ -127,8 +139,8 @@ class SpecimenStream:
     def _describe(self, crystals):
         """Return fingerprints of all that determines the specimens, by name."""
         instruments = {
-            column: [[instrument.conditions for instrument in instruments], shares]
-            for column, (instruments, shares) in self._settings.items()
+            modality: [[instrument.conditions for instrument in instruments], shares]
+            for modality, (instruments, shares) in self._settings.items()
         }
         formulas = self._formulas and [self._formulas.conditions, self._formulas.shares]
         content = {
@@ -137,6 +149,7 @@ class SpecimenStream:
             "features": [self._blocks, self.feature_names_],
             "conditions": instruments,
             "missing": self._missing,
+            "zones": self._zones,
             "formula_conditions": formulas,
             "chunk_size": self.chunk_size,
             "random_state": self._seed,
@@ -188,8 +201,9 @@ class SpecimenStream:
     def _part(self, rows, rng):
         """Return the features of specimens that share one set of conditions."""
         features = {}
-        for column in self._settings:
-            features |= self._render(column, rows, rng)
+        for modality in self._settings:
+            render = self._render_zones if modality == "spots" else self._render
+            features |= render(modality, rows, rng)
         missing = self._draw_missing(len(rows), rng)
         if self._formulas is not None:
             fractions = self._formulas.measure(rows, rng)
@@ -203,15 +217,15 @@ class SpecimenStream:
         parts = []
         for name, _, column in self._blocks:
             if name in features:
-                is_missing = torch.from_numpy(missing[column]).to(self.device)
+                is_missing = torch.from_numpy(missing[modality_of(column)]).to(self.device)
                 parts.append(features[name].float().masked_fill(is_missing[:, None], torch.nan))
         return torch.cat(parts, dim=1)
 
-    def _render(self, column, rows, rng):
+    def _render(self, modality, rows, rng):
         """Return the features of each block of a column, from patterns under randomly chosen conditions."""
-        instruments, shares = self._settings[column]
+        instruments, shares = self._settings[modality]
         choice = rng.choice(len(instruments), p=shares)
-        instrument, functions = instruments[choice], self._functions[column][choice]
+        instrument, functions = instruments[choice], self._functions[modality][choice]
         batches = [
             [function(batch) for function in functions.values()]
             for batch in instrument.render(self._reflections[instrument.lines()], rows, rng)
@@ -219,8 +233,49 @@ class SpecimenStream:
         by_block = zip(functions, zip(*batches, strict=True), strict=True)
         return {name: torch.cat(parts) for name, parts in by_block}
 
+    def _render_zones(self, modality, rows, rng):
+        """Return the features of each block of zones, NaN where a specimen has fewer zones."""
+        instruments, shares = self._settings[modality]
+        choice = rng.choice(len(instruments), p=shares)
+        instrument, columns = instruments[choice], self._columns_of(modality)
+        numbers, probabilities = self._zones
+        n_zones = rng.choice(numbers, len(rows), p=probabilities)
+        features = {}
+        for zone, specimens, images in instrument.render_zones(
+            self._reflections[instrument.lines()], rows, n_zones, rng
+        ):
+            for name, function in self._functions[columns[zone]][choice].items():
+                values = function(images).float()
+                if name not in features:
+                    features[name] = values.new_full((len(rows), values.shape[1]), torch.nan)
+                features[name][torch.from_numpy(specimens).to(self.device)] = values
+        for name, n_columns in self._absent(features):
+            features[name] = torch.full((len(rows), n_columns), torch.nan, device=self.device)
+        return features
+
+    def _absent(self, features):
+        """Return name and number of columns of each block of zones that ``features`` lacks."""
+        slices = self.features_.output_indices_
+        return [
+            (name, slices[name].stop - slices[name].start)
+            for name, transformer, column in self._blocks
+            if modality_of(column) == "spots" and transformer != "drop" and name not in features
+        ]
+
+    def _columns_of(self, modality):
+        """Return the columns of a modality, in the order of the features."""
+        return [column for column in self.columns_ if modality_of(column) == modality]
+
+    def __getstate__(self):
+        """Return the state without the functions of the blocks, which cannot be pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "_functions"}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._functions = self._featurisers()
+
     def _draw_missing(self, n, rng):
-        """Return by column which specimens lack it; each specimen keeps at least one column."""
+        """Return by modality which specimens lack it; each specimen keeps at least one modality."""
         draws = rng.uniform(size=(n, len(self._missing)))
         missing = draws < np.array(list(self._missing.values()))
         missing[np.arange(n), draws.argmax(1)] &= ~missing.all(1)
@@ -228,10 +283,9 @@ class SpecimenStream:
 
     def _featurisers(self):
         """Return by column, for each set of conditions, the function of each block."""
-        sources = {
-            column: [instrument.source(self.device) for instrument in instruments]
-            for column, (instruments, _) in self._settings.items()
-        }
+        sources = {"formula": [None]}
+        for modality, (instruments, _) in self._settings.items():
+            sources[modality] = [instrument.source(self.device) for instrument in instruments]
         return {
             column: [
                 {
@@ -239,9 +293,9 @@ class SpecimenStream:
                     for name, transformer, used in self._blocks
                     if used == column and transformer != "drop"
                 }
-                for source in column_sources
+                for source in sources[modality_of(column)]
             ]
-            for column, column_sources in {**sources, "formula": [None]}.items()
+            for column in self.columns_
         }
 
     def _compute_reflections(self, crystals, verbose):
@@ -297,18 +351,20 @@ def _check_columns(blocks):
     """Return the columns that the features use."""
     columns = list(dict.fromkeys(column for _, transformer, column in blocks if transformer != "drop"))
     available = [*INSTRUMENTS, "formula"]
-    unknown = [column for column in columns if column not in available]
+    unknown = [c for c in columns if c not in available and modality_of(c) != "spots"]
     if unknown:
-        raise ValueError(f"features use the columns {unknown}; a stream makes {available}")
+        raise ValueError(
+            f"features use the columns {unknown}; a stream makes {available}, and spots_1, spots_2 and so on"
+        )
     return columns
 
 
-def _check_missing(missing, columns):
-    """Return the probability of each column to be missing."""
-    unknown = sorted(set(missing) - set(columns))
+def _check_missing(missing, modalities):
+    """Return the probability of each modality to be missing."""
+    unknown = sorted(set(missing) - set(modalities))
     if unknown or not all(0 <= p <= 1 for p in missing.values()):
-        raise ValueError(f"missing must give probabilities from 0 to 1 for {list(columns)}, got {missing}")
-    return {column: float(missing.get(column, 0.0)) for column in columns}
+        raise ValueError(f"missing must give probabilities from 0 to 1 for {modalities}, got {missing}")
+    return {modality: float(missing.get(modality, 0.0)) for modality in modalities}
 
 
 def _check_weights(weights, n, rows):

@@ -14,11 +14,43 @@ from xtalsk.utils._validation import check_column, check_option, is_missing, nam
 
 _CACHED_PER_CELL = 4  # rows of features kept for one cell; set by eye
 _CHUNK_SIZE = 64  # largest number of cells that one parallel job computes at once; not recorded
+_PORTION = 128  # cells that are read from files at once, 0.5 GB of images of 1024 x 1024 pixels
 _cache = WeakKeyDictionary()  # cell -> {hash of transformer and parameters: row of features}, oldest first
+_sources = WeakKeyDictionary()  # what was read from a file -> the cell that names the file
 
 
 class BrokenCellWarning(UserWarning):
     """Warns that specimens cannot be used and count as not measured; the message names them."""
+
+
+class KnownCell:
+    """Stands for a cell that is not read from its file, because its features are in the cache."""
+
+    def __init__(self, cell):
+        self.cell = cell
+
+
+def _is_file(cell):
+    """Return whether a cell is read from its file when it is used, as a `FileCell` of `xtalsk.io`."""
+    return getattr(type(cell), "is_read_on_use", False)
+
+
+def _source(cell):
+    """Return the cell of a column that a checked cell comes from, if it was read from a file, else itself."""
+    return cell.cell if isinstance(cell, KnownCell) else _sources.get(cell, cell)
+
+
+def _portions(cells):
+    """Yield columns of the same length that each hold a part of the cells, and None elsewhere.
+
+    There is one part, unless cells are read from files: of these, only a part is in memory at a time.
+    """
+    if len(cells) <= _PORTION or not any(map(_is_file, cells)):
+        yield cells
+        return
+    for start in range(0, len(cells), _PORTION):
+        after = max(0, len(cells) - start - _PORTION)
+        yield [None] * start + cells[start : start + _PORTION] + [None] * after
 
 
 def _remember(cell, key, row):
@@ -46,7 +78,9 @@ class CellTransformer(TransformerMixin, BaseEstimator):
     exists. It keeps at most four rows per cell: those of the four parameter sets that were computed last.
     A parameter set is the class name with all parameters except ``cache``, ``n_jobs`` and ``on_error``. The
     cache recognises a cell by its identity, as the dataclasses of `xtalsk.io` have it, and does not notice
-    when the data of a cell change.
+    when the data of a cell change. A `FileCell` whose features are in the cache is not read again.
+
+    The files of a column of `FileCell` are read in portions, of which only one is in memory.
     """
 
     def _check_params(self):
@@ -109,16 +143,33 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         known, key = shared_features(self, cells, name)
         if key in known:
             return known[key][1].copy()
-        checked, rows = self._checked_cells(cells, name)
         features = np.full((len(cells), len(self._feature_names())), np.nan, dtype=np.float32)
-        if rows:
-            features[rows], lost = self._cached_features(checked)
-            self._report_lost([rows[i] for i in lost], features)
-            kept = [i for i in range(len(rows)) if i not in set(lost)]
-            self._report_features([checked[i] for i in kept], [rows[i] for i in kept], features, name)
+        for portion in _portions(cells):
+            checked, rows = self._checked_cells(self._mark_known(portion), name)
+            if rows:
+                features[rows], lost = self._cached_features(checked)
+                self._report_lost([rows[i] for i in lost], features)
+                kept = [i for i in range(len(rows)) if i not in set(lost)]
+                self._report_features([checked[i] for i in kept], [rows[i] for i in kept], features, name)
         if key is not None:
             known[key] = cells, features.copy()
         return features
+
+    def _cache_key(self):
+        """Return the hash of the class and the parameters, under which features are in the cache."""
+        params = {k: v for k, v in self.get_params().items() if k not in ("cache", "n_jobs", "on_error")}
+        return joblib_hash((type(self).__name__, params))
+
+    def _mark_known(self, cells):
+        """Replace cells of files by `KnownCell` where the cache has their features, unless they are NaN."""
+        if not getattr(self, "cache", False) or not any(map(_is_file, cells)):
+            return cells
+        key = self._cache_key()
+        rows = [_cache.get(cell, {}).get(key) if _is_file(cell) else None for cell in cells]
+        return [
+            cell if row is None or np.isnan(row).all() else KnownCell(cell)
+            for cell, row in zip(cells, rows, strict=True)
+        ]
 
     def _cached_features(self, cells):
         """Return the features of checked cells, from the cache where possible if ``cache`` is True.
@@ -131,9 +182,8 @@ class CellTransformer(TransformerMixin, BaseEstimator):
         """
         if not getattr(self, "cache", False):
             return self._parallel_features(cells)
-        params = {k: v for k, v in self.get_params().items() if k not in ("cache", "n_jobs", "on_error")}
-        key = joblib_hash((type(self).__name__, params))
-        rows = [_cache.get(cell, {}).get(key) for cell in cells]
+        key, sources = self._cache_key(), [_source(cell) for cell in cells]
+        rows = [_cache.get(source, {}).get(key) for source in sources]
         new = [i for i, row in enumerate(rows) if row is None]
         lost = []
         if new:
@@ -142,7 +192,7 @@ class CellTransformer(TransformerMixin, BaseEstimator):
             for i, row in zip(new, computed, strict=True):
                 rows[i] = row
                 if i not in lost:
-                    _remember(cells[i], key, row)
+                    _remember(sources[i], key, row)
         return np.stack(rows), lost
 
     def _parallel_features(self, cells):
@@ -189,7 +239,7 @@ class CellTransformer(TransformerMixin, BaseEstimator):
             if is_missing(cell):
                 continue
             try:
-                checked.append(self._check_cell(cell))
+                checked.append(cell if isinstance(cell, KnownCell) else self._check_cell(cell))
             except (ValueError, OSError) as error:
                 message = f"row {row} of column {name or '(unnamed)'}: {error}"
                 if self.on_error == "raise":
@@ -197,6 +247,8 @@ class CellTransformer(TransformerMixin, BaseEstimator):
                 broken.append(message)
             else:
                 rows.append(row)
+                if _is_file(cell) and getattr(self, "cache", False):
+                    _sources[checked[-1]] = cell
         if broken:
             warnings.warn(
                 f"{type(self).__name__}: {len(broken)} of {len(cells)} specimens count as not measured:\n"

@@ -6,7 +6,7 @@ import os
 import re
 import time
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import safetensors.torch
@@ -18,6 +18,24 @@ _N_LENGTH = 8  # bytes of the length of the values
 
 class ContainerError(ValueError):
     """A file is damaged or has another format."""
+
+
+@contextmanager
+def open_new(path):
+    """Open a file for writing that replaces ``path`` when it is complete; after an error, nothing changes.
+
+    A symbolic link is followed.
+    """
+    path = os.path.realpath(path)
+    incomplete = f"{path}.{uuid.uuid4().hex[:12]}.part"
+    try:
+        with open(incomplete, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power failure could leave an empty file under the new name
+        os.replace(incomplete, path)
+    finally:
+        Path(incomplete).unlink(missing_ok=True)
 
 
 def write_container(path, values, tensors):
@@ -46,16 +64,8 @@ def write_container(path, values, tensors):
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    path = os.path.realpath(path)
-    incomplete = f"{path}.{uuid.uuid4().hex[:12]}.part"
-    try:
-        with open(incomplete, "xb") as file:
-            file.writelines([_MAGIC, digest.digest(), *parts])
-            file.flush()
-            os.fsync(file.fileno())  # else a power failure could leave an empty file under the new name
-        os.replace(incomplete, path)
-    finally:
-        Path(incomplete).unlink(missing_ok=True)
+    with open_new(path) as file:
+        file.writelines([_MAGIC, digest.digest(), *parts])
 
 
 def read_container(path):

@@ -326,7 +326,8 @@ def test_columns_of_elements_and_of_groups():
             visible[np.where(visible, error, np.inf).argmin()] = False
     is_visible = is_visible.ravel()
     assert is_visible.sum() > 3
-    found, precision = deviation_columns(library, BULK, ELEMENTS, line_counts, amplitudes, weights)
+    found, precision, places = deviation_columns(library, BULK, ELEMENTS, line_counts, amplitudes, weights)
+    np.testing.assert_array_equal(places, rows[is_visible])
     np.testing.assert_allclose(found, groups[is_visible], rtol=1e-9, atol=1e-12 * found.max())
     np.testing.assert_allclose(precision, errors[is_visible] ** -2)
 

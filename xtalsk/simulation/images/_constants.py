@@ -73,6 +73,9 @@ BLACKMAN_POINTS = 2001
 N_FRINGES = 3  # spots are included up to this zero of their rocking curve
 PRECESSION_STEPS = 16  # azimuths of the mean over the precession circle
 
+# double diffraction
+WEAKEST_DOUBLE = 1e-6  # weaker reflections are left out, relative to the strongest; set by eye
+
 # accuracy of pixels
 POINTS_PER_PIXEL = 8  # points of a radial profile for each pixel; pixels are interpolated between points
 RADIUS_MARGIN = 1.1  # radial profiles reach this many image sizes, which includes all corners

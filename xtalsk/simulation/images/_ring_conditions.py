@@ -59,6 +59,9 @@ class RingConditions(ImageConditions):
     dynamical : distribution
         Dynamical scattering, 0 for none: π times the thickness of the grains over the extinction distance of
         the strongest reflection, 0 to 20, see [1]_. Above 1, weak rings are stronger than |F|² says.
+    double_diffraction : distribution
+        Share of the intensity of the rings that was diffracted twice in one grain, 0 to 1, see [3]_. It adds
+        rings at sums of two reflections, such as those that a screw axis forbids.
     strain : distribution
         Standard deviation of the components of a lattice strain that keeps the symmetry, a fraction.
     calibration : distribution
@@ -106,6 +109,7 @@ class RingConditions(ImageConditions):
     ----------
     .. [1] M. Blackman, Proc. R. Soc. Lond. A 173 (1939) 68.
     .. [2] R. F. Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope (2011), equation 3.32.
+    .. [3] J. M. Cowley, A. L. G. Rees, J. A. Spink, Proc. Phys. Soc. A 64 (1951) 609.
 
     Examples
     --------
@@ -129,6 +133,7 @@ class RingConditions(ImageConditions):
     texture_tilt: object = 0.0
     dynamical: object = 0.0
     beam_width: object = (0.01, 0.03)
+    double_diffraction: object = 0.0
 
     _limits = ImageConditions._limits | {
         "ring_width": (1e-6, np.inf),
@@ -140,6 +145,7 @@ class RingConditions(ImageConditions):
         "march_parameter": (0.1, 3),
         "texture_share": (0, 1),
         "dynamical": (0, LARGEST_EXTINCTION),
+        "double_diffraction": (0, 1),
         "texture_tilt": (0, 90),
         "beam_width": (1e-6, np.inf),
     }

@@ -50,10 +50,11 @@ class RingLines:
     multiplicity: torch.Tensor
 
 
-def ring_lines(reflections, rows, values, column, conditions):
+def ring_lines(reflections, rows, values, column, conditions, double=None):
     """Compute the radii and intensities of the rings of a chunk of images.
 
-    The parameters are those of `render_rings` and ``column``, the values on the device.
+    The parameters are those of `render_rings`; ``column``, the values on the device; and ``double``, the
+    intensity of each reflection by double diffraction, see `with_double_diffraction`.
 
     Returns
     -------
@@ -76,13 +77,24 @@ def ring_lines(reflections, rows, values, column, conditions):
     radius = on_screen(q, electron_wavelength(conditions.beam_energy)) / pixel
     if values["calibration"].any():
         radius = radius * (1 + column["calibration"][pattern])
-    inside = torch.where(radius < size / 2, weight * radius, torch.zeros_like(weight))
-    total = torch.zeros(len(rows), dtype=q.dtype, device=q.device).index_add_(0, pattern, inside)
+    total = _sum_on_image(weight, radius, pattern, len(rows), size)
     if not (total > 0).all():
         crystal = int(rows[int(torch.nonzero(total <= 0)[0])])
         raise ValueError(f"crystal {crystal} ({reflections.ids[crystal]}) has no ring on the image")
     weight = weight * ((1 - column["background"]) / total)[pattern]
+    if double is not None:
+        twice = double[row] * multiplicity / (q * q)
+        total = _sum_on_image(twice, radius, pattern, len(rows), size)
+        share = torch.where(total > 0, column["double_diffraction"], 0)
+        twice = twice * ((1 - column["background"]) / total.clamp_min(1e-30))[pattern]
+        weight = torch.lerp(weight, twice, share[pattern])
     return RingLines(pattern, row, q, radius, weight, multiplicity)
+
+
+def _sum_on_image(weight, radius, pattern, n, size):
+    """Sum of the intensities of the rings on each image, tensor of shape (n,), up to a constant factor."""
+    inside = torch.where(radius < size / 2, weight * radius, torch.zeros_like(weight))
+    return torch.zeros(n, dtype=weight.dtype, device=weight.device).index_add_(0, pattern, inside)
 
 
 def _dynamical_ratio(intensity, pattern, extinction):

@@ -14,6 +14,7 @@ from xtalsk.simulation._line_profiles import deposit
 from xtalsk.simulation.images._beam import check_reach, draw_extras, draw_geometry, spread
 from xtalsk.simulation.images._constants import PIXELS_PER_CHUNK, POINTS_PER_PIXEL
 from xtalsk.simulation.images._detector import without_blooming
+from xtalsk.simulation.images._double_diffraction import with_double_diffraction
 from xtalsk.simulation.images._finish import finish
 from xtalsk.simulation.images._radial import broaden_rings, diffuse_profile, radii
 from xtalsk.simulation.images._ring_conditions import RingConditions
@@ -37,11 +38,11 @@ def simulate_rings(
     """Simulate ring images: electron diffraction by many grains of random orientation.
 
     The intensity of a ring per unit length is proportional to p |F|² d², where p is the multiplicity
-    (kinematic scattering by thin grains) [1]_; dynamical scattering in the two-beam approximation is an
-    option. A fibre texture multiplies it by the pole density of the family, which is the March function
-    expanded in Legendre polynomials up to order 8. Rings of few grains consist of single spots, one for each
-    grain. Diffuse scattering and the direct beam are added, then the beam stop hides a part, the detector
-    records the image, and a program saves it.
+    (kinematic scattering by thin grains) [1]_; dynamical scattering in the two-beam approximation and double
+    diffraction are options. A fibre texture multiplies it by the pole density of the family, which is the
+    March function expanded in Legendre polynomials up to order 8. Rings of few grains consist of single
+    spots, one for each grain. Diffuse scattering and the direct beam are added, then the beam stop hides a
+    part, the detector records the image, and a program saves it.
 
     Parameters
     ----------
@@ -185,7 +186,10 @@ def _render_part(reflections, rows, values, conditions, seeds, images):
     """Render the counts of images in one thread, on a CPU into ``images``; see `render_rings`."""
     column = columns_on(values, reflections.q)
     size, pixel = conditions.image_size, 2 * conditions.q_max / conditions.image_size
-    lines = ring_lines(reflections, rows, values, column, conditions)
+    double = None
+    if values["double_diffraction"].any():
+        reflections, rows, double = with_double_diffraction(reflections, rows, values["double_diffraction"])
+    lines = ring_lines(reflections, rows, values, column, conditions, double)
     poles, grains = None, None
     if (values["march_parameter"] != 1).any():
         poles = pole_orders(reflections, rows, values, column, lines)

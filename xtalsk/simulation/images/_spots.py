@@ -23,7 +23,7 @@ from xtalsk.simulation.images._tensor_images import empty_images, engine
 from xtalsk.simulation.reflections._strain import STRAIN_COLUMNS, draw_strains
 from xtalsk.utils._threads import in_threads, is_plain
 
-_OF_SPECIMEN = [  # conditions that all patterns of a specimen share
+OF_SPECIMEN = [  # conditions that all patterns of a specimen share
     *STRAIN_COLUMNS,
     *("strain", "b_shift", "calibration", "ellipticity", "ellipse_azimuth"),
     *(field.name for kind in (Detector, Export) for field in fields(kind)),
@@ -108,7 +108,7 @@ def simulate_spots(
     rng = check_random_state(random_state)
     values = draw_spots(conditions, reflections, rows, rng)
     first = np.repeat(np.arange(0, len(rows), n_zones), n_zones)
-    values[_OF_SPECIMEN] = values.loc[first, _OF_SPECIMEN].to_numpy()
+    values[OF_SPECIMEN] = values.loc[first, OF_SPECIMEN].to_numpy()
     seeds = draw_seeds(rng, len(rows))
     chunk = max(1, PIXELS_PER_CHUNK // conditions.image_size**2)
     images, n_spots, first = Counts(len(rows)), [], 0

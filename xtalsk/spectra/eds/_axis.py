@@ -83,6 +83,37 @@ class BinnedSpectrum:
             moved._place(self._energy - self._offset, offset)
         return moved
 
+    def with_counts(self, counts):
+        """Return a spectrum with other counts in its channels, on the corrected energy axis.
+
+        ``counts`` (n_channels,) are NaN in channels that were not measured. Channels that were left out
+        before are left out again.
+        """
+        other = copy(self)
+        other._channels = _interpolated(np.asarray(counts, dtype=float), self._energy, self._valid)
+        other._sum_peaks = None
+        other._update()
+        return other
+
+    def channel_shares(self):
+        """Return the share of the counts of each channel in each bin, ndarray of shape (n_bins, n_channels).
+
+        The shares of channels that were left out are those of their neighbours: they are 0 themselves.
+        """
+        n = len(self._energy)
+        shares, unit = np.empty((n, len(self.bins))), np.zeros(n)
+        for k in range(n):
+            unit[k] = 1
+            kernels.rebin(unit, self._corrected, 0.0, self.bins.edges, shares[k])
+            unit[k] = 0
+        lost = np.flatnonzero(~self._valid)
+        kept = np.flatnonzero(self._valid)
+        for k in lost:
+            for place, part in _neighbours(self._energy, kept, k):
+                shares[place] += part * shares[k]
+        shares[lost] = 0
+        return shares.T
+
     def _update(self):
         """Compute library, counts and measured bins at the present energy axis and resolution."""
         self.library = make_library(self.bins, round(self.resolution), self._setting.window)
@@ -221,6 +252,14 @@ def _interpolated(counts, energy, valid):
     if valid.all() or not valid.any():
         return counts
     return np.where(valid, counts, np.interp(energy, energy[valid], counts[valid]))
+
+
+def _neighbours(energy, kept, k):
+    """Return the two channels of ``kept`` whose mean replaces channel ``k``, and the share of each."""
+    after = min(max(np.searchsorted(kept, k), 1), len(kept) - 1)
+    left, right = kept[after - 1], kept[after]
+    part = np.clip((energy[k] - energy[left]) / (energy[right] - energy[left]), 0, 1)
+    return (left, 1 - part), (right, part)
 
 
 def _bins(counts, energy, setting, offset):

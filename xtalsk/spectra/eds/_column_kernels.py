@@ -43,7 +43,7 @@ def _information(column, middles, weights):
 
 
 @compiled
-def _fill_groups(lines, profiles, counts, z, amplitude, middles, weights, columns, errors):
+def _fill_groups(lines, profiles, counts, z, amplitude, middles, weights, columns, errors, groups):
     """Write the visible groups of one element; return how many. See `fill_deviations`."""
     n, k, end = 0, lines.starts[z], lines.starts[z + 1]
     while k < end:
@@ -56,12 +56,13 @@ def _fill_groups(lines, profiles, counts, z, amplitude, middles, weights, column
         error = LINE_RATIO_ERRORS[group] * (SOFT_RATIO_FACTOR if energy < SOFT_ENERGY else 1.0) * amplitude
         if error**2 * information > LEAST_GROUP_INFORMATION:
             errors[n] = error
+            groups[n] = z * len(LINE_RATIO_ERRORS) + group
             n += 1
     return n
 
 
 @compiled
-def fill_deviations(lines, profiles, counts, elements, amplitudes, middles, weights, columns, errors):
+def fill_deviations(lines, profiles, counts, elements, amplitudes, middles, weights, columns, errors, groups):
     """Write columns for deviations of groups of lines, see `deviation_columns`.
 
     Parameters
@@ -72,6 +73,8 @@ def fill_deviations(lines, profiles, counts, elements, amplitudes, middles, weig
     middles, weights : ndarray of shape (n_bins,)
     columns, errors : ndarray of shape (n, n_bins) and (n,)
         Get the columns, and the standard deviation of each amplitude. They need a row for each group.
+    groups : ndarray of int, shape (n,)
+        Gets the group of each column: n_groups * z + group.
 
     Returns
     -------
@@ -80,14 +83,15 @@ def fill_deviations(lines, profiles, counts, elements, amplitudes, middles, weig
     """
     n = 0
     for i in range(len(elements)):
-        own, own_errors = columns[n:], errors[n:]
+        z, own, own_errors, own_groups = elements[i], columns[n:], errors[n:], groups[n:]
         m = _fill_groups(
-            lines, profiles, counts, elements[i], amplitudes[i], middles, weights, own, own_errors
+            lines, profiles, counts, z, amplitudes[i], middles, weights, own, own_errors, own_groups
         )
         if m == 0:
             continue
         for k in range(np.argmin(own_errors[:m]), m - 1):  # the surest group defines the amount
             own[k] = own[k + 1]
             own_errors[k] = own_errors[k + 1]
+            own_groups[k] = own_groups[k + 1]
         n += m - 1
     return n

@@ -323,10 +323,14 @@ def deviation_columns(library, setting, elements, line_counts, amplitudes, weigh
         no column: it defines the amount of the element.
     precision : ndarray of shape (n,)
         Inverse variance of the prior of each amplitude.
+    groups : ndarray of int, shape (n,)
+        Element and group of each column: n_groups * z + group.
     """
     table, bins = line_table(library.bins, setting), library.bins
-    columns, errors = np.empty((len(elements) * N_GROUPS, len(bins))), np.empty(len(elements) * N_GROUPS)
+    n_rows = len(elements) * N_GROUPS
+    columns, errors, groups = np.empty((n_rows, len(bins))), np.empty(n_rows), np.empty(n_rows, int)
     n = _column_kernels.fill_deviations(
-        table, library.profiles, line_counts, elements, amplitudes, bins.middles, weights, columns, errors
+        *(table, library.profiles, line_counts, elements, amplitudes, bins.middles, weights),
+        *(columns, errors, groups),
     )
-    return columns[:n], 1 / errors[:n] ** 2
+    return columns[:n], 1 / errors[:n] ** 2, groups[:n]

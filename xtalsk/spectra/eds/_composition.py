@@ -223,23 +223,33 @@ class EDSComposition(SpectrumComposition):
         return rare
 
     def _analysis(self, spectrum):
-        from xtalsk.spectra.eds._fit import identify  # imports numba
+        from xtalsk.spectra.eds._fit import best_trial, result_of  # imports numba
 
-        excluded = check_elements("exclude", self.exclude)
-        allowed = self._allowed()
-        unknown = ~allowed[1:]
-        allowed[excluded] = True
-        fit = identify(
+        setting = self._setting(spectrum)
+        trial = best_trial(
             unscaled_counts(spectrum.counts),
             np.asarray(spectrum.energy, dtype=float),
-            self._setting(spectrum),
-            resolution=spectrum.energy_resolution or TYPICAL_RESOLUTION,
-            n_sigma=self.n_sigma,
-            allowed=allowed,
-            rare=self._rare(),
+            setting,
+            **self._search_options(spectrum),
         )
+        return self._quantified(result_of(trial, setting))
+
+    def _search_options(self, spectrum):
+        """Return the options of `best_trial` for a spectrum, dict."""
+        allowed = self._allowed()
+        allowed[check_elements("exclude", self.exclude)] = True
+        return {
+            "resolution": spectrum.energy_resolution or TYPICAL_RESOLUTION,
+            "n_sigma": self.n_sigma,
+            "allowed": allowed,
+            "rare": self._rare(),
+        }
+
+    def _quantified(self, fit):
+        """Return an `EDSFit` with fractions, presence and uncertainty."""
+        unknown = ~self._allowed()[1:]
         unknown[fit.atomic_numbers - 1] = False  # also elements that were not looked for
-        unknown[excluded - 1] = True
+        unknown[check_elements("exclude", self.exclude) - 1] = True
         return quantify(fit, unknown, self.min_fraction, self.n_sigma)
 
     def _failure(self, analysis):

@@ -5,7 +5,7 @@ import numpy as np
 from xtalsk.spectra.eds._constants import FEWEST_SCALED_COUNTS, FEWEST_VALUES, ROUNDING, UNIT_ERROR
 
 
-def _unit(counts):
+def unit_of(counts):
     """Return the number of which all counts are multiples, or None."""
     values = counts[np.isfinite(counts)]
     if (values == 1).any() and (values == np.round(values)).all():
@@ -34,7 +34,7 @@ def unscaled_counts(counts):
         channels that were not measured.
     """
     counts = np.asarray(counts, dtype=float)
-    unit = _unit(counts)
+    unit = unit_of(counts)
     return counts if unit in (None, 1.0) else np.round(counts / unit)
 
 
@@ -42,7 +42,7 @@ def check_counts(counts):
     """Raise ValueError if a spectrum does not hold counts: few in all, and no multiples of one number."""
     counts = np.asarray(counts, dtype=float)
     total = np.nansum(counts.clip(0))
-    if total < FEWEST_SCALED_COUNTS and _unit(counts) is None:
+    if total < FEWEST_SCALED_COUNTS and unit_of(counts) is None:
         raise ValueError(
             f"the spectrum holds {total:.3g} counts in all and they are no whole numbers; expected counts, "
             "not intensities relative to a maximum or a time: multiply by the factor that was divided out"

@@ -54,7 +54,7 @@ class Trial:
         return weights @ (spectrum.counts - self.estimate.curve) ** 2 + cost
 
 
-def _try(hypothesis, spectrum, setting, allowed, n_sigma):
+def fit_hypothesis(hypothesis, spectrum, setting, allowed, n_sigma):
     """Fit a spectrum under one hypothesis."""
     allowed = allowed.copy()
     allowed[list(hypothesis.rare)] = True
@@ -66,8 +66,10 @@ def _try(hypothesis, spectrum, setting, allowed, n_sigma):
     return Trial(hypothesis, spectrum, candidates, fit, estimate)
 
 
-def identify(counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=4.0, allowed=None, rare=None):
-    """Find the elements of a spectrum.
+def best_trial(
+    counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=4.0, allowed=None, rare=None
+):
+    """Fit a spectrum under each plausible hypothesis, and return the best `Trial`.
 
     Parameters
     ----------
@@ -82,17 +84,27 @@ def identify(counts, energy, setting, *, resolution=TYPICAL_RESOLUTION, n_sigma=
         Elements to look for, by atomic number; all by default.
     rare : ndarray of bool, shape (99,) or None
         Elements to try only where the others do not explain the lines; none by default.
-
-    Returns
-    -------
-    EDSFit
-        Without fractions, presence and uncertainty.
     """
     allowed = np.ones(N_ELEMENTS + 1, bool) if allowed is None else allowed
     rare = np.zeros(N_ELEMENTS + 1, bool) if rare is None else rare
     spectrum = BinnedSpectrum(counts, energy, setting, resolution)
     hypotheses = find_hypotheses(spectrum, setting, allowed, rare)
     hypotheses += [Hypothesis(h.shift, ()) for h in hypotheses if h.rare]
-    trials = [_try(h, spectrum, setting, allowed, n_sigma) for h in hypotheses]
-    best = min(trials, key=lambda trial: trial.cost) if len(trials) > 1 else trials[0]
-    return make_result(best.spectrum, setting, best.fit, best.estimate, best.candidates)
+    trials = [fit_hypothesis(h, spectrum, setting, allowed, n_sigma) for h in hypotheses]
+    return min(trials, key=lambda trial: trial.cost) if len(trials) > 1 else trials[0]
+
+
+def identify(counts, energy, setting, **options):
+    """Find the elements of a spectrum; see `best_trial` for the parameters.
+
+    Returns
+    -------
+    EDSFit
+        Without fractions, presence and uncertainty.
+    """
+    return result_of(best_trial(counts, energy, setting, **options), setting)
+
+
+def result_of(trial, setting):
+    """Return the `EDSFit` of a `Trial`, without fractions, presence and uncertainty."""
+    return make_result(trial.spectrum, setting, trial.fit, trial.estimate, trial.candidates)

@@ -4,6 +4,7 @@ import numpy as np
 
 from xtalsk.spectra.eds._background import background_columns, background_penalty, typical_background
 from xtalsk.spectra.eds._columns import (
+    N_GROUPS,
     cut_columns,
     deviation_columns,
     element_columns,
@@ -17,6 +18,7 @@ from xtalsk.spectra.eds._estimate import Estimate
 from xtalsk.spectra.eds._instrument import slope_columns
 from xtalsk.spectra.eds._nonnegative import NonnegativeSystem
 from xtalsk.spectra.eds._rows import dense_rows
+from xtalsk.utils._formula import N_ELEMENTS
 
 
 class FitRound:
@@ -60,10 +62,10 @@ class FitRound:
         weights = estimate.weights(spectrum)
         free, precision, mean = spectrum.instrument(estimate.lines)
         self._n_positive, self._n_instrument = sum(map(len, positive)), len(free)
-        self._deviations = np.empty((0, len(spectrum.bins)))
+        self._deviations, self._deviating = np.empty((0, len(spectrum.bins))), np.empty(0, int)
         slopes = np.empty((0, len(spectrum.bins)))
         if previous is not None:
-            self._deviations, deviation_precision = deviation_columns(
+            self._deviations, deviation_precision, self._deviating = deviation_columns(
                 self.library, setting, elements, self._line_counts, previous, weights
             )
             precision = np.concatenate([precision, deviation_precision])
@@ -95,6 +97,20 @@ class FitRound:
     def instrument(self):
         """Amplitudes of the errors of the instrument, ndarray."""
         return self._solution[self._n_positive :][: self._n_instrument]
+
+    @property
+    def group_deviations(self):
+        """Relative deviation of each group of lines from theory, ndarray of shape (99 * n_groups,).
+
+        The place of a group is n_groups * z + group. Groups that do not deviate, or have no column, are 0.
+        """
+        deviations = np.zeros((N_ELEMENTS + 1) * N_GROUPS)
+        first = self._n_positive + self._n_instrument
+        deviations[self._deviating] = self._solution[first : first + len(self._deviating)]
+        amplitudes = np.zeros(N_ELEMENTS + 1)
+        amplitudes[self.elements] = self.amplitudes
+        amplitudes = np.repeat(amplitudes, N_GROUPS)
+        return np.where(amplitudes > 0, deviations / np.where(amplitudes > 0, amplitudes, 1), 0).clip(-1)
 
     def prune(self, threshold, limit=np.inf):
         """Leave out elements below a significance, and refit until none is below it.
@@ -129,6 +145,14 @@ class FitRound:
     def add(self, columns):
         """Return how much of each of some further columns the counts allow; see `NonnegativeSystem.add`."""
         return self._system.add(self._solution, columns)
+
+    def rest(self):
+        """Return the fitted counts that are not lines of the elements, ndarray of shape (n_bins,).
+
+        They are the background, the sum peaks, and lines that the lowest energy cuts.
+        """
+        n, pieces = len(self.elements), [self._hats, self._sums, cut_columns(self.library, self.setting)]
+        return self._solution[n : self._n_positive] @ np.concatenate(pieces)
 
     def estimate(self):
         """Return the fitted curves; lines include the deviations of groups, `Estimate`."""

@@ -118,8 +118,8 @@ class EELSAnalysis:
         return f"EELSAnalysis({', '.join(parts) or 'no element found'})"
 
 
-def analyse_spectrum(spectrum, allowed, n_sigma, beam):
-    """Find and quantify the elements of a spectrum.
+def search_spectrum(spectrum, allowed, n_sigma, beam, zero=None):
+    """Find the elements of a spectrum.
 
     Parameters
     ----------
@@ -130,18 +130,37 @@ def analyse_spectrum(spectrum, allowed, n_sigma, beam):
         Necessary significance of an element.
     beam : tuple of three floats
         Beam energy in keV, convergence and collection half angle in mrad.
+    zero : Bins or None
+        Bins that give the position of the zero-loss peak; None finds it in the spectrum.
+
+    Returns
+    -------
+    Search or None
+        None if the window holds no core losses.
+    """
+    bins = bin_spectrum(np.asarray(spectrum.energy, dtype=float), spectrum.counts, zero)
+    if bins is None:
+        return None
+    resolution = spectrum.energy_resolution or USUAL_RESOLUTION
+    templates = make_templates(bins.energy, bins.width, resolution, allowed)
+    return Search(bins, templates, strengths(templates, *beam), n_sigma).run()
+
+
+def analyse_spectrum(spectrum, allowed, n_sigma, beam):
+    """Find and quantify the elements of a spectrum; see `search_spectrum` for the parameters.
 
     Returns
     -------
     EELSAnalysis or None
         None if the window holds no core losses.
     """
-    bins = bin_spectrum(np.asarray(spectrum.energy, dtype=float), spectrum.counts)
-    if bins is None:
-        return None
-    resolution = spectrum.energy_resolution or USUAL_RESOLUTION
-    templates = make_templates(bins.energy, bins.width, resolution, allowed)
-    search = Search(bins, templates, strengths(templates, *beam), n_sigma).run()
+    search = search_spectrum(spectrum, allowed, n_sigma, beam)
+    return None if search is None else analysis_of(search)
+
+
+def analysis_of(search):
+    """Return the `EELSAnalysis` of a finished search."""
+    bins = search.bins
     errors, absent = search.absent_elements()
     significances = search.significances()
     fractions, uncertainty = _quantify(search, errors)

@@ -57,6 +57,8 @@ class Bins:
         the peak.
     offset : float
         Position of the zero-loss peak, rounded to whole eV. It was subtracted from the energies.
+    place : ndarray of int, shape (n_channels,)
+        Bin of each channel, -1 for channels that were left out.
     """
 
     energy: np.ndarray
@@ -66,9 +68,10 @@ class Bins:
     scale: float
     shift: float | None
     offset: float
+    place: np.ndarray
 
 
-def bin_spectrum(energy, counts):
+def bin_spectrum(energy, counts, zero=None):
     """Divide a spectrum into bins.
 
     Channels without data, dead or saturated channels and single outliers are left out, and so are losses
@@ -79,6 +82,8 @@ def bin_spectrum(energy, counts):
     energy : ndarray of shape (n_channels,)
         In eV.
     counts : ndarray of shape (n_channels,)
+    zero : Bins or None
+        Bins that give the position of the zero-loss peak; None finds it in the spectrum.
 
     Returns
     -------
@@ -86,7 +91,10 @@ def bin_spectrum(energy, counts):
         None if the window holds no core losses, or no counts.
     """
     counts = np.asarray(counts, dtype=float)
-    shift = zero_loss(energy, counts)
+    if zero is None:
+        shift = zero_loss(energy, counts)
+    else:
+        shift = None if zero.shift is None else zero.shift + zero.offset
     offset = float(round(shift or 0.0))
     shift = None if shift is None else shift - offset
     energy = energy - offset
@@ -103,7 +111,9 @@ def bin_spectrum(energy, counts):
     mean, error = _mean_and_error(counts, good, starts, middle)
     if mean is None:
         return None
-    return Bins(middle, width, mean, error, float(scale), shift, offset)
+    place = np.full(len(above), -1)
+    place[above] = np.where(good, np.repeat(np.arange(len(starts)), np.diff([*starts, len(energy)])), -1)
+    return Bins(middle, width, mean, error, float(scale), shift, offset, place)
 
 
 def _mean_and_error(counts, good, starts, middle):

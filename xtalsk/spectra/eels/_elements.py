@@ -203,6 +203,10 @@ class ElementModel:
         coefficients = self.model.coefficients()
         return np.array([element.weights @ coefficients[element.places] for element in self.elements])
 
+    def shape_of(self, element):
+        """Fitted edges of an element, in units of the spectrum, ndarray of shape (n_bins,)."""
+        return self.model.coefficients()[element.places] @ self.model.columns[element.places]
+
     def amplitude_covariance(self):
         """Covariance of `amplitudes`, ndarray of shape (n_elements, n_elements)."""
         covariance = self.model.covariance()

@@ -1,0 +1,75 @@
+"""Chunks of a map, computed in parallel; what all chunks share is unpacked once in each process."""
+
+import pickle
+import uuid
+from collections import OrderedDict
+
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+_MOST_OPEN = 2  # shared objects that a process keeps
+_opened = OrderedDict()
+
+
+class Shared:
+    """An object that many jobs need. Each process unpacks it once, whatever starts the process.
+
+    Parameters
+    ----------
+    value : object
+        It must not be changed by the jobs.
+    """
+
+    def __init__(self, value):
+        self._key, self._packed = uuid.uuid4().hex, None
+        self._value = value
+
+    def __getstate__(self):
+        if self._packed is None:
+            self._packed = pickle.dumps(self._value, protocol=pickle.HIGHEST_PROTOCOL)
+        return {"_key": self._key, "_packed": self._packed}
+
+    def get(self):
+        """Return the object."""
+        if "_value" in self.__dict__:
+            return self._value
+        if self._key not in _opened:
+            _opened[self._key] = pickle.loads(self._packed)
+            while len(_opened) > _MOST_OPEN:
+                _opened.popitem(last=False)
+        return _opened[self._key]
+
+
+def _run(shared, name, arguments):
+    return name, shared.get().identify(**arguments)
+
+
+def run_chunks(identifier, chunks, n_jobs, progress):
+    """Identify chunks and yield their results as they are finished.
+
+    Parameters
+    ----------
+    identifier : Identifier
+    chunks : iterable of (name, dict)
+        Arguments of `Identifier.identify`. A chunk is read when a worker is free, so that few are in memory.
+    n_jobs : int or None
+    progress : tqdm
+
+    Yields
+    ------
+    name, dict of {str: ndarray}
+    """
+    shared = Shared(identifier)
+    options = {"n_jobs": n_jobs, "batch_size": 1, "pre_dispatch": "1.5*n_jobs", "max_nbytes": None}
+    try:
+        parallel = Parallel(return_as="generator_unordered", **options)
+    except ValueError:  # the backend of joblib returns only lists
+        parallel = Parallel(**options)
+    for name, rows in parallel(delayed(_run)(shared, name, arguments) for name, arguments in chunks):
+        progress.update(len(rows["status"]))
+        yield name, rows
+
+
+def make_progress(total, verbose, what):
+    """Return a progress bar that counts patterns."""
+    return tqdm(total=total, disable=not verbose, unit="pattern", desc=what)
