@@ -13,6 +13,10 @@ laboratories record them, with AMCSD: without chemistry, and with compositions a
 ``python benchmarks/bench_library.py probability`` fits the constants of the probabilities of phases and
 labels, and ``python benchmarks/bench_library.py structures`` measures the search for similar structures of
 other elements, in and out of the library, see _match_probability.py.
+
+``python benchmarks/bench_library.py size [--n 100000] [--modality rings]`` measures a library of n entries:
+time of `extend`, `save` and `load`, memory, patterns per second beside NumPy, and whether the best entries are
+those of a comparison with all in single precision, see _library_size.py.
 """
 
 import argparse
@@ -20,6 +24,7 @@ import time
 
 import numpy as np
 import pandas as pd
+from _library_size import main as measure_size
 from _match_probability import main as fit_probability
 from _match_probability import structures
 from bench_measured import measured_specimens
@@ -168,9 +173,14 @@ def rings(n, crystals, seed=2):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", help="a .npz file, 'rings', 'probability' or 'structures'")
+    parser.add_argument("file", help="a .npz file, 'rings', 'probability', 'structures' or 'size'")
     parser.add_argument("--simulated", type=int, default=0, metavar="N", help="number of simulated patterns")
+    parser.add_argument("--n", type=int, default=100_000, help="number of entries for 'size'")
+    parser.add_argument("--modality", choices=("powder", "rings"), default="powder", help="for 'size'")
     options = parser.parse_args()
+    if options.file == "size":
+        measure_size(options.modality, options.n)
+        return
     if options.file == "probability":
         fit_probability()
         return

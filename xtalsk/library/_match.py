@@ -145,9 +145,10 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
     -----
     Profiles are stored with two bytes per bin, and with one byte per bin if they are compared at several line
     widths: 100,000 patterns of 1024 bins take 205 MB. `save` writes them to a file that is mapped into
-    memory, and `extend` adds entries. A composition is compared first: the profile is compared with entries
-    that the composition does not exclude. The best entries are those of a comparison with all entries. A row without a profile is compared by its chemistry alone, and a row without
-    chemistry by its profiles alone. If a row has several profiles, their similarities are averaged.
+    memory, and `extend` adds entries. Compositions are compared first, and profiles only with the entries
+    that they do not exclude; the best entries are those of a comparison with all. A row without a profile is
+    compared by its chemistry alone, and a row without chemistry by its profiles alone. If a row has several
+    profiles, their similarities are averaged.
 
     `predict_proba` takes for granted that a label of the library is right; `label_probabilities` does not.
     `match_probability` does not take for granted that the phase is in the library. With 1024 bins from 0.1 to

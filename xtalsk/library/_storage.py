@@ -236,10 +236,11 @@ def _restore(match, values, arrays):
     params = {name: tuple(v) if isinstance(v, list) else v for name, v in values["params"].items()}
     match.set_params(**params)
     match._check_params()
-    match.n_features_in_ = values["n_features"]
+    match.n_features_in_ = int(values["n_features"])
     names = arrays.get("names")
     if names is not None:
         match.feature_names_in_ = names
+        _check("names", names, (match.n_features_in_,), "O")
     blocks = {block.name: block for block in find_blocks(names, match.n_features_in_)}
     uses = values["blocks"]
     if set(uses) != set(blocks) or not set(uses.values()) <= set(_USES):
@@ -276,7 +277,9 @@ def _read_entries(columns, arrays, n_entries):
     for number, column in enumerate(columns):
         values = arrays[f"entries/{number}"]
         if values.dtype == object:
-            values[arrays[f"entries/{number}/missing"]] = None
+            is_missing = arrays[f"entries/{number}/missing"]
+            _check(column, is_missing, (n_entries,), "b1")
+            values[is_missing] = None
         table[column] = values
     return check_entries(pd.DataFrame(table), n_entries)
 

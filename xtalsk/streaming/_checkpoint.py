@@ -54,11 +54,18 @@ def make_plan(model, stream, n_chunks, n_uses):
     return {
         "n_chunks": int(n_chunks),
         "n_uses": int(n_uses),
-        "chunk_size": int(stream.chunk_size),
         "parameters of the model": {name: fingerprint(value) for name, value in params.items()},
+        **plan_of_stream(stream, f"{__package__}._fit"),
+    }
+
+
+def plan_of_stream(stream, *modules):
+    """Return all that determines the chunks of a stream, as plain values; ``modules`` use the chunks."""
+    return {
+        "chunk_size": int(stream.chunk_size),
         "stream": dict(stream._content),
         "versions": library_versions(),
-        "code": code_fingerprint(f"{__package__}._fit", *stream._modules),
+        "code": code_fingerprint(*modules, *stream._modules),
     }
 
 
@@ -202,28 +209,43 @@ def _check_plan(checkpoint, found, plan):
     """Raise CheckpointError if the plan of a checkpoint is not the expected one."""
     if not isinstance(found, Mapping):
         raise _no_checkpoint(checkpoint, "it has no plan")
-    differ = [name for name, value in plan.items() if found.get(name) != value]
-    if differ != ["code"]:  # other features use other code
-        differ = [name for name in differ if name != "code"]
-    if differ:
-        details = "; ".join(_difference(name, found.get(name), plan[name]) for name in differ)
-        mend = MADE_BY.get(differ[0], OTHERWISE)
+    difference = find_difference(found, plan, "the checkpoint")
+    if difference:
+        differ, mend = difference
         raise CheckpointError(
-            f"{checkpoint} is the checkpoint of another training: {', '.join(differ)} differ ({details}). "
+            f"{checkpoint} is the checkpoint of another training: {differ}. "
             f"{mend}, or choose another file to train from the beginning"
         )
 
 
-def _difference(name, found, expected):
-    """Return in words how an item of a checkpoint's plan differs from the expected one."""
+def find_difference(found, plan, where):
+    """Return in words how a plan that was found differs from the expected one, and a remedy; or None.
+
+    Parameters
+    ----------
+    found, plan : dict
+        From `make_plan` or `plan_of_stream`.
+    where : str
+        Where the plan was found.
+    """
+    differ = [name for name, value in plan.items() if found.get(name) != value]
+    if differ != ["code"]:  # other features use other code
+        differ = [name for name in differ if name != "code"]
+    if not differ:
+        return None
+    details = "; ".join(_difference(name, found.get(name), plan[name], where) for name in differ)
+    mend = MADE_BY.get(differ[0], OTHERWISE).replace("the checkpoint", where)
+    return f"{', '.join(differ)} differ ({details})", mend
+
+
+def _difference(name, found, expected, where):
+    """Return in words how an item of a plan that was found differs from the expected one."""
     if name == "code":
         return "the code of xtalsk has changed"
     if not isinstance(expected, dict):
-        return f"{name}: {found} in the checkpoint, {expected} now"
+        return f"{name}: {found} in {where}, {expected} now"
     found = found if isinstance(found, dict) else {}
     differ = [key for key in sorted({*found, *expected}) if found.get(key) != expected.get(key)]
     if name == "versions":
-        return ", ".join(
-            f"{key} {found.get(key)} in the checkpoint, {expected.get(key)} now" for key in differ
-        )
+        return ", ".join(f"{key} {found.get(key)} in {where}, {expected.get(key)} now" for key in differ)
     return f"{name}: {', '.join(differ)}"

@@ -37,9 +37,9 @@ def fit_stream(
     model : FusionClassifier
         Not fitted; a copy is trained. Its ``schedule`` extends over the whole training. ``max_epochs`` is not
         used. ``sampling`` and ``early_stopping`` must be off, because they need all the data at once.
-    stream : SpecimenStream
+    stream : SpecimenStream or StoredStream
     n_specimens : int
-        Number of specimens to render, rounded up to whole chunks.
+        Number of specimens to render or read, rounded up to whole chunks.
     n_uses : int
         How often each specimen is used. Each step of the training uses the last ``n_uses`` chunks,
         shuffled, and ``augment`` disturbs each specimen in a new way each time. Specimens of the last
@@ -56,7 +56,7 @@ def fit_stream(
     n_jobs : int
         Number of processes that render. 1 renders in a thread of this process, one chunk ahead. More
         processes render ``n_jobs`` chunks at once, ahead of the training, each with a copy of the stream.
-        The result is the same. The stream must be on the CPU; the network may be on a GPU.
+        They must be on this machine; `write_stream` spreads the rendering over several. The result is the same. The stream must be on the CPU; the network may be on a GPU.
     verbose : int
         Above 0 shows the progress.
 
@@ -95,6 +95,9 @@ def fit_stream(
     if model.early_stopping or model.sampling is not None:
         raise ValueError("a stream needs early_stopping=False and sampling=None; SpecimenStream has weights")
     n_chunks = -(-n_specimens // stream.chunk_size)
+    if n_chunks > (n_stored := getattr(stream, "n_chunks", n_chunks)):  # endless streams have no number
+        n_stored *= stream.chunk_size
+        raise ValueError(f"n_specimens={n_specimens}, but the stream holds {n_stored}; write_stream adds more")
     plan, done, trained, seconds = None, 0, None, 0.0
     if checkpoint is not None:
         plan = make_plan(model, stream, n_chunks, n_uses)
@@ -160,11 +163,11 @@ def _rounds(stream, first, last, n_jobs):
 
 def _chunk(file, k):
     """Return chunk ``k`` of the stream in a file, as arrays."""
-    X, y = _load(file).chunk(k)
+    X, y = load_stream(file).chunk(k)
     return X.numpy(), y
 
 
 @lru_cache(1)
-def _load(file):
+def load_stream(file):
     """Return the stream in a file; a process reads it once."""
     return joblib.load(file)

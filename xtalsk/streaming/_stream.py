@@ -3,9 +3,7 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, check_scalar
 
@@ -14,18 +12,19 @@ from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
 from xtalsk.simulation import compute_reflections
 from xtalsk.simulation.reflections._cache import crystal_content
-from xtalsk.streaming._constants import PART_SIZE, RANGE_MARGIN, SAMPLE_SIZE
+from xtalsk.streaming._constants import PART_SIZE, RANGE_MARGIN
 from xtalsk.streaming._instruments import INSTRUMENTS, Formulas, check_settings, check_zones
+from xtalsk.streaming._sample import Sampled, fitted
 from xtalsk.utils import check_device
 from xtalsk.utils._fingerprint import fingerprint
 
 
-class SpecimenStream:
+class SpecimenStream(Sampled):
     """Endless simulated specimens of crystals, as features for a network.
 
     Each chunk of specimens is drawn at random, rendered on the device and transformed into features there,
-    with the arithmetic of the transformers. Nothing is stored. Chunk ``k`` has the same values whenever it
-    is computed; thus an interrupted training can be resumed.
+    with the arithmetic of the transformers. Nothing is stored; `write_stream` stores chunks. Chunk ``k`` has
+    the same values whenever it is computed; thus an interrupted training can be resumed.
 
     Parameters
     ----------
@@ -120,9 +119,7 @@ class SpecimenStream:
         if zones is not None and not zone_columns:
             raise ValueError(f"zones needs features of spots; features use {self.columns_}")
         self._zones = check_zones(zones, len(zone_columns)) if zone_columns else None
-        self.features_ = clone(features).fit(
-            pd.DataFrame({c: pd.Series([None], dtype=object) for c in self.columns_})
-        )
+        self.features_ = fitted(features, self.columns_)
         self.feature_names_ = self.features_.get_feature_names_out()
         self._functions = self._featurisers()
         self._formulas = Formulas(crystals.formulas, *formulas) if formulas else None
@@ -177,26 +174,6 @@ class SpecimenStream:
         rows = self.rows_[positions]
         parts = [self._part(rows[i : i + PART_SIZE], rng) for i in range(0, len(rows), PART_SIZE)]
         return torch.cat(parts), self._space_groups[rows]
-
-    def sample(self, n_specimens=SAMPLE_SIZE):
-        """Make the first chunks as a table, without the specimens of which nothing can be read.
-
-        Parameters
-        ----------
-        n_specimens : int
-            Smallest number of specimens; the chunks are whole.
-
-        Returns
-        -------
-        X : DataFrame of shape (n_samples, n_features)
-        y : ndarray of int64, shape (n_samples,)
-            Space groups.
-        """
-        n_chunks = -(-n_specimens // self.chunk_size)
-        X, y = zip(*(self.chunk(k) for k in range(n_chunks)), strict=True)
-        table = pd.DataFrame(torch.cat(X).cpu().numpy(), columns=self.feature_names_)
-        measured = table.notna().any(axis=1).to_numpy()
-        return table[measured].reset_index(drop=True), np.concatenate(y)[measured]
 
     def _part(self, rows, rng):
         """Return the features of specimens that share one set of conditions."""

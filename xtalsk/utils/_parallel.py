@@ -33,7 +33,7 @@ def _numbered(function, number, part):
     return number, function(part)
 
 
-def _results(n_jobs, tasks):
+def unordered_results(n_jobs, tasks):
     """Return an iterator of the results of tasks; each result comes as soon as it is there, if possible."""
     try:
         parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
@@ -49,7 +49,7 @@ def _run(function, parts, n_jobs, finished):
     """
     tasks = [delayed(_numbered)(function, i, part) for i, part in enumerate(parts) if i not in finished]
     try:
-        finished.update(_results(n_jobs, tasks))
+        finished.update(unordered_results(n_jobs, tasks))
     except BrokenProcessPool:
         return False
     return True

@@ -1,0 +1,131 @@
+"""Known structures as prototypes: groups of sites, classes of similar structures, volumes of elements."""
+
+from functools import cache
+
+import numpy as np
+from scipy.optimize import nnls
+
+from xtalsk.crystals._connected import connected_labels
+from xtalsk.crystals._contacts import _RADII
+from xtalsk.crystals._faults import _close_pairs, find_faults
+from xtalsk.library._chemistry import stabilise_variance
+from xtalsk.library._prototype_constants import (
+    ELECTRONEGATIVITY_UNIT,
+    MAX_ELEMENTS,
+    ORDER_UNIT,
+    RADIUS_UNIT,
+)
+from xtalsk.utils._formula import N_ELEMENTS, SYMBOLS, electronegativities
+
+_HYDROGEN = 1
+
+
+@cache
+def element_distances():
+    """Return how different elements are as neighbours in crystals, (99, 99) by atomic number.
+
+    Differences of Pauling electronegativity, of covalent radius and of Mendeleev number count.
+    """
+    from pymatgen.core import Element  # slow to import
+
+    order = np.array([Element(symbol).mendeleev_no for symbol in SYMBOLS], dtype=float)
+    negativity = np.nan_to_num(electronegativities(), nan=2.5)
+    table = np.zeros((N_ELEMENTS + 1, N_ELEMENTS + 1))
+    columns = negativity / ELECTRONEGATIVITY_UNIT, np.log(_RADII[1:]) / RADIUS_UNIT, order / ORDER_UNIT
+    table[1:, 1:] = np.sqrt(sum((column[:, None] - column) ** 2 for column in columns))
+    return table
+
+
+class PrototypeTable:
+    """Known structures, arranged for the search of candidates.
+
+    Hydrogen is left out. Atoms that share a position count as the most frequent one of them.
+
+    Parameters
+    ----------
+    crystals : CrystalSet
+
+    Attributes
+    ----------
+    n_groups : ndarray of int, shape (n,)
+        Number of elements of each structure; 0 for those that are not used: faulty ones, and those of
+        hydrogen alone or of more than 7 elements.
+    elements, amounts : ndarray of shape (n, 7)
+        Atomic number of each group of sites, and its atoms in the cell, in descending order of the atoms.
+    classes, class_sizes : ndarray of int, shape (n,)
+        Number of the class of similar structures, and the number of structures in it. A class has one space
+        group, one number of atoms of each group, and cells of nearly the same shape.
+    sites : tuple of ndarray
+        First site of each structure, and coordinates, occupancies and groups of the sites.
+    volumes : ndarray of shape (99,)
+        Volume of an atom of each element in Å³, by atomic number.
+    """
+
+    def __init__(self, crystals):
+        n = len(crystals)
+        position = connected_labels(_close_pairs(crystals), len(crystals.atomic_numbers))
+        order = np.lexsort([-crystals.occupancies, position])
+        main = order[np.r_[True, np.diff(position[order]) != 0]]  # the most frequent atom of each position
+        total = np.minimum(np.bincount(position, crystals.occupancies), 1)
+        is_seen = crystals.atomic_numbers[main] != _HYDROGEN
+        main = np.sort(main[is_seen])
+        owner, z = crystals.crystal_of_site[main], crystals.atomic_numbers[main].astype(int)
+        occupancy = total[position[main]]
+        counts = np.zeros((n, N_ELEMENTS + 1))
+        np.add.at(counts, (owner, z), occupancy)
+        self.n_groups = (counts > 0).sum(axis=1)
+        faulty = np.isin(np.arange(n), list(find_faults(crystals)))
+        self.n_groups[faulty | (self.n_groups > MAX_ELEMENTS)] = 0
+        self.elements = np.argsort(-counts, axis=1, kind="stable")[:, :MAX_ELEMENTS]
+        self.amounts = np.take_along_axis(counts, self.elements, axis=1)
+        group_of = np.argsort(np.argsort(-counts, axis=1, kind="stable"), axis=1)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=n))])
+        self.site_rows = main
+        self.sites = starts, crystals.frac_coords[main], occupancy, group_of[owner, z]
+        self.volumes = element_volumes(crystals)
+        self.stable = _stable_amounts(self.amounts)
+        self.classes, self.class_sizes = _classes(crystals, self.amounts)
+
+    def lattice_factors(self, rows, volumes):
+        """Return the factor of the cell edges of prototypes in which atoms have other ``volumes``.
+
+        ``volumes`` (m, 7) are those of the atoms on each group of the prototypes in ``rows`` (m,).
+        """
+        amounts = self.amounts[rows]
+        own = (amounts * self.volumes[self.elements[rows]]).sum(axis=1)
+        return np.cbrt((amounts * volumes).sum(axis=1) / np.maximum(own, 1e-6))
+
+
+def _stable_amounts(amounts):
+    """Return amounts (n, 7) with errors of 1, see `stabilise_variance`."""
+    return stabilise_variance(amounts, "fractions")
+
+
+def element_volumes(crystals):
+    """Return the volume of an atom of each element in Å³, (99,), fitted to the cells of crystals.
+
+    The fit is that of non-negative least squares of the relative errors of the cell volumes. Elements that
+    no crystal has, or to which it gives almost nothing, get the cube of the covalent radius times the factor
+    of the others.
+    """
+    counts = np.zeros((len(crystals), N_ELEMENTS + 1))
+    np.add.at(counts, (crystals.crystal_of_site, crystals.atomic_numbers.astype(int)), crystals.occupancies)
+    weights = 1 / crystals.volumes
+    scaled = counts * weights[:, None]
+    # normal equations: as many rows as elements
+    gram = scaled.T @ scaled + 1e-9 * np.eye(N_ELEMENTS + 1)
+    factor = np.linalg.cholesky(gram)
+    volumes = nnls(factor.T, np.linalg.solve(factor, scaled.sum(axis=0)))[0]
+    cubes = _RADII**3
+    known = (counts.any(axis=0)) & (volumes > 2.0)
+    ratio = np.median(volumes[known] / cubes[known]) if known.any() else 6.0
+    return np.where(known, volumes, cubes * ratio)
+
+
+def _classes(crystals, amounts):
+    """Return the number of the class of each crystal, and the size of this class."""
+    edges = np.sort(np.linalg.norm(crystals.lattices, axis=2), axis=1) / np.cbrt(crystals.volumes)[:, None]
+    key = np.column_stack([crystals.space_groups, np.round(amounts, 1), np.round(edges / 0.12)])
+    _, index, sizes = np.unique(key, axis=0, return_inverse=True, return_counts=True)
+    index = index.reshape(-1)
+    return index, sizes[index]
