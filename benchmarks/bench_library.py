@@ -15,8 +15,8 @@ labels, and ``python benchmarks/bench_library.py structures`` measures the searc
 other elements, in and out of the library, see _match_probability.py.
 
 ``python benchmarks/bench_library.py size [--n 100000] [--modality rings]`` measures a library of n entries:
-time of `extend`, `save` and `load`, memory, patterns per second beside NumPy, and whether the best entries are
-those of a comparison with all in single precision, see _library_size.py.
+time of `extend`, `save` and `load`, memory, patterns per second beside NumPy, and whether the best entries
+are those of a comparison with all in single precision, see _library_size.py.
 """
 
 import argparse

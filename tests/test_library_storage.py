@@ -110,6 +110,16 @@ def test_results_do_not_depend_on_the_size_of_chunks(minerals, rings, monkeypatc
         monkeypatch.undo()
 
 
+def test_the_second_stage_of_a_large_library_has_a_share_of_its_entries(rings, monkeypatch):
+    X, y, entries = rings
+    measured = X.iloc[:30] * np.random.default_rng(0).uniform(0.4, 1.6, (30, X.shape[1]))
+    tables = [LibraryMatch(n_best=n).fit(X, y, entries).candidates(measured, n=3) for n in (3, len(X))]
+    assert (tables[0]["id"] != tables[1]["id"]).any()
+    monkeypatch.setattr(_scaled.ScaledComparison, "shortlist_share", 1)
+    again = LibraryMatch(n_best=3).fit(X, y, entries).candidates(measured, n=3)
+    assert again["id"].tolist() == tables[1]["id"].tolist()
+
+
 def test_profiles_of_one_byte_as_in_saved_classifiers_are_still_compared(minerals):
     X, y, entries, measured = minerals
     match = LibraryMatch().fit(X, y, entries)

@@ -121,3 +121,21 @@ def test_files_and_signals_give_axes_and_calibration(array, tmp_path):
 def test_no_scan(source, error, message):
     with pytest.raises(error, match=message):
         read_scan(source)
+
+
+def test_blockfiles_and_merlin_files_open(array, tmp_path):
+    hs = pytest.importorskip("hyperspy.api")
+    signal = hs.signals.Signal2D(array[..., :16].astype(np.uint8))
+    signal.save(tmp_path / "scan.blo")
+    assert_covers(read_scan(tmp_path / "scan.blo", pixel_size=0.01), signal.data, 10)
+
+    frames = np.random.default_rng(1).integers(0, 200, (3, 256, 256)).astype(">u2")
+    with open(tmp_path / "scan.mib", "wb") as file:
+        for k, frame in enumerate(frames):
+            words = ["MQ1", f"{k + 1:06d}", "00384", "01", "0256", "0256", "U16", "   1x1", "01"]
+            words += ["2024-01-01 00:00:00.000000", "0.001", *["0"] * 30, "MQ1A"]
+            words += ["2024-01-01T00:00:00.000000000Z", "1000000ns", "6", ""]
+            file.write(",".join(words).encode().ljust(384) + frame.tobytes())
+    images, problems = read_scan(tmp_path / "scan.mib", pixel_size=0.01).read((slice(0, 3),))
+    assert not problems
+    np.testing.assert_array_equal(images, frames[:, ::-1])  # rows of a Merlin file begin at the bottom

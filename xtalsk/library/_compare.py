@@ -29,6 +29,7 @@ class RigidComparison(NamedTuple):
         See `ProfileLibrary.cosine`.
     """
 
+    shortlist_share = 0  # the first stage is as fine as the second
     library: ProfileLibrary
     values: torch.Tensor
     is_measured: torch.Tensor
@@ -178,7 +179,11 @@ def find_matches(comparisons, penalty, *, sharpness, n_best, max_stretch, max_sh
     """
     shares = block_shares(comparisons, len(penalty))
     scores = rigid_scores(comparisons, shares, penalty, sharpness)
-    candidates = torch.topk(scores, min(n_best, scores.shape[1])).indices
+    share = max([comparison.shortlist_share for comparison in comparisons], default=0)
+    n_candidates = int(share * scores.shape[1])
+    if n_candidates > n_best:  # excluded entries need no second stage
+        n_candidates = min(n_candidates, int(scores.isfinite().sum(1).max()))
+    candidates = torch.topk(scores, min(max(n_candidates, n_best), scores.shape[1])).indices
     similarity = torch.zeros(candidates.shape)
     scale, width = torch.full((2, *candidates.shape), torch.nan, dtype=torch.float64)
     for k, comparison in enumerate(comparisons):
@@ -191,12 +196,12 @@ def find_matches(comparisons, penalty, *, sharpness, n_best, max_stretch, max_sh
     scores = (sharpness * similarity - penalty).double()
     similarity[~shares.any(1)] = torch.nan
     similarity[torch.isinf(penalty)] = torch.nan
-    return _rank(candidates, scores, similarity.float(), penalty.float(), scale, width)
+    return _rank(n_best, candidates, scores, similarity.float(), penalty.float(), scale, width)
 
 
-def _rank(candidates, scores, *tables):
-    """Return the candidates of each row as `Matches`, best score first; equal scores keep their order."""
-    order = scores.sort(dim=1, descending=True, stable=True).indices
+def _rank(n_best, candidates, scores, *tables):
+    """Return the best candidates of each row as `Matches`, best first; equal scores keep their order."""
+    order = scores.sort(dim=1, descending=True, stable=True).indices[:, :n_best]
     candidates, scores, *tables = (table.gather(1, order).numpy() for table in (candidates, scores, *tables))
     weights = np.zeros_like(scores)
     answered = np.isfinite(scores).any(axis=1)

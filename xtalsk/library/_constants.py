@@ -50,6 +50,9 @@ SCALE_STEP = 0.01  # step of the scales in the first stage; the second has half 
 SCALED_CHEMISTRY_WEIGHT = 5.0  # weight of chemistry in the score, with compositions as in a microscope
 COARSE_WIDTH = 0.035  # line width of the library in the first stage in 1/Å
 COARSE_BINS = 4  # bins that the first stage takes together
+SHORTLIST_SHARE = 0.01  # share of a large library that the second stage has, because the first is coarse
+# The best of 100,000 entries is that of a second stage of 5% for 59 of 60 images:
+# `OMP_NUM_THREADS=1 python benchmarks/bench_library.py size --modality rings`
 MASK_BINS = 4  # such bins for which one share of measured bins is kept
 
 # Calibration from a known phase (`_known_phase`)
@@ -58,7 +61,7 @@ ROUGH_SCALE = 0.05  # largest relative error of a pixel size from the camera len
 # Speed and memory; all: set by eye.
 MAX_DOUBLE_SIZE = 2**20  # libraries of fewer bins in total are compared in double precision
 ROWS_PER_CHUNK = 128  # largest number of rows that are compared with the library at once
-PAIRS_PER_CHUNK = 2**22  # rows × entries that are compared at once: 17 MB for each table of their numbers
+PAIRS_PER_CHUNK = 3 * 2**20  # rows × entries that a thread compares at once: 13 MB for each of its tables
 REMEMBERED_ROWS = 1024  # largest number of rows whose comparison is kept for the next call
 ENTRIES_PER_BLOCK = 1024  # entries that a matrix product takes at once
 SMALLEST_SHARE = 1e-6  # an entry with a smaller share of its squares in the measured bins has nothing there

@@ -98,7 +98,8 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
         Factor of the similarity in the score: the ratio of two weights is exp(sharpness × difference of their
         similarities).
     n_best : int, default=100
-        Number of entries in the second stage. Only these have a weight.
+        Number of entries in the second stage. Only these have a weight. With line widths, the second stage
+        has 1% of the entries if that is more, and the ``n_best`` best of them have a weight.
     line_widths : "auto", sequence of float, or None, default="auto"
         Full widths at half maximum, in 1/Å, of the lines with which the library is compared. Widths need a
         library from `make_library`, which knows the grid of q. "auto" takes 0.015, 0.025, 0.035 and 0.05 for

@@ -120,6 +120,7 @@ class ProfileLibrary:
             self.packed = np.where(is_measured, packed, packed.dtype.type(0))
             masks, self._mask_index = distinct_masks(torch.from_numpy(is_measured))
         self._masks = masks.to(self.dtype)
+        self._squares = torch.cat([entries.square_().sum(1) for _, entries in self._blocks()])
         self.first = first
 
     def cosine(self, values, is_measured, is_candidate=None):
@@ -152,8 +153,7 @@ class ProfileLibrary:
         profile_squares = values.square() @ self._masks.T
         if len(self._masks) > 1:
             profile_squares = profile_squares[:, self._mask_index]
-        squares = squares.mul_(profile_squares)
-        scale = torch.where(squares > 0, squares.rsqrt(), 0)
+        scale = squares.mul_(profile_squares).rsqrt_().nan_to_num_(posinf=0)
         return products.mul_(scale), scale
 
     def _compare_few(self, values, is_measured, is_candidate, rows, products, squares):
@@ -177,14 +177,18 @@ class ProfileLibrary:
         masks, index = distinct_masks(is_measured[rows])
         lacking = torch.nonzero(~masks.all(0)).squeeze(1)
         lacks = (~masks[:, lacking]).to(values)
-        for first in range(0, len(self.packed), ENTRIES_PER_BLOCK):
-            entries = torch.from_numpy(self.packed[first : first + ENTRIES_PER_BLOCK]).to(self.dtype)
-            block = slice(first, first + len(entries))
+        for block, entries in self._blocks():
             products[rows, block] = values @ entries.T
-            entries = entries.square_()
-            whole = entries.sum(1)
-            lengths = whole - lacks @ entries[:, lacking].T
+            whole = self._squares[block]
+            lengths = whole - lacks @ entries[:, lacking].square().T
             squares[rows, block] = torch.where(lengths > SMALLEST_SHARE * whole, lengths, 0)[index]
+
+    def _blocks(self):
+        """Yield slices of the entries, and the profiles of each slice; they share one memory."""
+        memory = torch.empty(min(ENTRIES_PER_BLOCK, len(self.packed)), self.packed.shape[1], dtype=self.dtype)
+        for first in range(0, len(self.packed), ENTRIES_PER_BLOCK):
+            packed = torch.from_numpy(self.packed[first : first + ENTRIES_PER_BLOCK])
+            yield slice(first, first + len(packed)), memory[: len(packed)].copy_(packed)
 
     def elastic(self, values, is_measured, scale, candidates, max_stretch, max_shift):
         """Return the cosine after segments of each profile were shifted to fit a candidate.

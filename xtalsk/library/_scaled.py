@@ -20,6 +20,7 @@ from xtalsk.library._constants import (
     LOCAL_MEAN,
     MASK_BINS,
     SCALE_STEP,
+    SHORTLIST_SHARE,
 )
 from xtalsk.library._profiles import not_measured, pack
 from xtalsk.utils import check_number
@@ -159,6 +160,7 @@ class ScaledComparison(NamedTuple):
         Whether all entries were compared, not only the candidates.
     """
 
+    shortlist_share = SHORTLIST_SHARE
     library: object
     profiles: torch.Tensor
     is_measured: torch.Tensor

@@ -37,6 +37,7 @@ from xtalsk.library._scaled import ScaledLibrary, arrange_profiles, check_widths
 from xtalsk.library._strays import Strays
 from xtalsk.library._structures import stoichiometry_penalty
 from xtalsk.utils import ALL_MISSING, check_number, check_option
+from xtalsk.utils._threads import for_each
 
 _prepared = WeakKeyDictionary()  # estimator -> (packed library, PreparedLibrary)
 _last = threading.local()  # rows that this thread compared last, and their matches
@@ -206,8 +207,8 @@ class LibrarySearch:
     def _matches(self, X):
         """Return the `Matches` of checked rows, the rows that need similar structures, and their `Matches`.
 
-        Rows are compared in chunks. Each thread remembers its last few rows: probabilities and candidates
-        need one search.
+        Rows are compared in chunks, in several threads. The calling thread remembers its last few rows:
+        probabilities and candidates need one search.
         """
         library = id(self._library), len(self._labels)
         key = weakref.ref(self), library, joblib_hash((self.get_params(), X))
@@ -215,7 +216,8 @@ class LibrarySearch:
             return _last.matches
         n_rows = max(1, min(ROWS_PER_CHUNK, PAIRS_PER_CHUNK // len(self._labels)))
         starts = range(0, max(1, len(X)), n_rows)
-        chunks = [self._match_chunk(X[start : start + n_rows]) for start in starts]
+        self._prepared()  # before threads need it
+        chunks = for_each(lambda k: self._match_chunk(X[starts[k] : starts[k] + n_rows]), len(starts))
         first, rows, second = zip(*chunks, strict=True)
         rows = np.concatenate([start + own for start, own in zip(starts, rows, strict=True)])
         matches = joined(first), rows, joined(second)

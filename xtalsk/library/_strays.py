@@ -94,7 +94,9 @@ def misfit_with_strays(measured, library, strays, is_candidate):
     rows = np.flatnonzero(_has_support(shares, strays, library) & ~fits)
     compared = np.ones_like(is_candidate) if has_none.any() else is_candidate  # the median is that of all
     chi2_of = _chi2_of_presence if library.kind == "presence" else _chi2_of_fractions
-    misfits[rows] = np.log1p(chi2_of(shares[rows], library, strays, compared[rows]) / TOLERATED_CHI2)
+    chi2 = chi2_of(shares[rows], library, strays, compared[rows])
+    chi2 /= TOLERATED_CHI2
+    misfits[rows] = np.log1p(chi2, out=chi2)
     if has_none.any() and not has_none.all():
         medians = np.median(misfits[rows][:, ~has_none], axis=1)
         misfits[np.ix_(rows, has_none)] = medians[:, None]
@@ -112,7 +114,7 @@ def _chi2_of_fractions(shares, library, strays, is_candidate):
     """Return χ² of atomic fractions (n, 98) with each entry, (n, n_entries)."""
     from xtalsk.library._composition_kernels import compare_strays  # imports numba
 
-    shares, out = shares.astype(float), np.zeros(is_candidate.shape)
+    shares, out = shares.astype(float), np.zeros(is_candidate.shape, dtype=np.float32)
     errors = RELATIVE_ERROR, ABSOLUTE_ERROR, ABSENT_FRACTION
 
     def compare(first, last):
