@@ -8,11 +8,21 @@ and times a manifest of 10,000 rows and the memory of images that are read on us
 
 ``python benchmarks/bench_io.py fuzz [--tests FOLDER] [--inputs N]`` reads damaged and hostile files, counts
 clear errors, and prints the slowest files and the memory of the processes.
+
+``python benchmarks/bench_io.py crystals [--n 500000]`` saves, loads and slices a `CrystalSet` of n
+structures, copies of AMCSD, beside pickle.
+
+``python benchmarks/bench_io.py streams [--rows N ...]`` writes, reads and trains on stored streams of random
+features, and prints rates and the largest memory.
+
+``python benchmarks/bench_io.py parallel [--tests FOLDER]`` compares one process with two, for simulation and
+for CIF files.
 """
 
 import argparse
 import logging
 import os
+import pickle
 import resource
 import shutil
 import tempfile
@@ -22,10 +32,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import _damaged_files
+import _many_rows
 import numpy as np
 import pandas as pd
 
 from xtalsk.crystals import CrystalSet
+from xtalsk.datasets import load_amcsd
 from xtalsk.diffraction import RadialProfile
 from xtalsk.io import (
     BrokenFileError,
@@ -237,6 +249,32 @@ def children():
     return memory(resource.RUSAGE_CHILDREN)
 
 
+def time_crystals(folder, n):
+    """Print the times of files and slices of a large set of crystals, and the memory of a mapped one."""
+    amcsd = load_amcsd()
+    crystals = CrystalSet.concatenate([amcsd] * -(-n // len(amcsd)))[:n]
+    rows, path, pickled = {}, folder / "crystals", folder / "crystals.pkl"
+    steps = {
+        "save(compressed=False)": lambda: crystals.save(path, compressed=False),
+        "load(mmap=True)": lambda: CrystalSet.load(path, mmap=True),
+        "load()": lambda: CrystalSet.load(path),
+        "slice [1000:n - 1000]": lambda: crystals[1000 : n - 1000],
+        "pickle.dump": lambda: pickled.write_bytes(pickle.dumps(crystals, protocol=5)),
+        "pickle.load": lambda: pickle.loads(pickled.read_bytes()),
+    }
+    for name, step in steps.items():
+        started = time.perf_counter(), time.process_time()
+        result = step()
+        seconds = time.perf_counter() - started[0], time.process_time() - started[1]
+        rows[name] = dict(zip(("s by the clock", "s of one core"), seconds, strict=True))
+        if name.startswith("slice"):
+            print(
+                "a slice shares the coordinates:", np.shares_memory(result.frac_coords, crystals.frac_coords)
+            )
+    print(f"{n} crystals, {len(crystals.atomic_numbers)} sites, {path.stat().st_size / 1e6:.0f} MB")
+    print(pd.DataFrame(rows).T.round(4).to_string())
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -247,6 +285,10 @@ def main():
     fuzzed = sections.add_parser("fuzz")
     fuzzed.add_argument("--tests", type=Path, default=TESTS)
     fuzzed.add_argument("--inputs", type=int, default=10_000)
+    sections.add_parser("crystals").add_argument("--n", type=int, default=500_000)
+    streams = sections.add_parser("streams")
+    streams.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    sections.add_parser("parallel").add_argument("--tests", type=Path, default=TESTS)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     try:
@@ -255,6 +297,12 @@ def main():
         elif options.section == "readers":
             compare_readers(options.tests)
             time_manifest(folder)
+        elif options.section == "crystals":
+            time_crystals(folder, options.n)
+        elif options.section == "streams":
+            _many_rows.compare_streams(folder, options.rows)
+        elif options.section == "parallel":
+            _many_rows.compare_jobs(folder, options.tests)
         else:
             fuzz(options.tests, folder, options.inputs)
     finally:

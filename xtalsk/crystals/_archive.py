@@ -7,8 +7,6 @@ from tokenize import TokenError
 import numpy as np
 
 from xtalsk.crystals._checks import check_shapes
-from xtalsk.utils._array_file import is_array_file, read_arrays, write_arrays
-from xtalsk.utils._container import ContainerError, open_new
 
 _KIND, _VERSION = "CrystalSet", 1
 _TYPES = {
@@ -45,17 +43,23 @@ def save_compressed(crystals, path):
     arrays = {
         name: array.astype(str) if name in _TEXTS else array for name, array in _columns(crystals).items()
     }
+    from xtalsk.utils._container import open_new
+
     with open_new(path) as file:
         np.savez_compressed(file, **arrays)
 
 
 def save_mappable(crystals, path):
     """Write a set to a file that can be mapped into memory."""
+    from xtalsk.utils._array_file import write_arrays
+
     write_arrays(path, _KIND, _VERSION, {}, _columns(crystals))
 
 
 def load_crystals(cls, path, mmap):
     """Read a set of a class; see `CrystalSet.load`."""
+    from xtalsk.utils._array_file import is_array_file
+
     if is_array_file(path):
         return _load_mappable(cls, path, _MAPPED if mmap else ())
     if mmap:
@@ -71,6 +75,8 @@ def load_crystals(cls, path, mmap):
 
 def _load_mappable(cls, path, mapped):
     """Read a file of `save_mappable`; the shapes are checked again, because compiled loops rely on them."""
+    from xtalsk.utils._array_file import read_arrays
+
     try:
         _, arrays = read_arrays(path, _KIND, _VERSION, mapped)
         types = {name: array.dtype.str for name, array in arrays.items()}
@@ -79,7 +85,7 @@ def _load_mappable(cls, path, mapped):
         crystals = cls._from_checked(rotation_sets=_rotation_sets(arrays), **arrays)
         check_shapes(crystals)
         return crystals
-    except (ContainerError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} does not hold a CrystalSet, or is damaged: {error}") from error
 
 

@@ -36,3 +36,11 @@ CHUNK_SIZE = 256
 """Crystals whose atoms are placed together; affects speed and memory only. The tuning is not recorded."""
 SYMPREC = 0.02
 """Tolerance in Å of the search for symmetry that confirms each crystal. Set by eye."""
+
+# Specimens that are simulated in parallel
+SPECIMENS_PER_PART = 128
+"""Specimens of one task of a worker: about half a second of images. Set by eye; the specimens depend on
+it."""
+LEAST_CRYSTALS_PER_PART = 16
+"""Crystals of one task, even if they have many replicas, so that impurities differ. Set by eye; the specimens
+depend on it."""

@@ -6,11 +6,14 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
+from tqdm import tqdm
 
 from xtalsk.columns import MODALITIES, modality_of
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
+from xtalsk.datasets._constants import LEAST_CRYSTALS_PER_PART, SPECIMENS_PER_PART
 from xtalsk.datasets._groups import compound_groups
 from xtalsk.datasets._spectra import eds_cells, eels_cells
 from xtalsk.io import DiffractionImage, Profile
@@ -55,6 +58,7 @@ def make_specimens(
     on_error="warn",
     memory=None,
     random_state=None,
+    n_jobs=None,
     verbose=0,
 ):
     """Simulate measurements of crystals.
@@ -94,6 +98,11 @@ def make_specimens(
         Cache on disk for reflections, see `xtalsk.simulation.compute_reflections`.
     random_state : int, RandomState or None
         Seed of the random draws.
+    n_jobs : int or None
+        None simulates all specimens one after another, with one sequence of random numbers. A number divides
+        the crystals into parts of about 128 specimens, each with random numbers of its own, for that many
+        joblib workers; a dask backend spreads them over machines. Every number gives the same specimens, also
+        1, but not those of None. Powder patterns have impurities of crystals of their part.
     verbose : int
         Above 0 shows progress bars.
 
@@ -141,6 +150,18 @@ def make_specimens(
     crystals, groups = _usable(crystals, groups, on_error)
     rng = check_random_state(random_state)
     rows = np.repeat(np.arange(len(crystals)), n_replicas)
+    options = {"n_replicas": n_replicas, "n_zones": n_zones, "missing": missing, "memory": memory}
+    if n_jobs is None:
+        X = _simulate(crystals, modalities, conditions, rng, verbose=verbose, **options)
+    else:
+        X = _simulate_in_parts(crystals, modalities, conditions, rng, n_jobs, verbose, options)
+    X.attrs["conditions"] = {name: repr(conditions[name]) for name in modalities if name in conditions}
+    return X, crystals.space_groups[rows].astype(np.int64), groups[rows]
+
+
+def _simulate(crystals, modalities, conditions, rng, n_replicas, n_zones, missing, memory, verbose=0):
+    """Return the table of specimens of crystals without faults."""
+    rows = np.repeat(np.arange(len(crystals)), n_replicas)
     seeds = _make_seeds(rng)
     columns = {}
 
@@ -162,9 +183,36 @@ def make_specimens(
             make_cells = {"rings": _ring_cells, "powder": _powder_cells}[name]
             columns[name] = make_cells(reflections, rows, conditions[name], seed, verbose)
     is_measured = _draw_measured(tuple(columns), missing, len(rows), rng)
-    X = pd.DataFrame({name: _masked(cells, is_measured[name]) for name, cells in columns.items()})
-    X.attrs["conditions"] = {name: repr(conditions[name]) for name in modalities if name in conditions}
-    return X, crystals.space_groups[rows].astype(np.int64), groups[rows]
+    return pd.DataFrame({name: _masked(cells, is_measured[name]) for name, cells in columns.items()})
+
+
+def _simulate_in_parts(crystals, modalities, conditions, rng, n_jobs, verbose, options):
+    """Return the table of specimens of crystals, simulated in parts that do not depend on the workers.
+
+    Each worker gets only the crystals of its part: every n-th one, because neighbours are often alike, and
+    powder patterns have impurities of other crystals of the part.
+    """
+    n_replicas = options["n_replicas"]
+    n_parts = -(-len(crystals) * n_replicas // SPECIMENS_PER_PART)
+    n_parts = max(1, min(n_parts, len(crystals) // LEAST_CRYSTALS_PER_PART))
+    seed = int(rng.randint(2**31))
+    tasks = (
+        delayed(_simulate_part)(crystals[i::n_parts], modalities, conditions, [seed, i], options)
+        for i in range(n_parts)
+    )
+    parts = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+    columns, numbers = {}, np.arange(len(crystals) * n_replicas).reshape(-1, n_replicas)
+    for i, part in enumerate(tqdm(parts, desc="parts", total=n_parts, disable=verbose < 1)):
+        for name in part:
+            cells = columns.setdefault(name, np.empty(numbers.size, dtype=object))
+            cells[numbers[i::n_parts].ravel()] = part[name].to_numpy()
+    return pd.DataFrame(columns)
+
+
+def _simulate_part(crystals, modalities, conditions, seed, options):
+    """Return the table of specimens of a part, with the random numbers of a list of seeds."""
+    rng = np.random.RandomState(np.random.SeedSequence(seed).generate_state(4))
+    return _simulate(crystals, modalities, conditions, rng, **options)
 
 
 def _masked(cells, is_measured):

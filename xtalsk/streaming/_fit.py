@@ -56,7 +56,8 @@ def fit_stream(
     n_jobs : int
         Number of processes that render. 1 renders in a thread of this process, one chunk ahead. More
         processes render ``n_jobs`` chunks at once, ahead of the training, each with a copy of the stream.
-        They must be on this machine; `write_stream` spreads the rendering over several. The result is the same. The stream must be on the CPU; the network may be on a GPU.
+        They are on this machine; `write_stream` uses several. The result is the same. The stream must be on
+        the CPU; the network may be on a GPU.
     verbose : int
         Above 0 shows the progress.
 
@@ -96,8 +97,10 @@ def fit_stream(
         raise ValueError("a stream needs early_stopping=False and sampling=None; SpecimenStream has weights")
     n_chunks = -(-n_specimens // stream.chunk_size)
     if n_chunks > (n_stored := getattr(stream, "n_chunks", n_chunks)):  # endless streams have no number
-        n_stored *= stream.chunk_size
-        raise ValueError(f"n_specimens={n_specimens}, but the stream holds {n_stored}; write_stream adds more")
+        raise ValueError(
+            f"n_specimens={n_specimens} are {n_chunks} chunks, but the stream holds {n_stored}; write_stream "
+            "adds more"
+        )
     plan, done, trained, seconds = None, 0, None, 0.0
     if checkpoint is not None:
         plan = make_plan(model, stream, n_chunks, n_uses)

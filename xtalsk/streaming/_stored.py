@@ -198,6 +198,8 @@ def write_stream(stream, folder, n_specimens, *, n_jobs=None, verbose=0):
         results = unordered_results(n_jobs, tasks)
         for k, was_damaged in tqdm(results, desc="chunks", disable=not verbose, total=n_chunks):
             mended += [k] * was_damaged
+            if n_workers > 1:
+                copy.touch()  # so that another call does not take it for one left behind
     finally:
         copy.unlink(missing_ok=True)
     if mended:

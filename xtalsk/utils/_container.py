@@ -9,8 +9,6 @@ import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import safetensors.torch
-
 _MAGIC = b"xtalsk file 1\n"
 _N_DIGEST = hashlib.sha256().digest_size
 _N_LENGTH = 8  # bytes of the length of the values
@@ -58,6 +56,8 @@ def write_container(path, values, tensors):
         If the file cannot be written, for example because the disk is full. The old file is unchanged, and
         the incomplete new file is removed.
     """
+    import safetensors.torch
+
     text = json.dumps(values).encode()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     parts = [len(text).to_bytes(_N_LENGTH, "little"), text, safetensors.torch.save(tensors)]
@@ -87,6 +87,8 @@ def read_container(path):
     OSError
         If the file cannot be read.
     """
+    import safetensors.torch
+
     if not os.path.isfile(path):
         raise ContainerError("it is not a regular file")
     data = memoryview(Path(path).read_bytes())
