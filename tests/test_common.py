@@ -48,6 +48,7 @@ ARGUMENTS = {
     "PeakHistogram": {},
     "PolarImage": {"n_radii": 12, "n_frequencies": 8},
     "PowderProfile": {"n_bins": 64},
+    "PrototypeMatch": {},
     "RadialProfile": {"n_bins": 64},
     "RankedElements": {"n_ranks": 3},
     "SpecimenColumns": {},

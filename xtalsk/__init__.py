@@ -74,7 +74,7 @@ _PUBLIC = {
     ],
     "composition": ["CompositionStatistics", "ElementFractions", "ElementPresence", "RankedElements"],
     "neural": ["FusionClassifier"],
-    "library": ["LibraryBlend", "LibraryMatch", "calibrate_image", "make_library"],
+    "library": ["LibraryBlend", "LibraryMatch", "PrototypeMatch", "calibrate_image", "make_library"],
     "streaming": [
         "CheckpointError",
         "SpecimenStream",

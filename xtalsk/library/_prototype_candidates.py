@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xtalsk.library._chemistry import stabilise_variance
-from xtalsk.library._constants import ABSENT_FRACTION, TOLERATED_CHI2
+from xtalsk.library._constants import ABSENT_FRACTION, TOLERATED_CHI2, TRACE_FRACTION
 from xtalsk.library._prototype_constants import (
     ASSIGNMENTS,
     CHEMISTRY_WEIGHT,
@@ -73,7 +73,8 @@ def make_species(shares, stray):
         return np.zeros((0, 99)), []
     species = list(np.eye(99)[elements])
     variants = [(list(range(len(elements))), shares[elements], 0.0)]
-    without = [k for k, z in enumerate(elements) if z in stray]
+    is_trace = shares[elements] < TRACE_FRACTION * shares.sum()
+    without = [k for k, z in enumerate(elements) if z in stray or is_trace[k]]
     for k in without:
         if len(elements) > 1:
             rest = [j for j in range(len(elements)) if j != k]

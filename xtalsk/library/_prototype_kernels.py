@@ -1,4 +1,4 @@
-"""Compiled loops of `PrototypeMatch`: structure factors of groups of sites, comparison, refinement of cells."""
+"""Compiled loops of `PrototypeMatch`: structure factors of groups of sites, comparison, refined cells."""
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def line_intensities(q, multiplicity, parts, species, n_groups, real, imaginary,
 
 @compiled
 def render(q, intensity, weakest, start, step, sigma, floor, out):
-    """Set the profile ``out`` (n_points,) of lines on an axis of ln q, to the power 3/8, strongest point 1."""
+    """Set the profile ``out`` (n_points,) of lines on an axis of ln q, to the power 3/8, largest value 1."""
     out[:] = 0
     n = len(out)
     for i in range(len(q)):
@@ -162,8 +162,9 @@ def refine_cell(q, intensity, directions, measured, start, step, sigma, floor, c
     """
     weakest = 2 * _WEAK * np.max(intensity)
     work, profile = np.empty(len(q)), np.empty(len(measured))
-    initial = strains.copy()
-    own = _overlap(q, intensity, weakest, directions, strains, measured, start, step, sigma, floor, work, profile)
+    own = _overlap(
+        q, intensity, weakest, directions, strains, measured, start, step, sigma, floor, work, profile
+    )
     best = own
     for size in steps:
         for _ in range(2):
@@ -173,11 +174,22 @@ def refine_cell(q, intensity, directions, measured, start, step, sigma, floor, c
                     while True:
                         strains[k] += sign * size
                         value = _overlap(
-                            q, intensity, weakest, directions, strains, measured, start, step, sigma, floor, work, profile
+                            q,
+                            intensity,
+                            weakest,
+                            directions,
+                            strains,
+                            measured,
+                            start,
+                            step,
+                            sigma,
+                            floor,
+                            work,
+                            profile,
                         )
                         gain = value
                         for j in range(len(strains)):
-                            gain -= costs[j] * (strains[j] - (initial[j] if j == 0 else 0.0)) ** 2
+                            gain -= costs[j] * strains[j] ** 2
                         if gain > best + 1e-5:
                             best, own, moved = gain, value, True
                         else:

@@ -1,5 +1,6 @@
 """Lines of prototypes, computed when they are first needed."""
 
+import threading
 from collections import OrderedDict
 from functools import cache
 
@@ -42,7 +43,7 @@ class PrototypeLines:
     """Lines of prototypes: positions, and the structure factor of each group of sites.
 
     The structure factor of a decorated prototype is the sum of these, each times the form factor of the
-    element on it. They are kept until there are more than 4 million lines.
+    element on it. They are kept until there are more than 2 million lines.
 
     Parameters
     ----------
@@ -55,10 +56,14 @@ class PrototypeLines:
     def __init__(self, crystals, table, q_max):
         self._crystals, self._table, self._q_max = crystals, table, q_max
         self._known, self._n_lines = OrderedDict(), 0
+        self._lock = threading.Lock()
 
     def of(self, rows):
         """Return the lines of prototypes: hkl, q, multiplicity and structure factors, a list of tuples."""
-        rows = [int(row) for row in rows]
+        with self._lock:
+            return self._of([int(row) for row in rows])
+
+    def _of(self, rows):
         missing = [row for row in dict.fromkeys(rows) if row not in self._known]
         if missing:
             self._compute(np.array(missing))
@@ -73,7 +78,9 @@ class PrototypeLines:
         from xtalsk.library._prototype_kernels import partial_factors  # imports numba
 
         crystals = self._crystals[rows]
-        counts, hkl, q, multiplicity = find_families(crystals, 1 / self._q_max, np.ones(len(rows), dtype=bool))
+        counts, hkl, q, multiplicity = find_families(
+            crystals, 1 / self._q_max, np.ones(len(rows), dtype=bool)
+        )
         line_starts = np.concatenate([[0], np.cumsum(counts)])
         n_groups = self._table.n_groups[rows]
         out_starts = np.concatenate([[0], np.cumsum(counts * n_groups)])

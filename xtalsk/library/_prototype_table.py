@@ -14,6 +14,7 @@ from xtalsk.library._prototype_constants import (
     MAX_ELEMENTS,
     ORDER_UNIT,
     RADIUS_UNIT,
+    START_WEIGHT,
 )
 from xtalsk.utils._formula import N_ELEMENTS, SYMBOLS, electronegativities
 
@@ -104,22 +105,19 @@ def _stable_amounts(amounts):
 def element_volumes(crystals):
     """Return the volume of an atom of each element in Å³, (99,), fitted to the cells of crystals.
 
-    The fit is that of non-negative least squares of the relative errors of the cell volumes. Elements that
-    no crystal has, or to which it gives almost nothing, get the cube of the covalent radius times the factor
-    of the others.
+    Non-negative least squares fit the relative errors of the cell volumes. The fit starts from the
+    cubes of the covalent radii, times one factor: elements that few crystals have stay near these.
     """
     counts = np.zeros((len(crystals), N_ELEMENTS + 1))
     np.add.at(counts, (crystals.crystal_of_site, crystals.atomic_numbers.astype(int)), crystals.occupancies)
-    weights = 1 / crystals.volumes
-    scaled = counts * weights[:, None]
-    # normal equations: as many rows as elements
-    gram = scaled.T @ scaled + 1e-9 * np.eye(N_ELEMENTS + 1)
-    factor = np.linalg.cholesky(gram)
-    volumes = nnls(factor.T, np.linalg.solve(factor, scaled.sum(axis=0)))[0]
+    scaled = counts / crystals.volumes[:, None]
     cubes = _RADII**3
-    known = (counts.any(axis=0)) & (volumes > 2.0)
-    ratio = np.median(volumes[known] / cubes[known]) if known.any() else 6.0
-    return np.where(known, volumes, cubes * ratio)
+    shares = scaled @ cubes
+    start = cubes * (shares.sum() / (shares @ shares))
+    weights = np.sqrt(START_WEIGHT) / start
+    # normal equations: as many rows as elements
+    factor = np.linalg.cholesky(scaled.T @ scaled + np.diag(weights**2))
+    return nnls(factor.T, np.linalg.solve(factor, scaled.sum(axis=0) + weights**2 * start))[0]
 
 
 def _classes(crystals, amounts):

@@ -1,0 +1,328 @@
+"""`PrototypeMatch`: structures of compounds that no library has."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Lattice, Structure
+from sklearn.base import clone
+
+from xtalsk import (
+    CrystalSet,
+    ElementFractions,
+    PowderProfile,
+    PrototypeMatch,
+    RadialProfile,
+    compute_reflections,
+    load_amcsd,
+    make_features,
+    make_specimens,
+)
+from xtalsk.crystals._constants import MIN_CONTACT
+from xtalsk.library._lines import features_of_lines
+from xtalsk.library._prototype_candidates import find_candidates, make_species
+from xtalsk.library._prototype_lines import FACTOR_STEP, PrototypeLines, factor_tables, invariant_strains
+from xtalsk.library._prototype_search import refined_lattice
+from xtalsk.library._prototype_structures import contact, formula_of
+from xtalsk.library._prototype_table import PrototypeTable, element_volumes
+from xtalsk.utils import NotMeasuredWarning
+
+
+def rock_salt(a, *elements):
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), elements, [[0, 0, 0], [0.5] * 3])
+
+
+def cesium_chloride(a, *elements):
+    return Structure.from_spacegroup("Pm-3m", Lattice.cubic(a), elements, [[0, 0, 0], [0.5] * 3])
+
+
+def zincblende(a, *elements):
+    return Structure.from_spacegroup("F-43m", Lattice.cubic(a), elements, [[0, 0, 0], [0.25] * 3])
+
+
+def perovskite(a, *elements):
+    places = [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
+    return Structure.from_spacegroup("Pm-3m", Lattice.cubic(a), elements, places)
+
+
+def rutile(a, c, u, *elements):
+    places = [[0, 0, 0], [u, u, 0]]
+    return Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(a, c), elements, places)
+
+
+def fluorite(a, *elements):
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), elements, [[0, 0, 0], [0.25] * 3])
+
+
+KNOWN = [rock_salt(5.64, "Na", "Cl"), rock_salt(4.21, "Mg", "O"), rock_salt(6.29, "K", "Cl")]
+KNOWN += [rock_salt(6.00, "Na", "Br"), cesium_chloride(4.12, "Cs", "Cl"), cesium_chloride(4.57, "Cs", "I")]
+KNOWN += [zincblende(5.41, "Zn", "S"), zincblende(5.45, "Ga", "P"), zincblende(5.65, "Ga", "As")]
+KNOWN += [perovskite(3.905, "Sr", "Ti", "O"), perovskite(4.19, "Ba", "Zr", "O")]
+KNOWN += [
+    rutile(4.59, 2.96, 0.305, "Ti", "O"),
+    rutile(4.74, 3.19, 0.307, "Sn", "O"),
+    fluorite(5.46, "Ca", "F"),
+]
+KNOWN += [zincblende(6.48, "In", "Sb"), zincblende(5.66, "Al", "As"), fluorite(6.20, "Ba", "F")]
+KNOWN += [fluorite(5.41, "Ce", "O"), rock_salt(5.16, "Sr", "O"), rock_salt(4.63, "Na", "F")]
+NEW = [rock_salt(6.60, "K", "Br"), zincblende(6.06, "Al", "Sb"), perovskite(4.11, "Sr", "Hf", "O")]
+NEW += [rutile(4.42, 3.10, 0.305, "V", "O"), cesium_chloride(4.29, "Cs", "Br")]
+
+
+@pytest.fixture(scope="module")
+def known():
+    return CrystalSet.from_pymatgen(KNOWN, ids=[f"k{i}" for i in range(len(KNOWN))])
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Features and labels of compounds that are not among the prototypes."""
+    crystals = CrystalSet.from_pymatgen(NEW)
+    specimens, y, _ = make_specimens(
+        crystals, ("powder", "formula"), conditions={"powder": "typical", "formula": "ideal"}, random_state=0
+    )
+    features = make_features(
+        diffraction=("powder", PowderProfile()), chemistry=("formula", ElementFractions())
+    )
+    return features.fit_transform(specimens.assign(formula=crystals.formulas)), y, crystals
+
+
+@pytest.fixture(scope="module")
+def match(known, measured):
+    return PrototypeMatch(known, max_scale_error=0.1).fit(measured[0])
+
+
+def test_space_groups_of_unknown_compounds(match, measured):
+    X, y, _ = measured
+    np.testing.assert_array_equal(match.predict(X), y)
+    proba = match.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    assert (proba.max(axis=1) > 0.5).all()
+
+
+def test_structures_have_the_right_cells_and_sites(match, measured):
+    X, y, crystals = measured
+    predicted = match.structures(X)
+    np.testing.assert_array_equal(predicted.space_groups, y)
+    np.testing.assert_allclose(predicted.lattices, crystals.lattices, atol=0.03)
+    assert predicted.formulas.tolist() == ["KBr", "AlSb", "O3SrHf", "O2V", "BrCs"]
+    reference = compute_reflections(crystals, "xray", d_min=1.5)
+    own = compute_reflections(predicted, "xray", d_min=1.5)
+    for i in range(len(crystals)):
+        lines = [
+            r.q[r.offsets[i] : r.offsets[i + 1]][r.intensity[r.offsets[i] : r.offsets[i + 1]].argmax()]
+            for r in (own, reference)
+        ]
+        assert abs(float(lines[0] / lines[1]) - 1) < 0.01
+
+
+def test_tetragonal_cell_is_refined_along_both_axes(match, measured):
+    X, _, crystals = measured
+    row = match.candidates(X[3:4], n=1).iloc[0]
+    assert row["space_group"] == 136
+    assert row["similarity"] > 0.6
+    np.testing.assert_allclose([row["a"], row["c"]], crystals.lattices[3][[0, 2], [0, 2]], rtol=0.01)
+
+
+def test_composition_errors_do_no_harm(match, measured):
+    X, y, _ = measured
+    X, rng = X.copy(), np.random.default_rng(0)
+    chemistry = X.columns.str.startswith("chemistry__")
+    X.loc[:, chemistry] *= np.exp(0.1 * rng.standard_normal((len(X), chemistry.sum()))).astype(np.float32)
+    np.testing.assert_array_equal(match.predict(X), y)
+
+
+def test_carbon_film_and_hydrogen_are_left_out(match, measured):
+    X, y, _ = measured
+    X = X.copy()
+    X["chemistry__c"], X["chemistry__h"] = 0.3, 0.2
+    np.testing.assert_array_equal(match.predict(X), y)
+
+
+def test_elements_that_replace_each_other_share_a_site(known, match, measured):
+    X = measured[0][:1].copy()
+    X.loc[:, X.columns.str.startswith("chemistry__")] = 0
+    X["chemistry__k"], X["chemistry__rb"], X["chemistry__br"] = 0.3, 0.2, 0.5
+    crystal = match.structures(X)
+    assert crystal.space_groups[0] == 225
+    mixed = np.isin(crystal.atomic_numbers, [19, 37])
+    assert set(np.round(crystal.occupancies[mixed], 2)) == {0.4, 0.6}
+
+
+def test_missing_blocks_give_the_prior(match, measured):
+    X = measured[0].copy()
+    X.iloc[0, X.columns.str.startswith("diffraction__")] = np.nan
+    X.iloc[1, X.columns.str.startswith("chemistry__")] = np.nan
+    np.testing.assert_allclose(match.predict_proba(X)[:2], [match.prior_] * 2)
+    assert np.isnan(match.similarity(X)[:2]).all()
+    assert set(match.candidates(X)["row"]) == {2, 3, 4}
+    X.iloc[2] = np.nan
+    with pytest.raises(ValueError, match="row 2"):
+        match.predict(X)
+    lenient = clone(match).set_params(all_missing="missing").fit(X)
+    with pytest.warns(NotMeasuredWarning, match="row 2"):
+        assert lenient.predict(X)[2] == 0
+
+
+@pytest.mark.parametrize("formula", ["H2", "Au", "LiBeBCNONaMgAlSiPSClKCaScTi", "Na0.2Cl0.5"])
+def test_odd_compositions_give_an_answer(match, measured, formula):
+    X = measured[0][:1].copy()
+    X.loc[:, X.columns.str.startswith("chemistry__")] = ElementFractions().fit_transform([formula])
+    proba = match.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+
+
+def test_profile_without_lines_gives_the_prior(match, measured):
+    X = measured[0][:1].copy()
+    X.loc[:, X.columns.str.startswith("diffraction__")] = 1.0
+    np.testing.assert_allclose(match.predict_proba(X), [match.prior_])
+    with pytest.raises(ValueError, match="no row of X has a candidate"):
+        match.structures(X)
+
+
+def test_rows_do_not_depend_on_each_other(match, measured):
+    X = measured[0]
+    np.testing.assert_array_equal(
+        match.predict_proba(X), np.concatenate([match.predict_proba(X[i : i + 1]) for i in range(len(X))])
+    )
+
+
+def test_saved_classifier_gives_the_same_answer(match, measured):
+    X = measured[0]
+    loaded = pickle.loads(pickle.dumps(match))
+    np.testing.assert_array_equal(loaded.predict_proba(X), match.predict_proba(X))
+    few = loaded.set_params(n_refined=0)  # parameters of the search count at once
+    assert few.similarity(X[3:4])[0] < match.similarity(X[3:4])[0] - 0.1
+
+
+def test_labels_restrict_the_answer(known, measured):
+    X, y, _ = measured
+    model = PrototypeMatch(known, max_scale_error=0.1).fit(X[1:], y[1:])
+    assert set(model.classes_) == {136, 216, 221}
+    model = PrototypeMatch(known, max_scale_error=0.1).fit(X[:2], [225, 227])
+    assert model.predict_proba(X[1:2])[0] == pytest.approx(
+        [0.5, 0.5], abs=0.05
+    )  # its candidates have no class
+    with pytest.raises(ValueError, match="space-group numbers"):
+        PrototypeMatch(known).fit(X[:2], ["a", "b"])
+
+
+def test_bad_arguments(known, measured):
+    X = measured[0]
+    for parameters, message in (
+        ({"prototypes": [1]}, "CrystalSet"),
+        ({"prototypes": known[:0]}, "at least one prototype"),
+        ({"prototypes": known, "q_range": (0.1, 0.9)}, "does not fit the names"),
+        ({"prototypes": known, "max_scale_error": 0.5}, "max_scale_error"),
+        ({"prototypes": known, "stray": ("Xx",)}, "stray"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PrototypeMatch(**parameters).fit(X)
+    with pytest.warns(UserWarning, match="no block of atomic fractions"):
+        PrototypeMatch(known).fit(X.loc[:, X.columns.str.startswith("diffraction")], [1] * len(X))
+
+
+def test_rings(known):
+    crystals = CrystalSet.from_pymatgen(NEW)
+    transformer = RadialProfile().fit([None])
+    profiles = features_of_lines(transformer, compute_reflections(crystals, "electron", d_min=0.78))
+    features = make_features(rings=("rings", RadialProfile()), chemistry=("formula", ElementFractions()))
+    specimens, y, _ = make_specimens(crystals, ("formula",), random_state=0)
+    X = features.fit_transform(specimens.assign(rings=None, formula=crystals.formulas))
+    X.loc[:, X.columns.str.startswith("rings__")] = profiles
+    model = PrototypeMatch(known, max_scale_error=0.1).fit(X)
+    assert model.modality_ == "rings"
+    assert (model.predict(X) == y).sum() >= 4
+
+
+def test_partial_factors_give_the_reflections_of_the_package(known):
+    table = PrototypeTable(known)
+    lines = PrototypeLines(known, table, 0.7)
+    factors, imaginary, _ = factor_tables("xray")
+    reflections = compute_reflections(known, "xray", d_min=1 / 0.7, wavelength=1.5406, dtype=torch.float64)
+    for row in (0, 6, 9, 11):
+        hkl, q, _, parts = lines.of([row])[0]
+        own = table.elements[row, : table.n_groups[row]]
+        place = q / FACTOR_STEP
+        parts = parts.reshape(len(q), -1, 2)
+        intensity = 0
+        for f in (factors, imaginary):
+            values = np.stack([np.interp(place, np.arange(f.shape[1]), f[z]) for z in own], axis=1)
+            intensity = intensity + ((values[..., None] * parts).sum(axis=1) ** 2).sum(axis=1)
+        expected = {
+            tuple(h): float(i)
+            for h, i in zip(
+                reflections.hkl[slice(*reflections.offsets[row : row + 2])].tolist(),
+                reflections.intensity[slice(*reflections.offsets[row : row + 2])],
+                strict=True,
+            )
+        }
+        strongest = max(expected.values())
+        assert {tuple(h) for h in hkl.astype(int).tolist()} >= set(expected)
+        for h, value in zip(hkl.astype(int).tolist(), intensity, strict=True):
+            assert abs(value - expected.get(tuple(h), 0.0)) < 2e-3 * strongest
+
+
+@pytest.mark.parametrize(
+    ("structure", "n"),
+    [
+        (KNOWN[0], 1),
+        (KNOWN[11], 2),
+        (
+            Structure(
+                Lattice([[4, 0, 0], [0.3, 5, 0], [1, 0.5, 6]]), ["Na", "Cl"], [[0, 0, 0], [0.4, 0.3, 0.2]]
+            ),
+            6,
+        ),
+    ],
+)
+def test_strains_keep_the_symmetry(structure, n):
+    crystal = CrystalSet.from_pymatgen([structure])
+    strains = invariant_strains(crystal.lattices[0], crystal.rotation_sets[crystal.rotation_index[0]])
+    assert len(strains) == n
+    lattice = refined_lattice(crystal.lattices[0], 0.9, (strains, np.linspace(0.01, 0.02, n)))
+    metric = lattice @ lattice.T
+    for rotation in crystal.rotation_sets[crystal.rotation_index[0]]:
+        np.testing.assert_allclose(rotation.T @ metric @ rotation, metric, atol=1e-9)
+
+
+def test_candidates_take_elements_by_amount_and_kind(known):
+    table = PrototypeTable(known[9:10])
+    shares = np.zeros(98)
+    shares[[19, 39, 7]] = 0.2, 0.2, 0.6  # CaZrO3: two elements of one amount
+    species, variants = make_species(shares, [])
+    found = find_candidates(table, species, variants, 10)
+    best = species[found.species[0, :3]].argmax(axis=1)
+    groups = dict(zip(table.elements[found.rows[0], :3].tolist(), best.tolist(), strict=True))
+    assert groups[8] == 8
+    assert groups[38] == 20
+    orders = {tuple(row) for row in found.species[:, :3].tolist()}
+    assert len(orders) > 1  # the other order is a candidate too
+
+
+def test_volumes_of_elements_predict_cells():
+    crystals = load_amcsd()[:2000]
+    volumes = element_volumes(crystals)
+    predicted = np.bincount(
+        crystals.crystal_of_site, volumes[crystals.atomic_numbers] * crystals.occupancies, len(crystals)
+    )
+    assert np.median(np.abs(predicted / crystals.volumes - 1)) < 0.12
+    assert np.isfinite(volumes).all()
+
+
+def test_impossible_structures_are_named(known, measured):
+    X, _, crystals = measured
+    squeezed = CrystalSet.from_pymatgen([rock_salt(3.0, "K", "Br")])
+    assert contact(squeezed) < MIN_CONTACT < contact(crystals[[0]])
+    model = PrototypeMatch(known, max_scale_error=0.1).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.structures(X)
+    assert model.candidates(X)["is_possible"].to_numpy()[0]
+
+
+def test_formula_of_atoms():
+    assert formula_of(np.array([11, 17, 17, 11]), np.ones(4)) == "NaCl"
+    assert formula_of(np.array([12, 26, 8]), np.array([0.4, 0.6, 1.0])) == "OMg0.4Fe0.6"

@@ -1,0 +1,475 @@
+"""Structure prediction from known prototypes, as a scikit-learn classifier."""
+
+import warnings
+from numbers import Integral
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_scalar
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from xtalsk._levels import LevelsMixin, levels_of
+from xtalsk.columns import block_presence, find_blocks
+from xtalsk.crystals import CrystalSet
+from xtalsk.crystals._constants import MIN_CONTACT
+from xtalsk.library._blocks import use_of
+from xtalsk.library._chemistry import check_excused, element_columns, element_shares
+from xtalsk.library._constants import NO_SUPPORT
+from xtalsk.library._probability import FITTED_MODALITIES, modality_of_blocks
+from xtalsk.library._prototype_constants import ANSWER_LOGIT, VOTE_SHARPNESS
+from xtalsk.library._prototype_search import PrototypeSearch, bin_centers
+from xtalsk.library._prototype_structures import contact, decorated_crystal
+from xtalsk.library._prototype_table import PrototypeTable
+from xtalsk.utils import (
+    ALL_MISSING,
+    check_empty_rows,
+    check_number,
+    check_option,
+    most_probable,
+    to_float32,
+)
+
+_ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
+_COLUMNS = [
+    "row",
+    "rank",
+    "id",
+    "prototype",
+    "formula",
+    "space_group",
+    "a",
+    "b",
+    "c",
+    "alpha",
+    "beta",
+    "gamma",
+]
+_COLUMNS += ["scale", "similarity", "probability", "contact", "is_possible"]
+_prepared = WeakKeyDictionary()  # estimator -> (prototypes, PrototypeSearch)
+
+
+class PrototypeMatch(LevelsMixin, ClassifierMixin, BaseEstimator):
+    """Structure prediction: known structure types with the measured elements, compared with the pattern.
+
+    This is for compounds that no library has. The classifier takes known structures of the measured
+    stoichiometry, puts the measured elements on their sites, and scales their cells by the volumes of the
+    elements. It computes the pattern of each and compares it with the measured profile at several scales.
+    It then refines the cells of the best ones within their symmetry. The candidates vote for their space
+    groups. `structures` returns them as crystals.
+
+    Columns named ``block__column`` form one block for each part before the ``__``. The classifier reads two
+    blocks and ignores all others:
+
+    - the first profile ``q_0000, q_0001, ...`` with ``scale="sqrt"``, as from `PowderProfile` and
+      `RadialProfile`;
+    - the first block of atomic fractions with columns named by elements (``h, he, ...``), as from
+      `ElementFractions`, `EDSComposition` and `EELSComposition`.
+
+    Parameters
+    ----------
+    prototypes : CrystalSet or None, default=None
+        Known structures. None: those of `load_amcsd`. More structures are better, as of the Materials
+        Project.
+    q_range : (float, float) or None, default=None
+        Ends of the bins of the profile in 1/Å. None infers them from the names of the default columns of
+        `PowderProfile` and `RadialProfile`.
+    modality : {"powder", "rings"} or None, default=None
+        Powder patterns of X-rays, or rings of electrons. None takes the name of the block, or ``"powder"``
+        if it does not say.
+    max_scale_error : float, default=0.06
+        Largest relative error of the scale of q that is searched, at most 0.2. It includes that of the
+        volumes of the elements.
+    n_candidates : int, default=150
+        Largest number of candidates that are compared with a row.
+    n_refined : int, default=6
+        Number of candidates whose cells are refined.
+    stray : sequence of str, default=("C", "O", "Al", "Ni", "Cu", "Mo", "Au")
+        Symbols of elements of film, grid and holder, which may be left out of a composition, at a cost.
+        Oxygen and aluminium are left out only below 5 at%, as all elements.
+    all_missing : {"raise", "missing"}, default="raise"
+        What `predict_proba` and `predict` do with a row in which nothing was measured, see `LibraryMatch`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels of `fit`, or the space groups of the prototypes.
+    prior_ : ndarray of shape (n_classes,)
+        Share of each class in the labels of `fit`, or among the prototypes.
+    prototypes_ : CrystalSet or None
+        The known structures; None if the columns have no profile or no fractions.
+    profile_block_, composition_block_ : str or None
+        Names of the two blocks that are read.
+    modality_ : {"powder", "rings"}
+    level_classes_ : dict of {str: ndarray}
+        The labels of each level of symmetry among the classes.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        Only if the columns have names.
+
+    See Also
+    --------
+    LibraryMatch : Finds compounds that are in a library.
+
+    Notes
+    -----
+    A row without profile, without composition or without a candidate gets the prior, and its similarity is
+    NaN. So do rows of unnamed columns. Hydrogen is left out on both sides. Compositions of more than seven
+    elements have no candidates.
+
+    A structure is a prediction that explains positions and intensities of lines; its atoms are where those of
+    the prototype are. Refine it before use.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from xtalsk import CrystalSet, ElementFractions, PowderProfile, make_features, make_specimens
+    >>> from xtalsk.library import PrototypeMatch
+    >>> def rock_salt(a, x, y):
+    ...     return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [x, y], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    >>> def cesium_chloride(a, x, y):
+    ...     return Structure.from_spacegroup("Pm-3m", Lattice.cubic(a), [x, y], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    >>> known = CrystalSet.from_pymatgen([rock_salt(5.64, "Na", "Cl"), cesium_chloride(4.12, "Cs", "Cl")])
+    >>> new = CrystalSet.from_pymatgen([rock_salt(6.6, "K", "Br")])
+    >>> specimens, y, _ = make_specimens(new, ("powder", "formula"), conditions="ideal", random_state=0)
+    >>> features = make_features(
+    ...     diffraction=("powder", PowderProfile()), chemistry=("formula", ElementFractions())
+    ... )
+    >>> X = features.fit_transform(specimens)
+    >>> match = PrototypeMatch(known, max_scale_error=0.1).fit(X)
+    >>> match.predict(X)
+    array([225])
+    >>> crystal = match.structures(X)
+    >>> crystal.formulas.tolist(), round(float(crystal.lattices[0, 0, 0]), 1)
+    (['KBr'], 6.6)
+    """
+
+    def __init__(
+        self,
+        prototypes=None,
+        *,
+        q_range=None,
+        modality=None,
+        max_scale_error=0.06,
+        n_candidates=150,
+        n_refined=6,
+        stray=("C", "O", "Al", "Ni", "Cu", "Mo", "Au"),
+        all_missing="raise",
+    ):
+        self.prototypes = prototypes
+        self.q_range = q_range
+        self.modality = modality
+        self.max_scale_error = max_scale_error
+        self.n_candidates = n_candidates
+        self.n_refined = n_refined
+        self.stray = stray
+        self.all_missing = all_missing
+
+    def fit(self, X, y=None):
+        """Arrange the prototypes. The rows give the layout of the columns.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features as those that will be classified; one row is enough.
+        y : array-like of shape (n_samples,), or None
+            Labels. Their shares are the prior, and only these are predicted. Candidates whose space group is
+            not among them do not vote. None: the space groups of the prototypes.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, the prototypes are no `CrystalSet`, the q of the bins is
+            unknown, or labels are no space-group numbers.
+
+        Warns
+        -----
+        UserWarning
+            If X has no profile or no fractions: then every answer is the prior.
+        """
+        self._check_params()
+        X, y = self._validated(X, y)
+        names = getattr(self, "feature_names_in_", None)
+        X = to_float32(X, names)
+        self._blocks = find_blocks(names, self.n_features_in_)
+        self._profile, self._composition = self._find_used(X, names)
+        self.profile_block_ = self._profile and self._profile.name
+        self.composition_block_ = self._composition and self._composition.name
+        self.modality_ = self.modality or modality_of_blocks([self.profile_block_ or ""], {}) or "powder"
+        self._fit_prototypes(names)
+        if y is None:
+            if self.prototypes_ is None:
+                raise ValueError("without labels y, PrototypeMatch needs a profile and atomic fractions in X")
+            y = self.prototypes_.space_groups.astype(int)
+        self.classes_, counts = np.unique(y, return_counts=True)
+        self.prior_ = counts / counts.sum()
+        self.level_classes_ = levels_of(self.classes_)
+        if self.prototypes_ is not None and not self.level_classes_:
+            raise ValueError(f"labels must be space-group numbers, got {self.classes_[:3].tolist()}")
+        return self
+
+    def predict_proba(self, X):
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``. The prior for rows without candidates. NaN for rows in which nothing
+            was measured, with ``all_missing="missing"``.
+
+        Raises
+        ------
+        ValueError
+            If X has infinite values or other columns than in `fit`, or nothing was measured in a row and
+            ``all_missing="raise"``.
+        """
+        X = self._check_rows(X, self.all_missing)
+        return self._probabilities(X, self._search(X))
+
+    def predict(self, X):
+        """Return the most probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Rows in which nothing was measured have a missing label, see ``all_missing``.
+        """
+        return most_probable(self.predict_proba(X), self.classes_)
+
+    def similarity(self, X):
+        """Return the similarity of the profile to the best candidate.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of float32, shape (n_samples,)
+            Correlation of the profiles, 1 for equal ones. NaN for rows without candidates.
+        """
+        matches = self._search(self._check_rows(X, "missing"))
+        return np.array([np.nan if m is None else m.similarity[0] for m in matches], dtype=np.float32)
+
+    def candidates(self, X, n=5):
+        """Return the best candidates of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n : int
+            Number of candidates for each row, at most ``n_candidates``.
+
+        Returns
+        -------
+        DataFrame
+            ``row`` counts the rows of X from 0 and ``rank`` the candidates from 1. ``id`` and ``prototype``
+            (a formula) are those of the known structure. Then follow the ``formula`` and the ``space_group``
+            of the candidate, and its cell: ``a``, ``b``, ``c`` in Å, ``alpha``, ``beta`` and ``gamma`` in
+            degrees.
+            ``scale`` is the mean edge of the cell relative to that which the elements predict. ``similarity``
+            is that of the profiles, and ``probability`` the share of the candidate in the vote. ``contact``
+            is the shortest distance over the sum of the covalent radii, and ``is_possible`` whether it is
+            at least 0.6.
+        """
+        check_scalar(n, "n", Integral, min_val=1)
+        records = [
+            dict(zip(_COLUMNS, values, strict=True))
+            for i, match in enumerate(self._search(self._check_rows(X, "missing")))
+            if match is not None
+            for values in self._describe(i, match, n)
+        ]
+        return pd.DataFrame(records, columns=_COLUMNS)
+
+    def structures(self, X, n=1):
+        """Return the best candidates of each row as crystals, with refined cells.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n : int
+            Number of candidates for each row.
+
+        Returns
+        -------
+        CrystalSet
+            In the order of `candidates`; ``ids`` are ``"<row>-<rank>"``. The names of crystals whose
+            atoms are closer than radii allow begin with ``"impossible: "``.
+
+        Raises
+        ------
+        ValueError
+            If no row has a candidate.
+
+        Warns
+        -----
+        UserWarning
+            If atoms of some crystals are too close; the message names them.
+        """
+        check_scalar(n, "n", Integral, min_val=1)
+        matches = self._search(self._check_rows(X, "missing"))
+        crystals = [
+            self._crystal(match, k, f"{i}-{k + 1}")
+            for i, match in enumerate(matches)
+            if match is not None
+            for k in range(min(n, len(match.rows)))
+        ]
+        if not crystals:
+            raise ValueError("no row of X has a candidate: each needs a profile with lines and a composition")
+        impossible = [crystal.ids[0] for crystal in crystals if contact(crystal) < MIN_CONTACT]
+        out = CrystalSet.concatenate(crystals)
+        if impossible:
+            warnings.warn(
+                f"atoms are closer than {MIN_CONTACT} of the sum of their radii in {', '.join(impossible)}",
+                UserWarning,
+                stacklevel=2,
+            )
+            out.names[np.isin(out.ids, impossible)] = "impossible: " + out.names[np.isin(out.ids, impossible)]
+        return out
+
+    def _check_params(self):
+        check_number(self.max_scale_error, "max_scale_error", min_val=0, max_val=0.2)
+        check_scalar(self.n_candidates, "n_candidates", Integral, min_val=1)
+        check_scalar(self.n_refined, "n_refined", Integral, min_val=0)
+        check_option("modality", self.modality, (*FITTED_MODALITIES, None))
+        check_option("all_missing", self.all_missing, ALL_MISSING)
+        check_excused(self.stray, "stray")
+        if self.prototypes is not None and not isinstance(self.prototypes, CrystalSet):
+            raise ValueError(f"prototypes must be a CrystalSet, got {type(self.prototypes).__name__}")
+
+    def _validated(self, X, y):
+        """Return checked features and labels."""
+        if y is None:
+            return validate_data(self, X, **_ACCEPTED), None
+        X, y = validate_data(self, X, y, **_ACCEPTED)
+        check_classification_targets(y)
+        return X, y
+
+    def _find_used(self, X, names):
+        """Return the first block of a profile and of fractions, None for what X does not have."""
+        if names is None:
+            return None, None
+        uses = [use_of(block, X, names) for block in self._blocks]
+        profiles = [
+            b for b, use in zip(self._blocks, uses, strict=True) if use == "profile" and b.axis == "q"
+        ]
+        chemistry = [
+            block
+            for kind in ("fractions", "presence")  # fractions of elements alone look like presence
+            for block, use in zip(self._blocks, uses, strict=True)
+            if use == kind
+        ]
+        return next(iter(profiles), None), next(iter(chemistry), None)
+
+    def _fit_prototypes(self, names):
+        """Set ``prototypes_`` and what belongs to them."""
+        self.prototypes_ = None
+        if self._profile is None or self._composition is None:
+            missing = (
+                "profile (q_0000, ...)" if self._profile is None else "block of atomic fractions (h, he, ...)"
+            )
+            warnings.warn(
+                f"X has no {missing}: every answer of PrototypeMatch is the prior", UserWarning, stacklevel=3
+            )
+            return
+        from xtalsk.datasets import load_amcsd
+
+        self.prototypes_ = load_amcsd() if self.prototypes is None else self.prototypes
+        if not len(self.prototypes_):
+            raise ValueError("PrototypeMatch needs at least one prototype, got an empty CrystalSet")
+        self._q = bin_centers(names[self._profile.columns], len(self._profile.columns), self.q_range)
+        own = [name.split("__")[-1] for name in names[self._composition.columns]]
+        self._numbers = element_columns(own)
+        self._table = PrototypeTable(self.prototypes_)
+
+    def _prepare(self):
+        """Return the search; it is kept as long as the estimator and its prototypes."""
+        key, search = _prepared.get(self, (None, None))
+        options = self._table, self.max_scale_error, self.n_candidates, self.n_refined, tuple(self.stray)
+        if key is None or key[0] is not options[0] or key[1:] != options[1:]:
+            stray = [z for z in check_excused(self.stray, "stray") if z not in check_excused(NO_SUPPORT)]
+            search = PrototypeSearch(
+                self.prototypes_, self._table, self._q, self.modality_, *options[1:4], stray
+            )
+            _prepared[self] = options, search
+        return search
+
+    def _search(self, X):
+        """Return the `Match` of each checked row, None for rows without candidates."""
+        if self.prototypes_ is None:
+            return [None] * len(X)
+        search = self._prepare()
+        shares = element_shares(X[:, self._composition.columns], self._numbers, "fractions")
+        profiles = X[:, self._profile.columns]
+        return [search.search(*row) for row in zip(profiles, shares, strict=True)]
+
+    def _probabilities(self, X, matches):
+        """Return the probabilities of the classes."""
+        out = np.tile(self.prior_, (len(X), 1))
+        for i, match in enumerate(matches):
+            if match is not None:
+                groups = self.prototypes_.space_groups[match.rows]
+                votes = softmax(VOTE_SHARPNESS * match.score)
+                place = np.searchsorted(self.classes_, groups).clip(max=len(self.classes_) - 1)
+                known = self.classes_[place] == groups
+                share = expit(ANSWER_LOGIT[0] + ANSWER_LOGIT[1] * match.similarity[0])
+                out[i] *= 1 - share * votes[known].sum()
+                np.add.at(out[i], place[known], share * votes[known])
+        out[self._empty_rows(X)] = np.nan
+        return out
+
+    def _describe(self, i, match, n):
+        """Yield the columns of the best candidates of one row."""
+        votes = softmax(VOTE_SHARPNESS * match.score)
+        table = self._table
+        volumes = (match.composition @ table.volumes)[match.species]
+        factors = table.lattice_factors(match.rows, volumes)
+        for k in range(min(n, len(match.rows))):
+            row = match.rows[k]
+            crystal = self._crystal(match, k, "")
+            a, b, c = edges = np.linalg.norm(crystal.lattices[0], axis=1)
+            u, v, w = crystal.lattices[0] / edges[:, None]
+            angles = np.rad2deg(np.arccos(np.clip([v @ w, u @ w, u @ v], -1, 1)))
+            ratio = np.cbrt(crystal.volumes[0] / self.prototypes_.volumes[row]) / factors[k]
+            distance = contact(crystal)
+            yield (
+                *(i, k + 1, self.prototypes_.ids[row], self.prototypes_.formulas[row], crystal.formulas[0]),
+                *(int(crystal.space_groups[0]), a, b, c, *angles, ratio, match.similarity[k], votes[k]),
+                *(distance, distance >= MIN_CONTACT),
+            )
+
+    def _crystal(self, match, k, name):
+        return decorated_crystal(self.prototypes_, self._table, match, k, name)
+
+    def _empty_rows(self, X):
+        return ~block_presence(X, self._blocks).any(axis=1)
+
+    def _check_rows(self, X, all_missing):
+        """Return rows as float32; raise or warn if nothing was measured in one."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, **_ACCEPTED)
+        X = to_float32(X, getattr(self, "feature_names_in_", None))
+        check_empty_rows(self._empty_rows(X), [block.name for block in self._blocks], all_missing)
+        return X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.required = False
+        tags.classifier_tags.poor_score = True  # without a profile and fractions it knows the prior only
+        return tags
