@@ -14,7 +14,7 @@ from tqdm import tqdm
 from xtalsk.crystals import BrokenEntryWarning, CrystalSet
 from xtalsk.crystals._cif import CIF_SUFFIXES, read_files
 from xtalsk.datasets._data_home import get_data_home
-from xtalsk.datasets._page_store import replace_file, write_atomically
+from xtalsk.utils._container import open_new
 from xtalsk.utils._fingerprint import fingerprint
 
 _PART_SIZE = 256  # most files of one parallel job
@@ -153,8 +153,9 @@ def _read_part(root, part, symprec, folder):
     crystals, broken, doubtful = _read_files(root, part, symprec)
     folder.mkdir(parents=True, exist_ok=True)
     if crystals is not None:
-        replace_file(crystals_path, crystals.save)
-    write_atomically(reasons_path, json.dumps([broken, doubtful, crystals is not None]).encode())
+        crystals.save(crystals_path)
+    with open_new(reasons_path) as file:
+        file.write(json.dumps([broken, doubtful, crystals is not None]).encode())
     return crystals, broken, doubtful
 
 

@@ -9,7 +9,8 @@ from sklearn.utils import Bunch
 from tqdm import tqdm
 
 from xtalsk.crystals import BrokenEntryWarning, CrystalSet
-from xtalsk.datasets._page_store import PageStore, read_page, replace_file
+from xtalsk.datasets._page_store import PageStore, read_page
+from xtalsk.utils._container import open_new
 from xtalsk.utils._fingerprint import fingerprint
 
 _LONGEST_NAME = 60  # characters of the name of a database in the name of a folder
@@ -96,10 +97,11 @@ def _write(store, convert, symprec, extra, n_jobs, verbose, paths):
     table = pd.DataFrame(rows)
     table["stated_space_group"] = [int(number or 0) for number in table["stated_space_group"]]
     table["database"], table["license"] = store.state["database"]["url"], store.state["database"]["license"]
-    replace_file(paths[0], CrystalSet.concatenate(sets).save)
-    replace_file(paths[1], lambda path: table.to_csv(path, index=False))
+    CrystalSet.concatenate(sets).save(paths[0])
     reasons = pd.DataFrame({"id": list(broken), "reason": list(broken.values())})
-    replace_file(paths[2], lambda path: reasons.to_csv(path, index=False))
+    for path, rows in zip(paths[1:], (table, reasons), strict=True):
+        with open_new(path) as file:
+            rows.to_csv(file, index=False)
 
 
 def _read_entries(path, convert, symprec, extra):

@@ -2,30 +2,13 @@
 
 import gzip
 import json
-import os
 import shutil
+import zlib
 from pathlib import Path
 
+from xtalsk.utils._container import open_new
+
 _STATE = "state.json"
-
-
-def replace_file(path, write):
-    """Write a file that appears under its name only when it is complete; ``write`` gets another name."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    write(part)
-    os.replace(part, path)
-
-
-def write_atomically(path, data):
-    """Write bytes to a file that appears under its name only when it is complete."""
-
-    def write(part):
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-
-    replace_file(path, write)
 
 
 class PageStore:
@@ -72,14 +55,16 @@ class PageStore:
     def add(self, entries, next_url, **more):
         """Store one page of entries (dicts) and the address of the next page."""
         data = json.dumps(entries, separators=(",", ":")).encode()
-        write_atomically(self._page(self.state["n_pages"]), gzip.compress(data, 6, mtime=0))
+        with open_new(self._page(self.state["n_pages"])) as file:
+            file.write(gzip.compress(data, 6, mtime=0))
         n_pages, n_entries = self.state["n_pages"] + 1, self.state["n_entries"] + len(entries)
         self.update(n_pages=n_pages, n_entries=n_entries, next=next_url, finished=next_url is None, **more)
 
     def update(self, **values):
         """Change and store the state."""
         self.state |= values
-        write_atomically(self.folder / _STATE, json.dumps(self.state, indent=1).encode())
+        with open_new(self.folder / _STATE) as file:
+            file.write(json.dumps(self.state, indent=1).encode())
 
     def _page(self, k):
         return self.folder / f"page_{k:06d}.json.gz"
@@ -99,5 +84,5 @@ def read_page(path):
     """
     try:
         return json.loads(gzip.decompress(Path(path).read_bytes()))
-    except (OSError, EOFError, ValueError, gzip.zlib.error) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); fetch again with refresh=True") from error

@@ -13,6 +13,23 @@ from xtalsk.utils import check_option
 _CHUNK = 2**18  # pixels or points per batch: they fit into the cache of a processor core
 
 
+def check_image_parameters(pixel_size, center, max_offset, mask):
+    """Raise ValueError or TypeError if one of the parameters that transformers of images share is invalid."""
+    if pixel_size is not None:
+        check_scalar(pixel_size, "pixel_size", (int, float), min_val=0, include_boundaries="neither")
+    check_option("center", center, ("auto", "find", "image"))
+    check_scalar(max_offset, "max_offset", (int, float), min_val=0, max_val=0.45)
+    if mask is not None and np.ndim(mask) != 2:
+        raise ValueError(f"mask must be a 2-D array, got {np.ndim(mask)} dimensions")
+
+
+def check_mask_shapes(shape, mask, geometry):
+    """Raise ValueError if a mask, or that of a geometry, has another shape than an image."""
+    for name, excluded in (("mask", mask), ("geometry.mask", getattr(geometry, "mask", None))):
+        if excluded is not None and np.shape(excluded) != shape:
+            raise ValueError(f"{name} has shape {np.shape(excluded)}, the image {shape}")
+
+
 def check_q_range(q_range):
     """Return the two ends of a range of q in 1/Å as floats, or raise ValueError."""
     try:

@@ -4,13 +4,20 @@ from functools import partial
 
 import numpy as np
 import torch
-from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from xtalsk.diffraction._amorphous import has_only_haloes
 from xtalsk.diffraction._artefacts import clean_image
 from xtalsk.diffraction._cells import DiffractionTransformer, add_remarks
-from xtalsk.diffraction._checks import axis_names, batch_by_shape, check_background, check_image, check_q_grid
+from xtalsk.diffraction._checks import (
+    axis_names,
+    batch_by_shape,
+    check_background,
+    check_image,
+    check_image_parameters,
+    check_mask_shapes,
+    check_q_grid,
+)
 from xtalsk.diffraction._constants import HALO_REACH, MAX_STREAKS
 from xtalsk.diffraction._functional import bin_edges, compress, radial_mean, subtract_background
 from xtalsk.diffraction._geometry import find_geometry, reject_defects
@@ -154,24 +161,17 @@ class RadialProfile(DiffractionTransformer):
 
     def _check_params(self):
         self.q_ = check_q_grid(self.n_bins, self.q_range)
-        if self.pixel_size is not None:
-            check_scalar(self.pixel_size, "pixel_size", (int, float), min_val=0, include_boundaries="neither")
-        check_option("center", self.center, ("auto", "find", "image"))
-        check_scalar(self.max_offset, "max_offset", (int, float), min_val=0, max_val=0.45)
+        check_image_parameters(self.pixel_size, self.center, self.max_offset, self.mask)
         check_option("ellipticity", self.ellipticity, ("auto", None))
         check_option("statistic", self.statistic, STATISTICS)
         check_option("halo", self.halo, ("hide", None))
         check_option("scale", self.scale, ("sqrt", "log", "linear"))
         check_background(self.background, self.q_range, self.n_bins, self.background_width)
-        if self.mask is not None and np.ndim(self.mask) != 2:
-            raise ValueError(f"mask must be a 2-D array, got {np.ndim(self.mask)} dimensions")
         check_geometry(self.geometry)
 
     def _check_cell(self, cell):
         cell = check_image(cell, self.pixel_size)
-        for name, mask in (("mask", self.mask), ("geometry.mask", getattr(self.geometry, "mask", None))):
-            if mask is not None and np.shape(mask) != cell.data.shape:
-                raise ValueError(f"{name} has shape {np.shape(mask)}, the image {cell.data.shape}")
+        check_mask_shapes(cell.data.shape, self.mask, self.geometry)
         q_max = np.hypot(*cell.data.shape) * cell.pixel_size
         if q_max < self.q_range[0]:
             raise ValueError(

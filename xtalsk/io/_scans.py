@@ -78,6 +78,15 @@ class Scan:
     ------
     ValueError
         If the data are not numbers, or have fewer than three axes or no image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xtalsk.io import Scan
+    >>> scan = Scan(np.zeros((3, 4, 16, 16)), pixel_size=0.01)
+    >>> images, problems = scan.read((slice(0, 2), slice(0, 4)))
+    >>> scan, images.shape, problems
+    (Scan(3 x 4 images of 16 x 16, pixel_size=0.01), (2, 4, 16, 16), {})
     """
 
     def __init__(self, data, axes=None, pixel_size=None, name="the scan"):

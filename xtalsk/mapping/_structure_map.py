@@ -83,6 +83,15 @@ class StructureMap:
     See Also
     --------
     map_structures : Makes the map.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xtalsk.mapping import StructureMap
+    >>> code = np.array([[0, 0, 1], [0, 1, -1]])
+    >>> known = StructureMap.from_codes(code, np.full((2, 3), 0.9), labels=[225, 136], level="space_group")
+    >>> known, known.label.tolist()
+    (StructureMap(2 x 3: 5 ok, 1 not indexed, 0 not measured, 0 broken), [[225, 225, 136], [225, 136, 0]])
     """
 
     def __init__(self, arrays, *, axes, labels, entries, examples=()):

@@ -68,7 +68,21 @@ class StoredStream(Sampled):
 
     See Also
     --------
-    write_stream : Stores a stream; the example is there.
+    write_stream : Stores a stream.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from xtalsk import ElementPresence, load_amcsd, make_features
+    >>> from xtalsk.streaming import SpecimenStream, StoredStream, write_stream
+    >>> features = make_features(presence=("formula", ElementPresence()))
+    >>> stream = SpecimenStream(load_amcsd()[:5], features, chunk_size=1024, random_state=0)
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = write_stream(stream, folder, 2048)
+    ...     stored = StoredStream(folder)
+    ...     X, y = stored.chunk(1)
+    >>> stored.n_chunks, X.shape[0], y.shape
+    (2, 1024, (1024,))
     """
 
     def __init__(self, folder, features=None, *, device="auto"):

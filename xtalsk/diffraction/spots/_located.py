@@ -26,6 +26,12 @@ class Spots(NamedTuple):
     q_range: tuple
     pixel_size: float
 
+    @property
+    def strength(self):
+        """Roots of the shares of the intensity, ndarray of shape (n,)."""
+        intensity = np.maximum(self.intensity, 0)
+        return np.sqrt(intensity / intensity.sum())
+
 
 def locate(image, pixel_size, center=None, ellipticity=(0.0, 0.0), max_offset=0.2):
     """Find the direct beam and the spots of one image.

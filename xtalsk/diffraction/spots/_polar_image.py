@@ -1,6 +1,5 @@
 """Spot patterns to images of radius against angular frequency."""
 
-import numpy as np
 from sklearn.utils import check_scalar
 
 from xtalsk.diffraction._checks import check_q_range
@@ -95,14 +94,12 @@ class PolarImage(SpotTransformer):
     def _reduce(self, spots):
         from xtalsk.diffraction.spots import _symmetry_kernels as kernels
 
-        if not len(spots.q):
-            return np.full(self.n_radii * self.n_frequencies, np.nan)
         low, high = self.q_range
         step = (high - low) / self.n_radii
-        intensity = np.maximum(spots.intensity, 0)
-        strength = np.sqrt(intensity / intensity.sum())
-        sums = kernels.polar_sums(spots.q, strength, low + step / 2, step, self.n_frequencies, self.n_radii)
-        return sums.ravel()
+        first = low + step / 2
+        return kernels.polar_sums(
+            spots.q, spots.strength, first, step, self.n_frequencies, self.n_radii
+        ).ravel()
 
     def _feature_names(self):
         return [f"pixel_{r:03d}_{f:03d}" for r in range(self.n_radii) for f in range(self.n_frequencies)]

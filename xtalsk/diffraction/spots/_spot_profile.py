@@ -92,13 +92,9 @@ class SpotProfile(SpotTransformer):
         from xtalsk.diffraction.spots import _symmetry_kernels as kernels
 
         profile = np.zeros(len(self.q_))
-        if not len(spots.q):
-            return np.full(len(self.q_), np.nan)
         step = self.q_[1] - self.q_[0]
-        intensity = np.maximum(spots.intensity, 0)
-        strength = np.sqrt(intensity / intensity.sum())
         width = max(PROFILE_WIDTH, step / 2)
-        kernels.spot_profile(np.hypot(*spots.q.T), strength, self.q_[0], step, width, profile)
+        kernels.spot_profile(np.hypot(*spots.q.T), spots.strength, self.q_[0], step, width, profile)
         low, high = spots.q_range
         profile[(self.q_ < low) | (self.q_ > high)] = np.nan
         return profile

@@ -5,16 +5,15 @@ import warnings
 import numpy as np
 import torch
 from joblib import hash as joblib_hash
-from sklearn.utils import check_scalar
 
 from xtalsk.diffraction._artefacts import remove_artefacts
 from xtalsk.diffraction._cells import DiffractionTransformer
-from xtalsk.diffraction._checks import check_image
+from xtalsk.diffraction._checks import check_image, check_image_parameters, check_mask_shapes
 from xtalsk.diffraction._located import last_located
 from xtalsk.diffraction._plausibility import MARKS, blank_reason
 from xtalsk.diffraction._ring_geometry import check_geometry
 from xtalsk.diffraction.spots._located import locate
-from xtalsk.utils import BrokenCellWarning, check_option, name_rows
+from xtalsk.utils import BrokenCellWarning, name_rows
 from xtalsk.utils._shared_features import shared_of_cells
 from xtalsk.utils._threads import for_each
 
@@ -25,22 +24,21 @@ _NO_SPOTS = (
 
 
 class SpotTransformer(DiffractionTransformer):
-    """Base class: a subclass defines ``_reduce(spots)``, from `Spots` to features (n_features,)."""
+    """Base class: a subclass defines ``_reduce(spots)``, from at least one of `Spots` to (n_features,)."""
+
+    def _features_of(self, spots):
+        """Features of one image; NaN without spots."""
+        if not len(spots.q):
+            return np.full(len(self._feature_names()), np.nan)
+        return self._reduce(spots)
 
     def _check_params(self):
-        if self.pixel_size is not None:
-            check_scalar(self.pixel_size, "pixel_size", (int, float), min_val=0, include_boundaries="neither")
-        check_option("center", self.center, ("auto", "find", "image"))
-        check_scalar(self.max_offset, "max_offset", (int, float), min_val=0, max_val=0.45)
-        if self.mask is not None and np.ndim(self.mask) != 2:
-            raise ValueError(f"mask must be a 2-D array, got {np.ndim(self.mask)} dimensions")
+        check_image_parameters(self.pixel_size, self.center, self.max_offset, self.mask)
         check_geometry(self.geometry)
 
     def _check_cell(self, cell):
         cell = check_image(cell, self.pixel_size)
-        for name, mask in (("mask", self.mask), ("geometry.mask", getattr(self.geometry, "mask", None))):
-            if mask is not None and np.shape(mask) != cell.data.shape:
-                raise ValueError(f"{name} has shape {np.shape(mask)}, the image {cell.data.shape}")
+        check_mask_shapes(cell.data.shape, self.mask, self.geometry)
         return cell
 
     def _blank_reason(self, cell):
@@ -72,7 +70,7 @@ class SpotTransformer(DiffractionTransformer):
             spots = self._locate_image(image, cell.pixel_size, cell.center), MARKS * has_marks
             if known is not None:
                 known[place] = cell, spots
-        return np.append(self._reduce(spots[0]), spots[1])
+        return np.append(self._features_of(spots[0]), spots[1])
 
     def _locate_image(self, image, pixel_size, center):
         """Spots of one image, float32 ndarray (n_rows, n_columns); ``center`` is that of the cell or None."""
@@ -101,8 +99,8 @@ class SpotTransformer(DiffractionTransformer):
                 "spots", self.center, self.max_offset, self.mask, self.geometry, float(pixel_size)
             ]  # fmt: skip
             spots = last_located(images, parameters, lambda batch: self._locate_batch(batch, pixel_size))
-            features = np.array(for_each(lambda row: self._reduce(spots[row]), len(spots)), dtype=np.float32)
-            return torch.from_numpy(features).to(images.device)
+            features = for_each(lambda row: self._features_of(spots[row]), len(spots))
+            return torch.from_numpy(np.array(features, dtype=np.float32)).to(images.device)
 
         return featurise
 

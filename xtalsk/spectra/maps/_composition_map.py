@@ -39,6 +39,20 @@ class CompositionMap:
         Relative error of the sensitivity for each element. It is the same in all pixels.
     axes : tuple of dict
         ``name``, ``scale``, ``offset`` and ``units`` of the axes of the map, if they are known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from xtalsk.spectra import CompositionMap
+    >>> magnesia = CompositionMap(
+    ...     fractions=np.full((2, 3, 2), 0.5, np.float32), uncertainty=np.full((2, 3, 2), 0.1, np.float32),
+    ...     elements=["O", "Mg"], evidence=pd.DataFrame(), counts=np.full((2, 3), 50, np.float32),
+    ...     regions=np.zeros((2, 3), int), status=np.zeros((2, 3), np.uint8),
+    ...     absent=np.zeros(98, np.float32), systematic=np.zeros(2),
+    ... )
+    >>> magnesia, magnesia.element("Mg").tolist(), magnesia.all_fractions().shape
+    (CompositionMap(2 x 3 pixels: O, Mg; 6 mapped), [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], (6, 98))
     """
 
     fractions: np.ndarray
