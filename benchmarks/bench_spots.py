@@ -198,7 +198,7 @@ def judge(pipeline, frames):
 def _answer(proba, classes, row, formula):
     """Return the columns of the table of measured frames for one answer."""
     if np.isnan(proba).all():
-        return {"formula": formula, "truth": row["truth"], "answer": "none: no spots"}
+        return {"formula": formula or "", "truth": row["truth"], "answer": "none: no spots"}
     order = np.argsort(-proba, kind="stable")
     systems = to_level(classes, "crystal_system")
     totals = pd.Series(proba).groupby(systems).sum().sort_values(ascending=False)

@@ -120,7 +120,7 @@ def test_scores_of_unseen_compounds(scripts, trained):
 
 def test_measured_frames_of_one_crystal_are_zones(scripts, trained, tmp_path):
     _, bench = scripts
-    images, _, _ = make_specimens(load_amcsd()[:1], "spots", conditions={"spots": CAMERA}, n_zones=2)
+    images, _, _ = make_specimens(load_amcsd()[:1], "spots", conditions={"spots": CAMERA}, n_zones=2, random_state=0)
     (tmp_path / "spots").mkdir()
     for k, cell in enumerate(images.iloc[0]):
         np.savez(tmp_path / "spots" / f"x_{k}.npz", image=cell.data)
@@ -136,3 +136,12 @@ def test_measured_frames_of_one_crystal_are_zones(scripts, trained, tmp_path):
     assert answers["formula"].tolist() == ["", "NaCl"] * 3
     assert answers["rank"].between(1, 230).all()
     assert answers["system"].eq("cubic").all()
+
+
+def test_a_measured_frame_without_spots_has_no_answer(scripts, trained):
+    _, bench = scripts
+    blank = DiffractionImage(np.zeros((32, 32)), 0.05)
+    row = {"frame": "x_0 0", "specimen": "x", "cell": blank, "formula": "NaCl", "truth": 225, "how sure": "sure"}
+    answers = bench.judge(trained[0], pd.DataFrame([row]))
+    assert answers["formula"].tolist() == ["", "NaCl"]
+    assert answers["answer"][0] == "none: no spots"
