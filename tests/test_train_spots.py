@@ -120,7 +120,9 @@ def test_scores_of_unseen_compounds(scripts, trained):
 
 def test_measured_frames_of_one_crystal_are_zones(scripts, trained, tmp_path):
     _, bench = scripts
-    images, _, _ = make_specimens(load_amcsd()[:1], "spots", conditions={"spots": CAMERA}, n_zones=2, random_state=0)
+    images, _, _ = make_specimens(
+        load_amcsd()[:1], "spots", conditions={"spots": CAMERA}, n_zones=2, random_state=0
+    )
     (tmp_path / "spots").mkdir()
     for k, cell in enumerate(images.iloc[0]):
         np.savez(tmp_path / "spots" / f"x_{k}.npz", image=cell.data)
@@ -141,7 +143,14 @@ def test_measured_frames_of_one_crystal_are_zones(scripts, trained, tmp_path):
 def test_a_measured_frame_without_spots_has_no_answer(scripts, trained):
     _, bench = scripts
     blank = DiffractionImage(np.zeros((32, 32)), 0.05)
-    row = {"frame": "x_0 0", "specimen": "x", "cell": blank, "formula": "NaCl", "truth": 225, "how sure": "sure"}
+    row = {
+        "frame": "x_0 0",
+        "specimen": "x",
+        "cell": blank,
+        "formula": "NaCl",
+        "truth": 225,
+        "how sure": "sure",
+    }
     answers = bench.judge(trained[0], pd.DataFrame([row]))
     assert answers["formula"].tolist() == ["", "NaCl"]
     assert answers["answer"][0] == "none: no spots"
