@@ -51,6 +51,7 @@ _PUBLIC = {
         "get_data_home",
         "load_amcsd",
         "load_cif_tree",
+        "load_experimental",
         "make_random_crystals",
         "make_specimens",
     ],

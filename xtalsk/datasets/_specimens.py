@@ -3,10 +3,11 @@
 import warnings
 from dataclasses import replace
 from functools import cache
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
@@ -33,6 +34,7 @@ from xtalsk.simulation import (
 from xtalsk.simulation._conditions import PRESETS, check_conditions
 from xtalsk.simulation.images._beam import IMAGE_REACH
 from xtalsk.utils import check_option
+from xtalsk.utils._handover import receive_result, store_result
 
 _KINDS = {
     "rings": RingConditions,
@@ -196,23 +198,29 @@ def _simulate_in_parts(crystals, modalities, conditions, rng, n_jobs, verbose, o
     n_parts = -(-len(crystals) * n_replicas // SPECIMENS_PER_PART)
     n_parts = max(1, min(n_parts, len(crystals) // LEAST_CRYSTALS_PER_PART))
     seed = int(rng.randint(2**31))
-    tasks = (
-        delayed(_simulate_part)(crystals[i::n_parts], modalities, conditions, [seed, i], options)
-        for i in range(n_parts)
-    )
-    parts = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
     columns, numbers = {}, np.arange(len(crystals) * n_replicas).reshape(-1, n_replicas)
-    for i, part in enumerate(tqdm(parts, desc="parts", total=n_parts, disable=verbose < 1)):
-        for name in part:
-            cells = columns.setdefault(name, np.empty(numbers.size, dtype=object))
-            cells[numbers[i::n_parts].ravel()] = part[name].to_numpy()
+    with TemporaryDirectory(prefix="xtalsk-") as folder:
+        folder = folder if effective_n_jobs(n_jobs) > 1 else None
+        tasks = (
+            delayed(_simulate_part)(crystals[i::n_parts], modalities, conditions, [seed, i], options, folder)
+            for i in range(n_parts)
+        )
+        parts = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+        for i, part in enumerate(tqdm(parts, desc="parts", total=n_parts, disable=verbose < 1)):
+            part = receive_result(part)
+            for name in part:
+                cells = columns.setdefault(name, np.empty(numbers.size, dtype=object))
+                cells[numbers[i::n_parts].ravel()] = part[name].to_numpy()
     return pd.DataFrame(columns)
 
 
-def _simulate_part(crystals, modalities, conditions, seed, options):
-    """Return the table of specimens of a part, with the random numbers of a list of seeds."""
+def _simulate_part(crystals, modalities, conditions, seed, options, folder):
+    """Return the table of specimens of a part, with the random numbers of a list of seeds.
+
+    ``folder`` is that of `store_result`.
+    """
     rng = np.random.RandomState(np.random.SeedSequence(seed).generate_state(4))
-    return _simulate(crystals, modalities, conditions, rng, **options)
+    return store_result(_simulate(crystals, modalities, conditions, rng, **options), folder)
 
 
 def _masked(cells, is_measured):
