@@ -1,8 +1,8 @@
 """Build the packaged file of experimental structures from a collection of open sources.
 
 Run ``python -m xtalsk.datasets._build_experimental FILE`` with a file of `CrystalSet.save` whose ids begin
-with the source. Sources without a stated licence, sites with impossible occupancies and atoms that are too close to
-each other are left out.
+with the source. Sources without a stated licence, sites with impossible occupancies and atoms that are too
+close to each other are left out.
 """
 
 import argparse
