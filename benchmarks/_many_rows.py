@@ -20,6 +20,7 @@ from xtalsk.streaming._sample import Sampled, fitted
 from xtalsk.utils._fingerprint import fingerprint
 
 N_FEATURES = 256
+N_FILES = 2048
 FEATURES = make_features(fractions=("formula", ElementFractions()))  # only for the description of the stream
 
 
@@ -79,24 +80,20 @@ def compare_streams(folder, numbers):
     print(pd.DataFrame(rows).round().astype(int).to_string(index=False))
 
 
-def compare_jobs(folder, tests, n_rounds=5):
+def compare_jobs(folder, cifs, n_rounds=5, n_replicas=4):
     """Print the times of one and of two processes, for simulation and for CIF files; medians of rounds.
 
     Other processes that share the cores lower the speed-up. With two free cores it is at least the CPU time
     of one job, divided by that of this process and half of that of the workers.
     """
-    crystals = load_amcsd()[::9]
-    texts = [path.read_bytes() for path in sorted((tests / "cif").glob("*.cif"))]
-    for number in range(8 * 256):
-        (folder / str(number // 256)).mkdir(exist_ok=True)
-        (folder / str(number // 256) / f"{number}.cif").write_bytes(texts[number % len(texts)])
+    crystals, options = load_amcsd()[::9], {"random_state": 0, "n_replicas": n_replicas}
+    copy_cifs(cifs, folder)
     work = {
-        f"{len(crystals)} ring images": lambda n: make_specimens(crystals, "rings", random_state=0, n_jobs=n),
-        f"{len(crystals)} powder patterns": lambda n: make_specimens(
-            crystals, "powder", random_state=0, n_jobs=n
-        ),
-        "2048 CIF files": lambda n: load_cif_tree(folder, cache=False, n_jobs=n),
+        name: lambda n, name=name: make_specimens(crystals, name, n_jobs=n, **options)
+        for name in ("rings", "powder")
     }
+    numbers = dict.fromkeys(work, n_replicas * len(crystals)) | {"CIF files": N_FILES}
+    work["CIF files"] = lambda n: load_cif_tree(folder, cache=False, n_jobs=n)
     rows = []
     for name, function in work.items():
         rounds = {1: [], 2: []}
@@ -106,10 +103,49 @@ def compare_jobs(folder, tests, n_rounds=5):
                 function(n_jobs)
                 measured.append(np.subtract(clocks(), before))
         one, two = (np.median(measured[1:], axis=0) for measured in rounds.values())
-        rows.append({"work": name, "1 job s": one[0], "2 jobs s": two[0], "speed-up": one[0] / two[0]})
-        rows[-1] |= {"1 job CPU s": one[1], "2 jobs CPU s": two[1], "of the workers": two[2]}
-        rows[-1]["speed-up of free cores"] = one[1] / (two[1] + two[2] / 2)
+        rows.append({"work": name, "number": numbers[name], "1 job s": one[0], "2 jobs s": two[0]})
+        rows[-1] |= {"speed-up": one[0] / two[0], "1 job CPU s": one[1], "2 jobs CPU s": two[1]}
+        rows[-1] |= {"of the workers": two[2], "speed-up of free cores": one[1] / (two[1] + two[2] / 2)}
     print(load(), pd.DataFrame(rows).round(2).to_string(index=False), sep="\n")
+
+
+def copy_cifs(cifs, folder):
+    """Write `N_FILES` copies of the CIF files below ``cifs`` to subfolders of a folder."""
+    texts = [path.read_bytes() for path in sorted(cifs.rglob("*.cif"))]
+    for number in range(N_FILES):
+        (folder / str(number // 256)).mkdir(exist_ok=True)
+        (folder / str(number // 256) / f"{number}.cif").write_bytes(texts[number % len(texts)])
+
+
+def read_with_pymatgen(paths):
+    """Return how many of the CIF files pymatgen reads."""
+    from pymatgen.io.cif import CifParser
+
+    n_read = 0
+    for path in paths:
+        try:
+            n_read += len(CifParser(path).parse_structures(primitive=False)) > 0
+        except Exception:  # it raises many kinds of errors
+            continue
+    return n_read
+
+
+def compare_cifs(folder, cifs, n_rounds=3, n_files=100):
+    """Print files a second of processor time, beside pymatgen on some of the same files; medians."""
+    copy_cifs(cifs, folder)
+    some = sorted(folder.rglob("*.cif"))
+    some = some[:: len(some) // n_files][:n_files]
+    rates, n_read = {"xtalsk": [], "pymatgen": []}, {}
+    for _ in range(n_rounds + 1):  # the first round loads and compiles
+        started = time.process_time()
+        n_read["xtalsk"] = len(load_cif_tree(folder, cache=False).crystals)
+        rates["xtalsk"].append(N_FILES / (time.process_time() - started))
+        started = time.process_time()
+        n_read["pymatgen"] = read_with_pymatgen(some)
+        rates["pymatgen"].append(len(some) / (time.process_time() - started))
+    own, peer = (np.median(rate[1:]) for rate in rates.values())
+    print(f"CIF files a second of a core: {own:,.0f}, pymatgen {peer:.1f}; {own / peer:.0f} times as fast")
+    print(f"read: {n_read['xtalsk']} crystals of {N_FILES}; pymatgen {n_read['pymatgen']} of {len(some)}")
 
 
 def clocks():

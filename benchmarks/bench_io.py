@@ -15,8 +15,13 @@ structures, copies of AMCSD, beside pickle.
 ``python benchmarks/bench_io.py streams [--rows N ...]`` writes, reads and trains on stored streams of random
 features, and prints rates and the largest memory.
 
-``python benchmarks/bench_io.py parallel [--tests FOLDER]`` compares one process with two, for simulation and
+``python benchmarks/bench_io.py parallel [--cifs FOLDER]`` compares one process with two, for simulation and
 for CIF files.
+
+``python benchmarks/bench_io.py cifs [--cifs FOLDER]`` compares the reading of CIF files with pymatgen.
+
+``python benchmarks/bench_io.py optimade [--n 10000]`` fetches entries of an OPTIMADE server on this machine
+behind a fault injector, is killed halfway and goes on, and compares the answer with an undisturbed one.
 """
 
 import argparse
@@ -33,6 +38,7 @@ from pathlib import Path
 
 import _damaged_files
 import _many_rows
+import _open_database
 import numpy as np
 import pandas as pd
 
@@ -288,7 +294,9 @@ def main():
     sections.add_parser("crystals").add_argument("--n", type=int, default=500_000)
     streams = sections.add_parser("streams")
     streams.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
-    sections.add_parser("parallel").add_argument("--tests", type=Path, default=TESTS)
+    for name in ("parallel", "cifs"):
+        sections.add_parser(name).add_argument("--cifs", type=Path, default=TESTS / "cif")
+    sections.add_parser("optimade").add_argument("--n", type=int, default=10_000)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     try:
@@ -301,8 +309,12 @@ def main():
             time_crystals(folder, options.n)
         elif options.section == "streams":
             _many_rows.compare_streams(folder, options.rows)
+        elif options.section == "optimade":
+            _open_database.compare_downloads(folder, options.n)
         elif options.section == "parallel":
-            _many_rows.compare_jobs(folder, options.tests)
+            _many_rows.compare_jobs(folder, options.cifs)
+        elif options.section == "cifs":
+            _many_rows.compare_cifs(folder, options.cifs)
         else:
             fuzz(options.tests, folder, options.inputs)
     finally:

@@ -35,7 +35,7 @@ def test_only_sound_crystals_of_open_sources_are_packed():
     close = crystals.frac_coords.copy()
     close[: crystals.offsets[1]] *= 0.1
     ids = ["cod_benchmark:NaCl_225.cif", "aflow:NaCl.cif", "openchemistry:halides/NaCl-Halite.cif"]
-    kept, left_out = select(replace(crystals, ids=ids, frac_coords=close))
+    kept, left_out = select(replace(crystals, ids=ids, names=np.full(3, ""), frac_coords=close))
     assert list(kept.ids) == ["openchemistry:halides/NaCl-Halite"]
     assert list(kept.names) == ["Halite"]
     assert left_out == {"cod_benchmark": 1}

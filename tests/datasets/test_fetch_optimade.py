@@ -1,17 +1,15 @@
 """`fetch_optimade` with the server of the package optimade on this machine, and with a poor connection."""
 
-import json
 import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from _optimade_server import Server, entry_of, write_database
 
 pytest.importorskip("optimade.client")
 pytest.importorskip("uvicorn")
@@ -21,71 +19,7 @@ from xtalsk.datasets import DownloadError, fetch_optimade, get_data_home, load_a
 from xtalsk.datasets._optimade_entries import crystal_of_entry
 from xtalsk.datasets._page_store import PageStore
 
-SERVER = Path(__file__).with_name("_optimade_server.py")
 CRYSTALS = load_amcsd()[::150]
-
-
-def entry_of(crystals, i):
-    """Return a crystal of a set as an entry of an OPTIMADE database."""
-    crystal = crystals[i]
-    symbols = [f"{z}_{o:.4f}" for z, o in zip(crystal.atomic_numbers, crystal.occupancies, strict=True)]
-    from gemmi import Element
-
-    species = []
-    for name in sorted(set(symbols)):
-        z, share = name.split("_")
-        share = float(share)
-        vacant = {"chemical_symbols": [Element(int(z)).name, "vacancy"], "concentration": [share, 1 - share]}
-        full = {"chemical_symbols": [Element(int(z)).name], "concentration": [1.0]}
-        species.append({"name": name, **(full if share == 1 else vacant)})
-    elements = sorted({Element(int(z)).name for z in crystal.atomic_numbers})
-    attributes = {
-        "elements": elements,
-        "nelements": len(elements),
-        "lattice_vectors": crystal.lattices[0].tolist(),
-        "cartesian_site_positions": (crystal.frac_coords @ crystal.lattices[0]).tolist(),
-        "species": species,
-        "species_at_sites": symbols,
-        "nsites": len(symbols),
-        "nperiodic_dimensions": 3,
-        "dimension_types": [1, 1, 1],
-        "structure_features": ["disorder"]
-        if any("vacancy" in s["chemical_symbols"] for s in species)
-        else [],
-        "last_modified": {"$date": "2024-01-01T00:00:00Z"},
-        "chemical_formula_reduced": crystal.formulas[0],
-    }
-    return {"id": f"test-{crystal.ids[0]}", "type": "structures", "attributes": attributes}
-
-
-def write_database(path, entries):
-    lines = [{"x-optimade": {"meta": {"api_version": "1.2.0"}}}, *entries]
-    path.write_text("\n".join(json.dumps(line) for line in lines))
-
-
-class Server:
-    """The server in a process of its own; ``stop`` ends it."""
-
-    def __init__(self, data, faults):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen([sys.executable, SERVER, data, str(port), str(faults)])
-        for _ in range(300):
-            try:
-                with urllib.request.urlopen(f"{self.url}/versions"):
-                    return
-            except (urllib.error.HTTPError, ConnectionError, TimeoutError):
-                if faults:
-                    return
-            except urllib.error.URLError:
-                time.sleep(0.1)
-        raise RuntimeError("the server does not start")
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +120,14 @@ def test_filter_limit_and_fields(quiet, tmp_path):
     )
     named = fetch(quiet, tmp_path, filter='elements HAS "Cu"', name_field="chemical_formula_reduced", n_max=2)
     assert named.crystals.names.tolist() == named.provenance["chemical_formula_reduced"].tolist()
+
+
+def test_the_size_of_pages(quiet, tmp_path):
+    answer = fetch(quiet, tmp_path, filter='elements HAS "Cu"', n_max=3, page_size=2)
+    assert len(list(answer.folder.glob("page_*"))) == 2
+    assert len(answer.crystals) == 3
+    with pytest.raises(ValueError, match="Max allowed page_limit is 500"):
+        fetch(quiet, tmp_path, filter="nelements = 2", page_size=501)
 
 
 def test_wrong_questions_are_told(quiet, tmp_path):

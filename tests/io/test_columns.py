@@ -329,6 +329,16 @@ def test_columns_without_a_blank_between_them(tmp_path):
             read_profile(write(tmp_path, [text.replace("14.168110228", field)], name="a.xy"), wavelength=1.5)
 
 
+def test_columns_of_fixed_width_that_touch_in_many_rows(tmp_path):
+    two_theta = 10 + 0.0496183 * np.arange(420)
+    counts = np.choose(np.arange(420) % 3, [42, 442, 1305 + np.arange(420)])  # four digits leave no blank
+    table = "\n".join(f"{x:.6g}{c:4d}" for x, c in zip(two_theta, counts, strict=True))
+    with pytest.warns(UserWarning, match="in 140 lines"):
+        profile = read_profile(write(tmp_path, [table], name="a.xy"), wavelength=1.5406)
+    np.testing.assert_array_equal(profile.intensity, counts)
+    np.testing.assert_allclose(profile.two_theta, two_theta, atol=6e-5)
+
+
 def test_ras(tmp_path):
     heading = (
         '*RAS_DATA_START\n*HW_XG_WAVE_LENGTH_ALPHA1 "1.540593"\n*HW_XG_WAVE_LENGTH_ALPHA2 "1.544414"\n'

@@ -24,7 +24,7 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def _columns(crystals):
+def columns_of(crystals):
     """Return the arrays of a set by name; the rotation sets are joined."""
     arrays = {name: getattr(crystals, name) for name in _TYPES if not name.startswith("rotation")}
     arrays["rotation_index"] = crystals.rotation_index
@@ -33,7 +33,7 @@ def _columns(crystals):
     return arrays
 
 
-def _rotation_sets(arrays):
+def rotation_sets_of(arrays):
     """Return the rotation sets, which are taken out of the arrays."""
     return np.split(arrays.pop("rotations"), np.cumsum(arrays.pop("rotation_lengths"))[:-1])
 
@@ -41,7 +41,7 @@ def _rotation_sets(arrays):
 def save_compressed(crystals, path):
     """Write a set to a compressed npz file."""
     arrays = {
-        name: array.astype(str) if name in _TEXTS else array for name, array in _columns(crystals).items()
+        name: array.astype(str) if name in _TEXTS else array for name, array in columns_of(crystals).items()
     }
     from xtalsk.utils._container import open_new
 
@@ -53,7 +53,7 @@ def save_mappable(crystals, path):
     """Write a set to a file that can be mapped into memory."""
     from xtalsk.utils._array_file import write_arrays
 
-    write_arrays(path, _KIND, _VERSION, {}, _columns(crystals))
+    write_arrays(path, _KIND, _VERSION, {}, columns_of(crystals))
 
 
 def load_crystals(cls, path, mmap):
@@ -68,7 +68,7 @@ def load_crystals(cls, path, mmap):
     if "groups" in arrays:  # the name in files written before version 0.1
         arrays["names"] = arrays.pop("groups")
     try:
-        return cls(rotation_sets=_rotation_sets(arrays), **arrays)
+        return cls(rotation_sets=rotation_sets_of(arrays), **arrays)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise ValueError(f"{path} does not hold a CrystalSet: {error}") from error
 
@@ -82,7 +82,7 @@ def _load_mappable(cls, path, mapped):
         types = {name: array.dtype.str for name, array in arrays.items()}
         if types != _TYPES:
             raise ValueError(f"its arrays are {types}")
-        crystals = cls._from_checked(rotation_sets=_rotation_sets(arrays), **arrays)
+        crystals = cls._from_checked(rotation_sets=rotation_sets_of(arrays), **arrays)
         check_shapes(crystals)
         return crystals
     except ValueError as error:

@@ -75,6 +75,9 @@ ISOTOPE_MASS_RATIO = (0.8, 1.3)
 """Mass numbers of isotopes, as a range of ratios to the atomic weight. Set by eye."""
 
 # Files
+WRITTEN_SYMPREC = 0.01
+"""Tolerance in Å of the symmetry of a written CIF: far below `SAME_ATOM`, so that a reader gets the same
+atoms. Set by eye."""
 MAX_FILE_SIZE = 256 * 2**20
 """Largest CIF in bytes, after decompression. Set by eye."""
 

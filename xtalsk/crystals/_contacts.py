@@ -1,5 +1,7 @@
 """Shortest distances between atoms of one crystal."""
 
+from types import SimpleNamespace
+
 import gemmi
 import numpy as np
 
@@ -42,6 +44,19 @@ def shortest_contact(crystal):
         if ratios[i, j] < best[0]:
             best = float(ratios[i, j]), (int(rows[i]), j, float(distances[i, j]))
     return best
+
+
+def contact_of(crystals, row):
+    """Shortest distance between atoms of one crystal of a `CrystalSet`, in sums of covalent radii."""
+    sites = slice(*crystals.offsets[row : row + 2])
+    crystal = SimpleNamespace(
+        lattice=crystals.lattices[row],
+        atomic_numbers=crystals.atomic_numbers[sites],
+        frac_coords=crystals.frac_coords[sites],
+        occupancies=crystals.occupancies[sites],
+        atoms=np.arange(sites.stop - sites.start),
+    )
+    return shortest_contact(crystal)[0]
 
 
 def _repeat(crystal, radii):

@@ -346,6 +346,51 @@ class CrystalSet:
 
         return to_structure(self[i])
 
+    def to_cif(self, i):
+        """Return crystal ``i`` as CIF text, in its own axes.
+
+        It has the symmetry operations that spglib finds within 0.01 Å, and one atom for each set of
+        equivalent ones. It has all atoms, in P1, if these operations are not those of the space group of the
+        crystal, or if equivalent atoms differ in displacement.
+
+        Parameters
+        ----------
+        i : int
+            Row of the crystal.
+
+        Returns
+        -------
+        str
+            `from_cifs` and pymatgen read it.
+
+        Examples
+        --------
+        >>> from xtalsk import CrystalSet, load_amcsd
+        >>> halite = load_amcsd()[[3]]
+        >>> text = halite.to_cif(0)
+        >>> CrystalSet.from_cifs(text).space_groups == halite.space_groups
+        array([ True])
+        """
+        from xtalsk.crystals._cif_writer import cif_text
+
+        return cif_text(self[i])
+
+    def to_cifs(self, folder):
+        """Write each crystal to a CIF file of its own, named by its identifier; see `to_cif`.
+
+        Parameters
+        ----------
+        folder : path-like
+            It is made where it does not exist. Files of the same names are replaced.
+
+        Returns
+        -------
+        list of pathlib.Path
+        """
+        from xtalsk.crystals._cif_writer import write_cifs
+
+        return write_cifs(self, folder)
+
     def save(self, path, *, compressed=True):
         """Write the set to a file that `load` reads. The old file stays until the new one is complete.
 

@@ -37,6 +37,27 @@ def find_faults(crystals):
     return faults
 
 
+def main_atoms(crystals):
+    """Find the most frequent atom of each position; hydrogen is left out.
+
+    Parameters
+    ----------
+    crystals : CrystalSet
+
+    Returns
+    -------
+    sites : ndarray of int, shape (n,)
+        In ascending order.
+    occupancies : ndarray of shape (n,)
+        Of all atoms of the position together, at most 1.
+    """
+    position = connected_labels(_close_pairs(crystals), len(crystals.atomic_numbers))
+    order = np.lexsort([-crystals.occupancies, position])
+    main = order[np.r_[True, np.diff(position[order]) != 0][: len(order)]]
+    main = np.sort(main[crystals.atomic_numbers[main] != 1])
+    return main, np.minimum(np.bincount(position, crystals.occupancies)[position[main]], 1)
+
+
 def _close_pairs(crystals):
     """Pairs (m, 2) of sites of one crystal closer than `SAME_ATOM`."""
     crystal = crystals.crystal_of_site

@@ -9,6 +9,14 @@ def lattice_vectors(cell):
     return np.array(cell.orth.mat.tolist()).T
 
 
+def cell_parameters(lattices):
+    """Cell parameters (n, 6) of lattices (n, 3, 3): lengths in Å and angles in degrees."""
+    lengths = np.linalg.norm(lattices, axis=2)
+    unit = lattices / lengths[:, :, None]
+    cosines = np.stack([(unit[:, i] * unit[:, j]).sum(axis=1) for i, j in ((1, 2), (0, 2), (0, 1))], axis=1)
+    return np.hstack([lengths, np.degrees(np.arccos(cosines))])
+
+
 def parse_operations(triplets):
     """Rotations (m, 3, 3) and translations (m, 3) of symmetry operations such as ``"-x,y,1/2-z"``."""
     operations = [gemmi.Op(t) for t in triplets]

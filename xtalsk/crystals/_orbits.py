@@ -84,3 +84,29 @@ def expand_sites(coords, rotations, translations, lattice, tolerance=SAME_ATOM):
     sites, operations = np.nonzero(keep)
     images = np.einsum("aij,aj->ai", rotations[operations], coords[sites]) + translations[operations]
     return wrap(images), sites
+
+
+def orbit_origins(coords, rotations, translations):
+    """Find the first atom of the orbit of each atom of a cell.
+
+    Parameters
+    ----------
+    coords : ndarray of shape (n_atoms, 3)
+        Fractional coordinates of all atoms of the cell.
+    rotations : ndarray of shape (n_operations, 3, 3)
+        They act on fractional coordinates as columns.
+    translations : ndarray of shape (n_operations, 3)
+        In fractions of the cell.
+
+    Returns
+    -------
+    ndarray of int, shape (n_atoms,)
+    """
+    origins = np.full(len(coords), -1)
+    for atom in range(len(coords)):
+        if origins[atom] < 0:
+            images = rotations @ coords[atom] + translations
+            offsets = images[:, None] - coords
+            offsets -= np.round(offsets)
+            origins[np.square(offsets).sum(axis=-1).argmin(axis=1)] = atom
+    return origins

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass, field
 
 import gemmi
-import numpy as np
 
 from xtalsk.crystals._constants import DOUBTFUL_MISFIT, MAX_MISFIT
+from xtalsk.crystals._gemmi import cell_parameters
 from xtalsk.crystals._settings import setting_of_group, setting_of_hall, setting_of_triplets
 from xtalsk.crystals._space_group_symbols import (
     all_settings_of_number,
@@ -147,9 +147,7 @@ def _names(block, has_operations):
 
 def _cell_text(lattice):
     """Cell parameters of a lattice (3, 3), in Å and degrees."""
-    lengths = np.linalg.norm(lattice, axis=1)
-    cosines = (lattice @ lattice.T / np.outer(lengths, lengths))[[1, 0, 0], [2, 2, 1]]
-    return "(" + ", ".join(f"{v:.5g}" for v in [*lengths, *np.degrees(np.arccos(cosines))]) + ")"
+    return "(" + ", ".join(f"{v:.5g}" for v in cell_parameters(lattice[None])[0]) + ")"
 
 
 def _fitting(groups, lattice):

@@ -41,13 +41,21 @@ def find_symmetry(lattice, atomic_numbers, frac_coords, occupancies, symprec):
     ValueError
         If spglib finds no symmetry.
     """
+    found = find_operations(lattice, atomic_numbers, frac_coords, occupancies, symprec)
+    if found is None:
+        raise ValueError(f"spglib finds no space group within {symprec} Å (atoms may overlap)")
+    return found.number, np.unique(found.rotations, axis=0)
+
+
+def find_operations(lattice, atomic_numbers, frac_coords, occupancies, symprec):
+    """Return spglib's dataset of the symmetry of a structure, None where it finds none.
+
+    The parameters are those of `find_symmetry`. Its atoms are the positions of `group_by_position`.
+    """
     import spglib
 
     positions, kinds = _merge_sites(atomic_numbers, frac_coords, occupancies)
-    symmetry = spglib.get_symmetry_dataset((lattice, positions, kinds), symprec=symprec)
-    if symmetry is None:
-        raise ValueError(f"spglib finds no space group within {symprec} Å (atoms may overlap)")
-    return symmetry.number, np.unique(symmetry.rotations, axis=0)
+    return spglib.get_symmetry_dataset((lattice, positions, kinds), symprec=symprec)
 
 
 def group_by_position(frac_coords, decimals):

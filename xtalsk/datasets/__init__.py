@@ -14,6 +14,7 @@ _MODULE_OF = {
     "load_amcsd": "_amcsd",
     "load_cif_tree": "_cif_tree",
     "load_experimental": "_experimental",
+    "load_prototypes": "_prototypes",
     "make_random_crystals": "_random",
     "make_specimens": "_specimens",
 }

@@ -1,6 +1,6 @@
 """Build the packaged file of experimental structures from a collection of open sources.
 
-Run ``python -m xtalsk.datasets._build_experimental FILE`` with a file of `CrystalSet.save` whose ids begin
+Run ``python -m xtalsk.datasets._build_experimental FILE ...`` with files of `CrystalSet.save` whose ids begin
 with the source. Sources without a stated licence, sites with impossible occupancies and atoms that are too
 close to each other are left out.
 """
@@ -9,13 +9,12 @@ import argparse
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
 from xtalsk.crystals import CrystalSet
 from xtalsk.crystals._constants import MIN_CONTACT
-from xtalsk.crystals._contacts import shortest_contact
+from xtalsk.crystals._contacts import contact_of
 from xtalsk.crystals._faults import find_faults
 
 SOURCES = {
@@ -24,21 +23,12 @@ SOURCES = {
     "amcsd_old": "amcsd",
     "obelix": "obelix",
     "openchemistry": "openchemistry",
+    "ncrystal": "ncrystal",
+    "crystals": "cod",
+    "mtex": "cod",
+    "cemd": "cod",
 }
 """Sources with an open licence, and the first part of their ids in the package."""
-
-
-def contact(crystals, row):
-    """Return the shortest distance between atoms of a crystal, in sums of covalent radii."""
-    sites = slice(*crystals.offsets[row : row + 2])
-    crystal = SimpleNamespace(
-        lattice=crystals.lattices[row],
-        atomic_numbers=crystals.atomic_numbers[sites],
-        frac_coords=crystals.frac_coords[sites],
-        occupancies=crystals.occupancies[sites],
-        atoms=np.arange(sites.stop - sites.start),
-    )
-    return shortest_contact(crystal)[0]
 
 
 def name(source, entry):
@@ -52,12 +42,12 @@ def select(crystals):
     sources, entries = zip(*(text.split(":", 1) for text in crystals.ids), strict=True)
     is_open = np.array([source in SOURCES for source in sources])
     is_sound = np.array(
-        [open_ and contact(crystals, row) >= MIN_CONTACT for row, open_ in enumerate(is_open)]
+        [open_ and contact_of(crystals, row) >= MIN_CONTACT for row, open_ in enumerate(is_open)]
     )
     is_sound[list(find_faults(crystals))] = False
     kept = np.flatnonzero(is_open & is_sound)
     ids = [f"{SOURCES[sources[row]]}:{entries[row].removesuffix('.cif')}" for row in kept]
-    names = [name(sources[row], entries[row]) for row in kept]
+    names = [crystals.names[row] or name(sources[row], entries[row]) for row in kept]
     left_out = Counter(sources[row] for row in np.flatnonzero(is_open & ~is_sound))
     return replace(crystals[kept], ids=ids, names=names), dict(left_out)
 
@@ -65,10 +55,10 @@ def select(crystals):
 def main(argv=None):
     """Write the file and print how many entries are left out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", metavar="FILE")
+    parser.add_argument("sources", metavar="FILE", nargs="+")
     parser.add_argument("--out", default=Path(__file__).with_name("data") / "experimental.npz", type=Path)
     options = parser.parse_args(argv)
-    crystals, left_out = select(CrystalSet.load(options.source))
+    crystals, left_out = select(CrystalSet.concatenate([CrystalSet.load(path) for path in options.sources]))
     crystals.save(options.out)
     print(f"{len(crystals)} entries, {options.out.stat().st_size / 1e6:.2f} MB; left out: {left_out}")  # noqa: T201
 

@@ -14,6 +14,7 @@ def fetch_optimade(
     filter="",
     *,
     n_max=None,
+    page_size=None,
     extra_fields=(),
     name_field=None,
     symprec=0.01,
@@ -42,6 +43,9 @@ def fetch_optimade(
         all entries.
     n_max : int or None, default=None
         Largest number of entries; whole pages are fetched.
+    page_size : int or None, default=None
+        Number of entries of a page. None is that of the database, often 10 or 20; large pages save requests.
+        Databases refuse numbers above a limit of their own.
     extra_fields : tuple of str, default=()
         Further properties of an entry to keep in ``provenance``, such as ``"_cod_mineral"``.
     name_field : str or None, default=None
@@ -78,6 +82,7 @@ def fetch_optimade(
         ``database`` : dict
             What the database says of itself: name, provider, licence, version, time of the answer.
         ``folder`` : Path
+            Where the pages are stored.
 
     Raises
     ------
@@ -101,6 +106,8 @@ def fetch_optimade(
     """
     if n_max is not None:
         check_scalar(n_max, "n_max", int, min_val=1)
+    if page_size is not None:
+        check_scalar(page_size, "page_size", int, min_val=1)
     check_scalar(max_attempts, "max_attempts", int, min_val=1)
     extra = tuple(dict.fromkeys([*extra_fields, *([name_field] if name_field else [])]))
     query = {"provider": provider, "filter": filter, "n_max": n_max, "extra_fields": list(extra)}
@@ -109,5 +116,5 @@ def fetch_optimade(
         url = find_database(provider, max_attempts, max_wait)
         client = make_client(url, max_attempts, max_wait, timeout, tqdm.write if verbose > 1 else None)
         check_filter(filter)
-        download(store, client, url, verbose)
+        download(store, client, url, page_size, verbose)
     return read_fetched(store, crystal_of_entry, symprec, extra, name_field, n_jobs, verbose)

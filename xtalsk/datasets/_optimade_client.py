@@ -70,7 +70,7 @@ def find_database(provider, max_attempts, max_wait):
     return addresses[0].rstrip("/")
 
 
-def download(store, client, url, verbose):
+def download(store, client, url, page_size, verbose):
     """Fetch the pages that a store lacks.
 
     Parameters
@@ -79,6 +79,8 @@ def download(store, client, url, verbose):
     client : OptimadeClient
     url : str
         Address of the database.
+    page_size : int or None
+        Entries of a page; None is that of the database.
     verbose : int
         Above 0 shows the progress.
 
@@ -97,7 +99,7 @@ def download(store, client, url, verbose):
     with tqdm(desc="entries", initial=store.state["n_entries"], disable=verbose < 1) as bar:
         while not store.state["finished"]:
             address = store.state["next"]
-            answer = _ask(client, url, store, address, fields)
+            answer = _ask(client, url, store, address, fields, page_size)
             entries, following = answer.data, answer.links.get("next")
             following = following.get("href") if isinstance(following, dict) else following
             if following is not None and following in addresses | {address}:
@@ -112,11 +114,11 @@ def download(store, client, url, verbose):
             bar.update(len(entries))
 
 
-def _ask(client, url, store, address, fields):
+def _ask(client, url, store, address, fields, page_size):
     """Return one page, `optimade.client.utils.QueryResults`."""
     answer = client.get_one(
         "structures", store.state["query"]["filter"], url, response_fields=fields, paginate=False,
-        override_url=address,
+        page_limit=page_size, override_url=address,
     )[url]  # fmt: skip
     if not answer.errors:
         return answer

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from xtalsk.crystals._gemmi import cell_parameters
 from xtalsk.datasets._amcsd import load_amcsd
 from xtalsk.datasets._constants import STANDARD_CELL_RTOL, VOLUME_PERCENTILES
 from xtalsk.symmetry import bravais_lattice, crystal_system
@@ -47,7 +48,7 @@ def describe(reference):
     order = np.argsort(n_elements, kind="stable")
     volumes = reference.volumes / n_atoms
     bravais, systems = bravais_lattice(reference.space_groups), crystal_system(reference.space_groups)
-    cells = _cell_parameters(reference.lattices)
+    cells = cell_parameters(reference.lattices)
     is_standard = _is_standard(bravais, cells)
     sizes = _primitive_sizes(n_atoms, bravais, is_standard)
     return ReferenceStatistics(
@@ -64,14 +65,6 @@ def describe(reference):
 def describe_amcsd():
     """`ReferenceStatistics` of the AMCSD."""
     return describe(load_amcsd())
-
-
-def _cell_parameters(lattices):
-    """Cell parameters (n, 6) of lattices (n, 3, 3): lengths in Å and angles in degrees."""
-    lengths = np.linalg.norm(lattices, axis=2)
-    unit = lattices / lengths[:, :, None]
-    cosines = np.stack([(unit[:, i] * unit[:, j]).sum(axis=1) for i, j in ((1, 2), (0, 2), (0, 1))], axis=1)
-    return np.hstack([lengths, np.degrees(np.arccos(cosines))])
 
 
 def _is_standard(bravais, cells):

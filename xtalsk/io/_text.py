@@ -20,9 +20,10 @@ _BOMS = (
 _WORDS = re.compile(r"nan|inf(?:inity)?|n/?a|null|none|1\.#\w+|#n/a|\*", re.IGNORECASE)  # instead of numbers
 _DATA_LINE = re.compile(r"(?=.*\d)[-+−\d.,;\seEdD'’\"]+")
 _COMMENT = re.compile(r"\s*[#;!'*/%&]")
-_JOINED = re.compile(r"\d{1,3}\.\d{2,15}")
+_JOINED = re.compile(r"\d{1,3}\.\d{2,15}|\d{2,15}")
 _ROUNDING = 0.7  # of the last decimal; a rounded position is nearer than that to the line of equal steps
 _MARGIN = 0.2  # of the last decimal, by which every other position is farther from the line
+_LINE_ERROR = 3**0.5  # last decimals / sqrt(rows): three standard deviations of that line at its ends
 _LEADING_ZERO = re.compile(r"[-+]?0\d+")
 
 
@@ -205,7 +206,8 @@ def _split_joined(table):
     """Split fields such as ``14.168110228`` in tables of two columns in equal steps, with a warning.
 
     Programs that write columns of fixed width leave no separator before a large intensity. The position is
-    the one that lies on the line through the other positions.
+    the one that lies on the line through the other positions. Of two such positions, the intensity with a
+    number of digits that no row with a separator has decides.
     """
     joined = [i for i, row in enumerate(table.rows) if len(row) == 1 and _JOINED.fullmatch(row[0])]
     whole = [i for i, row in enumerate(table.rows) if len(row) == 2]
@@ -215,15 +217,15 @@ def _split_joined(table):
     n_decimals = max(len(table.rows[i][0].partition(".")[2]) for i in whole)
     line = np.polynomial.Polynomial.fit(whole, positions, 1)
     unit = 0.1**n_decimals
-    if np.abs(line(np.array(whole)) - positions).max() > _ROUNDING * unit:
+    largest = np.abs(line(np.array(whole)) - positions).max() / unit
+    if largest > _ROUNDING:
         return  # no equal steps
+    limit = largest + _LINE_ERROR / np.sqrt(len(whole))
+    separated = {len(table.rows[i][1]) for i in whole}
     for i in joined:
-        field, point = table.rows[i][0], table.rows[i][0].index(".")
-        ends = range(point + 1, min(len(field), point + n_decimals + 2))
-        errors = sorted((abs(float(field[:e]) - line(i)) / unit, e) for e in ends if field[e : e + 1] > "0")
-        (error, end), (other, _) = (*errors, (np.inf, 0), (np.inf, 0))[:2]
-        if error < _ROUNDING and other > error + _MARGIN:
-            table.rows[i] = [field[:end], field[end:]]
+        field = table.rows[i][0]
+        end = _place_of_split(field, n_decimals, line(i), unit, limit, separated)
+        table.rows[i] = [field[:end], field[end:]] if end else [field]
     split = [f"{table.lines[i]}: {' and '.join(table.rows[i])}" for i in joined if len(table.rows[i]) == 2]
     if split:
         shown = ", ".join(split[:3]) + ", ..." * (len(split) > 3)
@@ -231,6 +233,34 @@ def _split_joined(table):
             f"{table.name}: no separator between the columns in {len(split)} lines; read as {shown}",
             stacklevel=5,
         )
+
+
+def _place_of_split(field, n_decimals, position, unit, limit, separated):
+    """Return where a field of position and intensity is split, or None if that is not certain.
+
+    Parameters
+    ----------
+    field : str
+    n_decimals : int
+        Decimals of the other positions.
+    position, unit : float
+        Expected position and its last decimal.
+    limit : float
+        Largest error of the position in last decimals.
+    separated : set of int
+        Numbers of digits of the intensities with a separator.
+    """
+    point = field.find(".")
+    last = len(field) if point < 0 else min(len(field), point + n_decimals + 2)
+    ends = [end for end in range(max(point + 1, 1), last) if field[end] > "0"]
+    splits = sorted((abs(float(field[:end]) - position) / unit, end) for end in ends)
+    splits = [(error, end) for error, end in splits if error < limit]
+    if len(splits) > 1:
+        splits = [split for split in splits if len(field) - split[1] not in separated] or splits
+    if not splits or splits[0][0] > _ROUNDING:
+        return None
+    is_certain = len(splits) == 1 or splits[1][0] > splits[0][0] + _MARGIN
+    return splits[0][1] if is_certain else None
 
 
 def _check_first_row(table):

@@ -4,7 +4,7 @@ PART_SIZE = 256  # consecutive specimens of a chunk that share one set of condit
 
 SAMPLE_SIZE = 2048
 """Specimens from which the network computes the means and standard deviations of tables. Not recorded. It was
-8192 when `benchmarks/models/powder_chemistry.joblib` was trained."""
+8192 when the powder pipeline of `load_pretrained` was trained."""
 
 POWDER_BATCH = {"cpu": 32, "cuda": 256}  # powder patterns rendered at once, for speed; not recorded
 RING_BATCH = {"cpu": 8, "cuda": 64}  # ring images rendered at once, for speed; not recorded

@@ -32,6 +32,9 @@ def fit_stream(
 ):
     """Train a `FusionClassifier` on a stream; resume an interrupted training.
 
+    If a process group of `torch.distributed` exists, all its processes train one network: each calls this
+    function with the same arguments, and computes the gradient of its share of each batch.
+
     Parameters
     ----------
     model : FusionClassifier
