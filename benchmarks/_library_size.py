@@ -25,6 +25,7 @@ from xtalsk import (
     make_library,
     make_specimens,
 )
+from xtalsk.library._scaled import _at_widths, to_intensity
 
 PROFILES = {"powder": PowderProfile(n_bins=1024, q_range=(0.1, 0.9)), "rings": RadialProfile(on_error="warn")}
 CONDITIONS = {
@@ -147,7 +148,6 @@ def measure(folder):
             functions[f"{name}, isostructural={iso}"] = lambda model=model, rows=rows: model.predict(rows)
     if match._grids:
         print(speeds(functions, len(measured)).round(0).to_string())
-        print(agreement_of_rings(match, {"composition": measured, "alone": alone}).to_string())
         return
     profiles = unit_profiles(match, alone.to_numpy(np.float32))
     library = match._library["profile"].astype(np.float32)
@@ -158,36 +158,49 @@ def measure(folder):
     print(speeds(functions, len(measured)).round(0).to_string())
 
 
-def agreement_of_rings(match, tables, n_all=5000, n_rows=60):
-    """Return how often the best entry is that of a second stage of many more entries."""
-    out = {}
-    for name, rows in tables.items():
-        few = match.candidates(rows[:n_rows], n=1)["id"].to_numpy()
-        match.set_params(n_best=n_all)
-        many = match.candidates(rows[:n_rows], n=1)["id"].to_numpy()
-        match.set_params(n_best=100)
-        out[name] = {"same best entry": np.mean(few == many), "rows": len(few)}
-    return pd.DataFrame(out).T
-
-
-def check_hits(n, folder):
-    """Print whether the best entries are those of float32 profiles that were never rounded, all compared."""
-    measured = pd.read_pickle(folder / "measured.pkl")
-    match = LibraryMatch.load(folder / "library").set_params(**RIGID)
+def parts_of_library(modality, n):
+    """Yield the features of the n entries that `build` made, some thousand at a time."""
     features = make_features(
-        profile=("powder", PROFILES["powder"]), chemistry=("formula", ElementFractions())
+        profile=(modality, PROFILES[modality]), chemistry=("formula", ElementFractions())
     )
     X, _, entries = make_library(load_amcsd(), features, random_state=0)
-    rng, number, done = np.random.default_rng(0), 0, 0
-    rows = measured.to_numpy(np.float32)
-    profiles, cosines = unit_profiles(match, rows), []
-    part = X
-    while done < n:
-        part = part[: n - done]
-        cosines.append(profiles @ unit_profiles(match, part.to_numpy(np.float32)).T)
-        done, number = done + len(part), number + 1
+    rng, number, part = np.random.default_rng(0), 0, X
+    while n > 0:
+        yield part[:n]
+        n, number = n - len(part), number + 1
         part = make_copy(X, entries, number, rng)[0]
-    cosines, out = np.concatenate(cosines, axis=1), {}
+
+
+def similarity_of_rings(match, rows, modality, n):
+    """Return the similarity of all entries, (n_rows, n): the second stage, of profiles never rounded."""
+    block, library = match._prepared().profiles[0]
+    grid, similarity, first = library.grid, [], 0
+    stage = library.compare(to_intensity(torch.from_numpy(rows[:, block.columns]), grid.scale))
+    for part in parts_of_library(modality, n):
+        profiles = torch.from_numpy(part.to_numpy(np.float32)[:, block.columns])
+        for begin in range(0, len(part), 1024):
+            lines = _at_widths(to_intensity(profiles[begin : begin + 1024], grid.scale), grid, library.widths)
+            lines = torch.stack(lines, 1).nan_to_num(-128).numpy()
+            nearest = stage.nearest[:, first : first + len(lines)].long()
+            entries = torch.arange(len(lines)).expand(len(rows), -1)
+            similarity.append(library._refine(stage.profiles, lines, entries, nearest)[0].numpy())
+            first += len(lines)
+    return np.concatenate(similarity, axis=1)
+
+
+def check_hits(modality, n, folder, n_rows):
+    """Print whether the best entries are those of float32 profiles that were never rounded, all compared."""
+    measured = pd.read_pickle(folder / "measured.pkl")[:n_rows]
+    match, rows = LibraryMatch.load(folder / "library"), measured.to_numpy(np.float32)
+    if modality == "rings":
+        cosines = similarity_of_rings(match, rows, modality, n)
+    else:
+        match.set_params(**RIGID)
+        profiles = unit_profiles(match, rows)
+        parts = parts_of_library(modality, n)
+        cosines = [profiles @ unit_profiles(match, part.to_numpy(np.float32)).T for part in parts]
+        cosines = np.concatenate(cosines, axis=1)
+    out = {}
     for name in ("composition", "alone"):
         table = measured.copy()
         if name == "alone":
@@ -197,7 +210,8 @@ def check_hits(n, folder):
         found = match._match(table.to_numpy(np.float32)[answered]).entries[:, 0]
         best = scores[answered].argmax(axis=1)
         lost = scores[answered].max(axis=1) - scores[answered][np.arange(len(found)), found]
-        out[name] = {"same best entry": np.mean(found == best), "largest loss of score": lost.max()}
+        out[name] = {"rows": len(found), "same best entry": np.mean(found == best)}
+        out[name]["largest loss of score"] = lost.max()
     print(pd.DataFrame(out).T.to_string())
 
 
@@ -208,8 +222,7 @@ def main(modality, n):
         folder = Path(folder)
         build(modality, n, folder, 300 if modality == "powder" else 100)
         subprocess.run([sys.executable, __file__, str(folder)], check=True)
-        if modality == "powder":
-            check_hits(n, folder)
+        check_hits(modality, n, folder, 300 if modality == "powder" else 60)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,16 @@ from xtalsk import (
 from xtalsk.library import LibraryBlend, LibraryMatch
 from xtalsk.library._lines import takes_lines
 from xtalsk.library._profiles import pack
-from xtalsk.library._scaled import Grid, ScaledLibrary, arrange_profiles, contrast, stretch
+from xtalsk.library._scaled import (
+    Grid,
+    ScaledComparison,
+    ScaledLibrary,
+    arrange_profiles,
+    broaden,
+    contrast,
+    stretch,
+    to_intensity,
+)
 
 BROAD = replace(RingConditions.typical(), ring_width=0.045, calibration=0.03, image_size=128)
 
@@ -47,6 +56,26 @@ def test_broad_rings_at_a_wrong_scale_are_named(broad):
     assert match.score(measured, y) > 0.8
     assert match.score(measured, y) > LibraryMatch(line_widths=None).fit(*library).score(measured, y) + 0.3
     assert LibraryMatch(max_scale_error=0).fit(*library).score(measured, y) < match.score(measured, y) - 0.2
+
+
+def test_the_best_entry_is_that_of_profiles_without_rounding(broad, monkeypatch):
+    X = pd.concat([broad[0][0][:20]] * 5, ignore_index=True)
+    X *= np.random.default_rng(0).uniform(0.97, 1.03, X.shape)  # entries that differ by less than one byte
+    X.attrs = broad[0][0].attrs
+    match = LibraryMatch().fit(X, np.arange(len(X)))
+    _, library = match._prepared().profiles[0]
+    intensity = to_intensity(torch.tensor(X.to_numpy(np.float32)), library.grid.scale)
+    lines = [contrast(broaden(intensity, width, library.grid), library.grid) for width in library.widths]
+    lines = torch.stack(lines, 1).nan_to_num(-128).numpy()
+    stage = library.compare(intensity)
+    every = torch.arange(len(X)).expand(len(X), -1)
+    exact = library._refine(stage.profiles, lines, every, stage.nearest.long())[0].numpy()
+    found = match.candidates(X, n=1)
+    assert (found["id"] == exact.argmax(axis=1)).all()
+    np.testing.assert_allclose(found["similarity"], exact.max(axis=1), atol=1e-5)
+    monkeypatch.setattr(ScaledComparison, "can_refine_exactly", False)
+    rounded = LibraryMatch().fit(X, np.arange(len(X))).candidates(X, n=1)
+    assert (rounded["id"] != exact.argmax(axis=1)).any()
 
 
 def test_candidates_show_scale_and_width(broad):

@@ -104,7 +104,8 @@ def test_results_do_not_depend_on_the_size_of_chunks(minerals, rings, monkeypatc
     for library, rows in (((X, y), measured), (rings[:2], rings[0][:20])):
         match = LibraryMatch().fit(*library)
         expected = match.predict_proba(rows)
-        monkeypatch.setattr(_search, "PAIRS_PER_CHUNK", 7 * len(library[1]))
+        for name in ("PAIRS_PER_CHUNK", "SCALED_PAIRS_PER_CHUNK"):
+            monkeypatch.setattr(_search, name, 7 * len(library[1]))
         again = pickle.loads(pickle.dumps(match)).predict_proba(rows)
         np.testing.assert_allclose(again, expected, atol=1e-6)
         monkeypatch.undo()

@@ -25,7 +25,6 @@ from xtalsk.library._lines import features_of_lines
 from xtalsk.library._prototype_candidates import find_candidates, make_species
 from xtalsk.library._prototype_lines import FACTOR_STEP, PrototypeLines, factor_tables, invariant_strains
 from xtalsk.library._prototype_search import refined_lattice
-from xtalsk.library._prototype_structures import contact, formula_of
 from xtalsk.library._prototype_table import PrototypeTable, element_volumes
 from xtalsk.utils import NotMeasuredWarning
 
@@ -107,7 +106,7 @@ def test_structures_have_the_right_cells_and_sites(match, measured):
     predicted = match.structures(X)
     np.testing.assert_array_equal(predicted.space_groups, y)
     np.testing.assert_allclose(predicted.lattices, crystals.lattices, atol=0.03)
-    assert predicted.formulas.tolist() == ["KBr", "AlSb", "O3SrHf", "O2V", "BrCs"]
+    assert predicted.formulas.tolist() == ["KBr", "AlSb", "SrHfO3", "VO2", "CsBr"]
     reference = compute_reflections(crystals, "xray", d_min=1.5)
     own = compute_reflections(predicted, "xray", d_min=1.5)
     for i in range(len(crystals)):
@@ -312,17 +311,80 @@ def test_volumes_of_elements_predict_cells():
     assert np.isfinite(volumes).all()
 
 
-def test_impossible_structures_are_named(known, measured):
-    X, _, crystals = measured
-    squeezed = CrystalSet.from_pymatgen([rock_salt(3.0, "K", "Br")])
-    assert contact(squeezed) < MIN_CONTACT < contact(crystals[[0]])
-    model = PrototypeMatch(known, max_scale_error=0.1).fit(X)
+def test_packaged_prototypes_are_the_default(known, measured, monkeypatch):
+    monkeypatch.setattr("xtalsk.datasets._prototypes.load_prototypes", lambda: known)
+    assert PrototypeMatch().fit(measured[0]).prototypes_ is known
+
+
+def test_impossible_structures_are_flagged(measured):
+    """Iodine in place of the pairs of carbon atoms of a carbide."""
+    places = [[0, 0, 0], [0, 0, 0.42]]
+    carbides = [
+        Structure.from_spacegroup("I4/mmm", Lattice.tetragonal(a, c), [metal, "C"], places)
+        for a, c, metal in ((3.88, 6.38, "Ca"), (4.11, 6.56, "Sr"))
+    ]
+    X = measured[0][:2].copy()
+    X.loc[:, X.columns.str.startswith("chemistry__")] = ElementFractions().fit_transform(["BaI2", "Au"])
+    model = PrototypeMatch(CrystalSet.from_pymatgen(carbides)).fit(X)
+    best = model.candidates(X)
+    assert not best["is_possible"].any()
+    assert (best["contact"] < MIN_CONTACT).all()
+    with pytest.warns(UserWarning, match=r"closer than 0\.6 .* in row 0, candidate 1; row 0, candidate 2$"):
+        crystals = model.structures(X, n=2)
+    assert crystals.ids.tolist() == ["0-1", "0-2"]
+    assert [name.split(":")[0] for name in crystals.names] == ["impossible"] * 2
+
+
+def test_possible_structures_are_not_flagged(match, measured):
+    X = measured[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.structures(X)
-    assert model.candidates(X)["is_possible"].to_numpy()[0]
+        predicted = match.structures(X)
+    assert not [name for name in predicted.names if name.startswith("impossible")]
+    assert match.candidates(X, n=1)["is_possible"].all()
 
 
-def test_formula_of_atoms():
-    assert formula_of(np.array([11, 17, 17, 11]), np.ones(4)) == "NaCl"
-    assert formula_of(np.array([12, 26, 8]), np.array([0.4, 0.6, 1.0])) == "OMg0.4Fe0.6"
+def test_disorder_of_prototypes_is_kept(measured):
+    """A mixed site is one site of the predicted crystal; vacancies and half-occupied places stay."""
+    lattice = Lattice.cubic(4.3)
+    metals, oxygens = [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [[0.5] * 3, [0, 0, 0.5]]
+    oxygens += [[0, 0.5, 0], [0.5, 0, 0]]
+    oxide = Structure(lattice, [{"Fe": 0.6, "Mg": 0.3}] * 4 + ["O"] * 4, metals + oxygens)
+    X = measured[0][:1].copy()
+    X.loc[:, X.columns.str.startswith("chemistry__")] = ElementFractions().fit_transform(["Mn9O10"])
+    crystal = PrototypeMatch(CrystalSet.from_pymatgen([oxide])).fit(X).structures(X)
+    assert crystal.space_groups.tolist() == [225]
+    assert np.unique(crystal.occupancies[crystal.atomic_numbers == 25]) == pytest.approx([0.9])
+    assert (crystal.atomic_numbers == 25).sum() == 4
+    read = CrystalSet.from_cifs(crystal.to_cif(0))
+    assert read.occupancies == pytest.approx(crystal.occupancies)
+    assert Structure.from_str(crystal.to_cif(0), fmt="cif").composition["Mn"] == pytest.approx(3.6)
+
+
+@pytest.mark.parametrize("formula", ["LiBaWSeF", "H2", "LiBeBCNONaMgAlSiPSClKCaScTiVCrMnFeCoNiCuZnGaGeAsSe"])
+def test_compositions_without_candidates_give_the_prior(match, measured, formula):
+    X = measured[0][:1].copy()
+    X.loc[:, X.columns.str.startswith("chemistry__")] = ElementFractions().fit_transform([formula])
+    np.testing.assert_allclose(match.predict_proba(X), [match.prior_])
+    assert np.isnan(match.similarity(X)).all()
+    assert match.candidates(X).empty
+    with pytest.raises(ValueError, match="no row of X has a candidate"):
+        match.structures(X)
+
+
+def test_fractions_need_not_sum_to_one(match, measured):
+    X = measured[0].copy()
+    X.loc[:, X.columns.str.startswith("chemistry__")] *= 7
+    np.testing.assert_allclose(match.predict_proba(X), match.predict_proba(measured[0]), atol=1e-6)
+
+
+def test_predicted_crystals_are_written_and_read(match, measured, tmp_path):
+    predicted = match.structures(measured[0])
+    paths = predicted.to_cifs(tmp_path)
+    assert [path.name for path in paths] == [f"{row}-1.cif" for row in range(len(predicted))]
+    read = CrystalSet.from_cifs(paths)
+    np.testing.assert_array_equal(read.space_groups, predicted.space_groups)
+    for i, path in enumerate(paths):
+        structure = Structure.from_file(path)
+        assert structure.matches(predicted.to_pymatgen(i))
+        assert structure.is_valid(1.0)

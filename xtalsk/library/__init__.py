@@ -4,12 +4,14 @@ from xtalsk.library._blend import LibraryBlend
 from xtalsk.library._known_phase import ImageCalibration, calibrate_image
 from xtalsk.library._make import make_library
 from xtalsk.library._match import LibraryMatch
+from xtalsk.library._prototype_blend import PrototypeBlend
 from xtalsk.library._prototype_match import PrototypeMatch
 
 __all__ = [
     "ImageCalibration",
     "LibraryBlend",
     "LibraryMatch",
+    "PrototypeBlend",
     "PrototypeMatch",
     "calibrate_image",
     "make_library",

@@ -262,6 +262,11 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         check_is_fitted(self)
         return self.library_.match_probability(X)
 
+    def no_match_probability(self, X):
+        """Return the probability that the phase is not in the library; see `LibraryMatch`."""
+        check_is_fitted(self)
+        return self.library_.no_match_probability(X)
+
     def nothing_fits(self, X, threshold=0.5):
         """Return whether no entry of the library is likely, see `LibraryMatch.nothing_fits`."""
         check_is_fitted(self)

@@ -15,6 +15,7 @@ from xtalsk.library._constants import (
     TOLERATED_CHI2,
     TRACE_FRACTION,
 )
+from xtalsk.utils._first_answer import is_compiled_or_worth_it
 from xtalsk.utils._formula import FEATURE_NAMES, N_ELEMENTS
 from xtalsk.utils._threads import in_threads
 
@@ -314,6 +315,8 @@ def excluded_entries(compositions, needed, excused=()):
 
 def _lack_elements(absent, needed):
     """Return which entries need an element that is absent, (n, n_entries), from bits of elements."""
+    if not is_compiled_or_worth_it("xtalsk.library._composition_kernels", len(absent)):
+        return (absent[:, np.newaxis] & needed).any(axis=2)
     from xtalsk.library._composition_kernels import find_lacking  # imports numba
 
     out = np.empty((len(absent), len(needed)), dtype=bool)

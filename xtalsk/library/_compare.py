@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
+from xtalsk.library._constants import MAX_TIES, TIED
 from xtalsk.library._profiles import ProfileLibrary
 from xtalsk.library._strays import misfit_with_strays
 
@@ -30,6 +31,7 @@ class RigidComparison(NamedTuple):
     """
 
     shortlist_share = 0  # the first stage is as fine as the second
+    can_refine_exactly = False
     library: ProfileLibrary
     values: torch.Tensor
     is_measured: torch.Tensor
@@ -180,10 +182,10 @@ def find_matches(comparisons, penalty, *, sharpness, n_best, max_stretch, max_sh
     shares = block_shares(comparisons, len(penalty))
     scores = rigid_scores(comparisons, shares, penalty, sharpness)
     share = max([comparison.shortlist_share for comparison in comparisons], default=0)
-    n_candidates = int(share * scores.shape[1])
-    if n_candidates > n_best:  # excluded entries need no second stage
-        n_candidates = min(n_candidates, int(scores.isfinite().sum(1).max()))
-    candidates = torch.topk(scores, min(max(n_candidates, n_best), scores.shape[1])).indices
+    n_candidates = min(max(int(share * scores.shape[1]), n_best), scores.shape[1])
+    best, candidates = torch.topk(scores, n_candidates)
+    n_fit = int(best.isfinite().sum(1).max()) if len(best) else 0  # excluded entries need no second stage
+    candidates = candidates[:, : max(n_fit, min(n_best, n_candidates))]
     similarity = torch.zeros(candidates.shape)
     scale, width = torch.full((2, *candidates.shape), torch.nan, dtype=torch.float64)
     for k, comparison in enumerate(comparisons):
@@ -193,10 +195,42 @@ def find_matches(comparisons, penalty, *, sharpness, n_best, max_stretch, max_sh
         scale = torch.where(scale.isnan() & (share > 0), scales, scale)
         width = torch.where(width.isnan() & (share > 0), widths, width)
     penalty = penalty.gather(1, candidates)
+    refine_ties(comparisons, shares, candidates, penalty / sharpness, similarity, scale, width)
     scores = (sharpness * similarity - penalty).double()
     similarity[~shares.any(1)] = torch.nan
     similarity[torch.isinf(penalty)] = torch.nan
     return _rank(n_best, candidates, scores, similarity.float(), penalty.float(), scale, width)
+
+
+def refine_ties(comparisons, shares, candidates, price, similarity, scale, width):
+    """Compare the best candidate of each row without rounding, and those that rounding may have put behind.
+
+    Only a single block of profiles is compared again, and only if its library was stored with two bytes a
+    bin.
+
+    Parameters
+    ----------
+    comparisons : list of RigidComparison or ScaledComparison
+    shares : Tensor of shape (n, n_blocks)
+        See `block_shares`.
+    candidates : int64 Tensor of shape (n, n_candidates)
+    price : Tensor of shape (n, n_candidates)
+        What chemistry subtracts from the similarity.
+    similarity, scale, width : Tensor of shape (n, n_candidates)
+        Changed in place.
+    """
+    if len(comparisons) != 1 or not comparisons[0].can_refine_exactly or not candidates.shape[1]:
+        return
+    total = similarity - price
+    order = total.sort(dim=1, descending=True, stable=True).indices[:, :MAX_TIES]
+    total = total.gather(1, order)
+    row, rank = torch.nonzero((total > total[:, :1] - TIED) & (shares > 0), as_tuple=True)
+    if not len(row):
+        return
+    place = order[row, rank]
+    exact = comparisons[0].refine_exactly(row, candidates[row, place])
+    for table, values in zip((similarity, scale, width), exact, strict=True):
+        table[row, place] = values.to(table)
 
 
 def _rank(n_best, candidates, scores, *tables):

@@ -51,8 +51,10 @@ SCALED_CHEMISTRY_WEIGHT = 5.0  # weight of chemistry in the score, with composit
 COARSE_WIDTH = 0.035  # line width of the library in the first stage in 1/Å
 COARSE_BINS = 4  # bins that the first stage takes together
 SHORTLIST_SHARE = 0.01  # share of a large library that the second stage has, because the first is coarse
-# The best of 100,000 entries is that of a second stage of 5% for 59 of 60 images:
+# The best of a second stage of 10% of 100,000 entries was among the first 350 for 120 of 120 images:
 # `OMP_NUM_THREADS=1 python benchmarks/bench_library.py size --modality rings`
+TIED = 0.006  # difference of similarity that rounding to one byte a bin can make, see `pack`
+MAX_TIES = 32  # entries of a row at most that are compared without rounding; set by eye
 MASK_BINS = 4  # such bins for which one share of measured bins is kept
 
 # Calibration from a known phase (`_known_phase`)
@@ -62,6 +64,7 @@ ROUGH_SCALE = 0.05  # largest relative error of a pixel size from the camera len
 MAX_DOUBLE_SIZE = 2**20  # libraries of fewer bins in total are compared in double precision
 ROWS_PER_CHUNK = 128  # largest number of rows that are compared with the library at once
 PAIRS_PER_CHUNK = 3 * 2**20  # rows × entries that a thread compares at once: 13 MB for each of its tables
+SCALED_PAIRS_PER_CHUNK = 7 * 2**17  # the same for several line widths: 100,000 entries stay below 0.5 GB
 REMEMBERED_ROWS = 1024  # largest number of rows whose comparison is kept for the next call
 ENTRIES_PER_BLOCK = 1024  # entries that a matrix product takes at once
 SMALLEST_SHARE = 1e-6  # an entry with a smaller share of its squares in the measured bins has nothing there

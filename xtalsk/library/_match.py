@@ -115,6 +115,9 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
     modality : {"powder", "rings"} or None, default=None
         What the profiles are, for the probabilities of `match_probability`. None takes it from the library of
         `make_library`, or from the name of the block of profiles.
+    storage : {"int16", "int8"}, default="int16"
+        Type of the stored profiles. ``"int8"`` makes the library and its file half as large or less, and
+        rounds similarities by up to 0.003.
     all_missing : {"raise", "missing"}, default="raise"
         What `predict_proba` and `predict` do with a row that has neither profile nor chemistry. ``"raise"``:
         they raise ValueError. ``"missing"``: they warn with `xtalsk.utils.NotMeasuredWarning`, and the row
@@ -144,12 +147,12 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
 
     Notes
     -----
-    Profiles are stored with two bytes per bin, and with one byte per bin if they are compared at several line
-    widths: 100,000 patterns of 1024 bins take 205 MB. `save` writes them to a file that is mapped into
-    memory, and `extend` adds entries. Compositions are compared first, and profiles only with the entries
-    that they do not exclude; the best entries are those of a comparison with all. A row without a profile is
-    compared by its chemistry alone, and a row without chemistry by its profiles alone. If a row has several
-    profiles, their similarities are averaged.
+    Profiles are stored with two bytes per bin: 100,000 patterns of 1024 bins take 205 MB. Several line widths
+    are stored with one byte, and entries whose order this could change are compared again without it. `save`
+    writes them to a file that is mapped into memory, and `extend` adds entries. Compositions are compared
+    first, and profiles only with the entries that they do not exclude; the best entries are those of a
+    comparison with all. A row without a profile is compared by its chemistry alone, and a row without
+    chemistry by its profiles alone. If a row has several profiles, their similarities are averaged.
 
     `predict_proba` takes for granted that a label of the library is right; `label_probabilities` does not.
     `match_probability` does not take for granted that the phase is in the library. With 1024 bins from 0.1 to
@@ -177,7 +180,7 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
 
     stray = ()  # classifiers that were saved before these parameters existed know no strays and one width
     line_widths, max_scale_error, scale_error = None, 0.0, 0.02
-    isostructural = True
+    isostructural, storage = True, "int16"
 
     def __init__(
         self,
@@ -197,6 +200,7 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
         scale_error=0.02,
         isostructural=True,
         modality=None,
+        storage="int16",
         all_missing="raise",
     ):
         self.power = power
@@ -214,6 +218,7 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
         self.scale_error = scale_error
         self.isostructural = isostructural
         self.modality = modality
+        self.storage = storage
         self.all_missing = all_missing
 
     def fit(self, X, y, entries=None):
@@ -264,7 +269,7 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
         self.classes_, self._labels = np.unique(y, return_inverse=True)
         self.level_classes_ = levels_of(self.classes_)
         self.entries_ = check_entries(entries, len(X))
-        self._library = {block.name: self._pack(block, X) for block in self._used}
+        self._library = {block.name: self._pack(block, X, self.storage) for block in self._used}
         return self
 
     def predict_proba(self, X):

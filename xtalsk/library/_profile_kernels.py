@@ -37,7 +37,8 @@ def _segment_products(segment, padded, widest, width, products):
 def _add_segment(products, scale, widest, width, costs, is_first, best, before):
     """Add the similarity of a segment to the best one up to it, for each shift, in ``best`` (n_shifts,)."""
     n_shifts = len(best)
-    before[:] = best
+    for s in range(n_shifts):  # compiles in a fraction of the time of a slice
+        before[s] = best[s]
     for bend in range(1, 1 if is_first else min(len(costs), n_shifts)):
         for s in range(n_shifts - bend):
             before[s] = max(before[s], best[s + bend] - costs[bend])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 
 from xtalsk.diffraction._functional import smooth_profiles
@@ -15,6 +16,7 @@ from xtalsk.library._constants import (
     SHIFT_COST,
     SMALLEST_SHARE,
 )
+from xtalsk.utils._first_answer import is_compiled_or_worth_it
 from xtalsk.utils._threads import in_threads
 
 
@@ -87,6 +89,23 @@ def distinct_masks(is_measured):
     bits = np.packbits(is_measured.numpy(), axis=1)
     _, first, index = np.unique(bits, axis=0, return_index=True, return_inverse=True)
     return is_measured[torch.from_numpy(first)], torch.from_numpy(index.reshape(-1))
+
+
+def _shift_entries(profile, entries, widths, scale, costs):
+    """Compute what `_profile_kernels.shift_row` does, for all candidates (n_candidates, n_bins) at once."""
+    widest = widths.max()
+    shifts = np.abs(np.arange(-widest, widest + 1))
+    best = np.zeros((len(entries), len(shifts)), profile.dtype)
+    for k, width in enumerate(widths):
+        bins = slice(k * SEGMENT_BINS, (k + 1) * SEGMENT_BINS)
+        windows = sliding_window_view(profile[bins.start : bins.stop + 2 * widest], SEGMENT_BINS)
+        before = best.copy()
+        for bend in range(1, 1 if k == 0 else min(len(costs), len(shifts))):
+            before[:, :-bend] = np.maximum(before[:, :-bend], best[:, bend:] - costs[bend])
+            before[:, bend:] = np.maximum(before[:, bend:], best[:, :-bend] - costs[bend])
+        gain = (entries[:, bins] @ windows.T) * scale[:, np.newaxis] - costs[0] * shifts**2
+        best = np.where(shifts <= width, before + gain, -np.inf).astype(profile.dtype)
+    return np.where(scale == 0, 0, np.minimum(best.max(axis=1), 1))
 
 
 class ProfileLibrary:
@@ -216,8 +235,6 @@ class ProfileLibrary:
         Tensor of shape (n, n_candidates)
             At most 1. A line at the border of two segments may be counted twice.
         """
-        from xtalsk.library._profile_kernels import shift_row
-
         n_bins = self.packed.shape[1]
         middles = (np.arange(-(-n_bins // SEGMENT_BINS)) + 0.5) * SEGMENT_BINS + self.first
         widths = (max_shift + max_stretch * middles).astype(np.int64)
@@ -226,6 +243,12 @@ class ProfileLibrary:
         measured, scale, candidates = is_measured.to(values).numpy(), scale.numpy(), candidates.numpy()
         costs = np.array([SHIFT_COST / len(widths), *(BEND_COST * np.arange(1, MAX_BEND + 1) ** 2)])
         costs, out = costs.astype(padded.dtype), np.empty_like(scale)
+        if not is_compiled_or_worth_it("xtalsk.library._profile_kernels", len(padded)):
+            for i, row in enumerate(padded):
+                entries = self.packed[candidates[i]] * measured[i]
+                out[i] = _shift_entries(row, np.pad(entries, ((0, 0), (0, after))), widths, scale[i], costs)
+            return torch.from_numpy(out)
+        from xtalsk.library._profile_kernels import shift_row
 
         def shift(first, last):
             for i in range(first, last):

@@ -11,6 +11,7 @@ from xtalsk.library._prototype_constants import (
     ASSIGNMENTS,
     CHEMISTRY_WEIGHT,
     FREQUENCY_WEIGHT,
+    LEFT_OUT,
     MAX_ELEMENTS,
     MAX_STOICHIOMETRY,
     MEMBERS,
@@ -75,10 +76,10 @@ def make_species(shares, stray):
     variants = [(list(range(len(elements))), shares[elements], 0.0)]
     is_trace = shares[elements] < TRACE_FRACTION * shares.sum()
     without = [k for k, z in enumerate(elements) if z in stray or is_trace[k]]
-    for k in without:
-        if len(elements) > 1:
-            rest = [j for j in range(len(elements)) if j != k]
-            variants.append((rest, shares[elements[rest]], WITHOUT_STRAY_COST))
+    for n in range(1, min(LEFT_OUT, len(elements) - 1) + 1):
+        for out in combinations(without, n):
+            rest = [j for j in range(len(elements)) if j not in out]
+            variants.append((rest, shares[elements[rest]], n * WITHOUT_STRAY_COST))
     distances = element_distances()
     for i, j in combinations(range(len(elements)), 2):
         if len(elements) > 2 and distances[elements[i], elements[j]] <= MERGED_DISTANCE:

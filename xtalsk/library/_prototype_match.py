@@ -5,8 +5,6 @@ from numbers import Integral
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import pandas as pd
-from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.multiclass import check_classification_targets
@@ -15,15 +13,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from xtalsk._levels import LevelsMixin, levels_of
 from xtalsk.columns import block_presence, find_blocks
 from xtalsk.crystals import CrystalSet
-from xtalsk.crystals._constants import MIN_CONTACT
 from xtalsk.library._blocks import use_of
 from xtalsk.library._chemistry import check_excused, element_columns, element_shares
 from xtalsk.library._constants import NO_SUPPORT
 from xtalsk.library._probability import FITTED_MODALITIES, modality_of_blocks
-from xtalsk.library._prototype_constants import ANSWER_LOGIT, VOTE_SHARPNESS
+from xtalsk.library._prototype_predictions import PrototypePredictions
 from xtalsk.library._prototype_search import PrototypeSearch, bin_centers
-from xtalsk.library._prototype_structures import contact, decorated_crystal
 from xtalsk.library._prototype_table import PrototypeTable
+from xtalsk.library._prototype_votes import blend_votes
 from xtalsk.utils import (
     ALL_MISSING,
     check_empty_rows,
@@ -32,27 +29,13 @@ from xtalsk.utils import (
     most_probable,
     to_float32,
 )
+from xtalsk.utils._threads import in_threads
 
 _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
-_COLUMNS = [
-    "row",
-    "rank",
-    "id",
-    "prototype",
-    "formula",
-    "space_group",
-    "a",
-    "b",
-    "c",
-    "alpha",
-    "beta",
-    "gamma",
-]
-_COLUMNS += ["scale", "similarity", "probability", "contact", "is_possible"]
 _prepared = WeakKeyDictionary()  # estimator -> (prototypes, PrototypeSearch)
 
 
-class PrototypeMatch(LevelsMixin, ClassifierMixin, BaseEstimator):
+class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEstimator):
     """Structure prediction: known structure types with the measured elements, compared with the pattern.
 
     This is for compounds that no library has. The classifier takes known structures of the measured
@@ -72,8 +55,8 @@ class PrototypeMatch(LevelsMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     prototypes : CrystalSet or None, default=None
-        Known structures. None: those of `load_amcsd`. More structures are better, as of the Materials
-        Project.
+        Known structures. None: the 36,000 of `load_prototypes`. Similar compounds among them count:
+        with one structure of each type only, far fewer answers are right.
     q_range : (float, float) or None, default=None
         Ends of the bins of the profile in 1/Å. None infers them from the names of the default columns of
         `PowderProfile` and `RadialProfile`.
@@ -83,9 +66,9 @@ class PrototypeMatch(LevelsMixin, ClassifierMixin, BaseEstimator):
     max_scale_error : float, default=0.06
         Largest relative error of the scale of q that is searched, at most 0.2. It includes that of the
         volumes of the elements.
-    n_candidates : int, default=150
+    n_candidates : int, default=400
         Largest number of candidates that are compared with a row.
-    n_refined : int, default=6
+    n_refined : int, default=16
         Number of candidates whose cells are refined.
     stray : sequence of str, default=("C", "O", "Al", "Ni", "Cu", "Mo", "Au")
         Symbols of elements of film, grid and holder, which may be left out of a composition, at a cost.
@@ -154,8 +137,8 @@ class PrototypeMatch(LevelsMixin, ClassifierMixin, BaseEstimator):
         q_range=None,
         modality=None,
         max_scale_error=0.06,
-        n_candidates=150,
-        n_refined=6,
+        n_candidates=400,
+        n_refined=16,
         stray=("C", "O", "Al", "Ni", "Cu", "Mo", "Au"),
         all_missing="raise",
     ):
@@ -251,97 +234,6 @@ class PrototypeMatch(LevelsMixin, ClassifierMixin, BaseEstimator):
         """
         return most_probable(self.predict_proba(X), self.classes_)
 
-    def similarity(self, X):
-        """Return the similarity of the profile to the best candidate.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of float32, shape (n_samples,)
-            Correlation of the profiles, 1 for equal ones. NaN for rows without candidates.
-        """
-        matches = self._search(self._check_rows(X, "missing"))
-        return np.array([np.nan if m is None else m.similarity[0] for m in matches], dtype=np.float32)
-
-    def candidates(self, X, n=5):
-        """Return the best candidates of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        n : int
-            Number of candidates for each row, at most ``n_candidates``.
-
-        Returns
-        -------
-        DataFrame
-            ``row`` counts the rows of X from 0 and ``rank`` the candidates from 1. ``id`` and ``prototype``
-            (a formula) are those of the known structure. Then follow the ``formula`` and the ``space_group``
-            of the candidate, and its cell: ``a``, ``b``, ``c`` in Å, ``alpha``, ``beta`` and ``gamma`` in
-            degrees.
-            ``scale`` is the mean edge of the cell relative to that which the elements predict. ``similarity``
-            is that of the profiles, and ``probability`` the share of the candidate in the vote. ``contact``
-            is the shortest distance over the sum of the covalent radii, and ``is_possible`` whether it is
-            at least 0.6.
-        """
-        check_scalar(n, "n", Integral, min_val=1)
-        records = [
-            dict(zip(_COLUMNS, values, strict=True))
-            for i, match in enumerate(self._search(self._check_rows(X, "missing")))
-            if match is not None
-            for values in self._describe(i, match, n)
-        ]
-        return pd.DataFrame(records, columns=_COLUMNS)
-
-    def structures(self, X, n=1):
-        """Return the best candidates of each row as crystals, with refined cells.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        n : int
-            Number of candidates for each row.
-
-        Returns
-        -------
-        CrystalSet
-            In the order of `candidates`; ``ids`` are ``"<row>-<rank>"``. The names of crystals whose
-            atoms are closer than radii allow begin with ``"impossible: "``.
-
-        Raises
-        ------
-        ValueError
-            If no row has a candidate.
-
-        Warns
-        -----
-        UserWarning
-            If atoms of some crystals are too close; the message names them.
-        """
-        check_scalar(n, "n", Integral, min_val=1)
-        matches = self._search(self._check_rows(X, "missing"))
-        crystals = [
-            self._crystal(match, k, f"{i}-{k + 1}")
-            for i, match in enumerate(matches)
-            if match is not None
-            for k in range(min(n, len(match.rows)))
-        ]
-        if not crystals:
-            raise ValueError("no row of X has a candidate: each needs a profile with lines and a composition")
-        impossible = [crystal.ids[0] for crystal in crystals if contact(crystal) < MIN_CONTACT]
-        out = CrystalSet.concatenate(crystals)
-        if impossible:
-            warnings.warn(
-                f"atoms are closer than {MIN_CONTACT} of the sum of their radii in {', '.join(impossible)}",
-                UserWarning,
-                stacklevel=2,
-            )
-            out.names[np.isin(out.ids, impossible)] = "impossible: " + out.names[np.isin(out.ids, impossible)]
-        return out
-
     def _check_params(self):
         check_number(self.max_scale_error, "max_scale_error", min_val=0, max_val=0.2)
         check_scalar(self.n_candidates, "n_candidates", Integral, min_val=1)
@@ -387,9 +279,9 @@ class PrototypeMatch(LevelsMixin, ClassifierMixin, BaseEstimator):
                 f"X has no {missing}: every answer of PrototypeMatch is the prior", UserWarning, stacklevel=3
             )
             return
-        from xtalsk.datasets import load_amcsd
+        from xtalsk.datasets import load_prototypes
 
-        self.prototypes_ = load_amcsd() if self.prototypes is None else self.prototypes
+        self.prototypes_ = load_prototypes() if self.prototypes is None else self.prototypes
         if not len(self.prototypes_):
             raise ValueError("PrototypeMatch needs at least one prototype, got an empty CrystalSet")
         self._q = bin_centers(names[self._profile.columns], len(self._profile.columns), self.q_range)
@@ -416,45 +308,23 @@ class PrototypeMatch(LevelsMixin, ClassifierMixin, BaseEstimator):
         search = self._prepare()
         shares = element_shares(X[:, self._composition.columns], self._numbers, "fractions")
         profiles = X[:, self._profile.columns]
-        return [search.search(*row) for row in zip(profiles, shares, strict=True)]
+        matches = [None] * len(X)
+
+        def work(first, last):
+            for i in range(first, last):
+                matches[i] = search.search(profiles[i], shares[i])
+
+        in_threads(work, len(X))
+        return matches
 
     def _probabilities(self, X, matches):
         """Return the probabilities of the classes."""
         out = np.tile(self.prior_, (len(X), 1))
-        for i, match in enumerate(matches):
-            if match is not None:
-                groups = self.prototypes_.space_groups[match.rows]
-                votes = softmax(VOTE_SHARPNESS * match.score)
-                place = np.searchsorted(self.classes_, groups).clip(max=len(self.classes_) - 1)
-                known = self.classes_[place] == groups
-                share = expit(ANSWER_LOGIT[0] + ANSWER_LOGIT[1] * match.similarity[0])
-                out[i] *= 1 - share * votes[known].sum()
-                np.add.at(out[i], place[known], share * votes[known])
+        if self.prototypes_ is not None:
+            groups = self.prototypes_.space_groups
+            out = blend_votes(out, self.classes_, matches, groups, self.modality_)
         out[self._empty_rows(X)] = np.nan
         return out
-
-    def _describe(self, i, match, n):
-        """Yield the columns of the best candidates of one row."""
-        votes = softmax(VOTE_SHARPNESS * match.score)
-        table = self._table
-        volumes = (match.composition @ table.volumes)[match.species]
-        factors = table.lattice_factors(match.rows, volumes)
-        for k in range(min(n, len(match.rows))):
-            row = match.rows[k]
-            crystal = self._crystal(match, k, "")
-            a, b, c = edges = np.linalg.norm(crystal.lattices[0], axis=1)
-            u, v, w = crystal.lattices[0] / edges[:, None]
-            angles = np.rad2deg(np.arccos(np.clip([v @ w, u @ w, u @ v], -1, 1)))
-            ratio = np.cbrt(crystal.volumes[0] / self.prototypes_.volumes[row]) / factors[k]
-            distance = contact(crystal)
-            yield (
-                *(i, k + 1, self.prototypes_.ids[row], self.prototypes_.formulas[row], crystal.formulas[0]),
-                *(int(crystal.space_groups[0]), a, b, c, *angles, ratio, match.similarity[k], votes[k]),
-                *(distance, distance >= MIN_CONTACT),
-            )
-
-    def _crystal(self, match, k, name):
-        return decorated_crystal(self.prototypes_, self._table, match, k, name)
 
     def _empty_rows(self, X):
         return ~block_presence(X, self._blocks).any(axis=1)

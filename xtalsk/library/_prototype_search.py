@@ -1,6 +1,7 @@
 """The search of `PrototypeMatch`: comparison of one measurement with decorated prototypes."""
 
 import re
+from collections import OrderedDict
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from xtalsk.library._prototype_constants import (
     LOG_STEP,
     MAX_Q,
     REFINED_STEPS,
+    REMEMBERED_ROWS,
     SCALE_ERROR,
     SCALE_WEIGHT,
     SHARPNESS,
@@ -25,6 +27,7 @@ from xtalsk.library._prototype_lines import PrototypeLines, factor_tables, invar
 from xtalsk.utils._threads import in_threads
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of standard deviation 1
+_UNKNOWN = object()  # of a row that was not searched yet
 _FEWEST_POINTS = 64  # a profile of fewer measured points of ln q is not compared
 
 
@@ -64,6 +67,8 @@ class Match(NamedTuple):
     strains : list of (ndarray of shape (k, 3, 3), ndarray of shape (k,)), or None
         Strains of the refined candidates, on top of the scale.
     similarity, score : ndarray of shape (n,)
+    chemistry : ndarray of shape (n,)
+        Score without the profile.
     """
 
     rows: np.ndarray
@@ -73,6 +78,7 @@ class Match(NamedTuple):
     strains: list
     similarity: np.ndarray
     score: np.ndarray
+    chemistry: np.ndarray
 
 
 class PrototypeSearch:
@@ -98,7 +104,7 @@ class PrototypeSearch:
         self.end = min(q[-1], MAX_Q)
         self.lines = PrototypeLines(crystals, table, self.end * np.exp(max_scale_error) * LINE_MARGIN)
         self.sigma = WIDTHS[modality] / _FWHM
-        self._strains = {}
+        self._strains, self._known = {}, OrderedDict()
 
     def prepare(self, profile):
         """Return a measured profile on the axis of ln q, of mean 0 and length 1, and its first ln q.
@@ -122,7 +128,19 @@ class PrototypeSearch:
         return (values / length, start) if length > 1e-9 else None
 
     def search(self, profile, shares):
-        """Return the `Match` of a profile (n_bins,) and atomic fractions (98,), None without candidates."""
+        """Return the `Match` of a profile (n_bins,) and atomic fractions (98,), None without candidates.
+
+        The matches of the last rows are kept: `candidates` and `structures` follow `predict_proba`.
+        """
+        key = profile.tobytes() + shares.tobytes()
+        match = self._known.get(key, _UNKNOWN)
+        if match is _UNKNOWN:
+            match = self._known[key] = self._search(profile, shares)
+            if len(self._known) > REMEMBERED_ROWS:
+                self._known.popitem(last=False)
+        return match
+
+    def _search(self, profile, shares):
         prepared = self.prepare(profile)
         composition, variants = make_species(shares, self.stray)
         if prepared is None or not variants:
@@ -157,6 +175,7 @@ class PrototypeSearch:
             [strains[k] for k in order],
             similarity[order],
             score[order],
+            candidates.score[order],
         )
 
     def _score(self, candidates, similarity, shift):

@@ -1,13 +1,10 @@
 """Predicted structures: prototypes with other elements and a refined cell, as a `CrystalSet`."""
 
-from types import SimpleNamespace
-
 import numpy as np
 
 from xtalsk.crystals import CrystalSet
-from xtalsk.crystals._contacts import shortest_contact
+from xtalsk.crystals._formulas import formula_of
 from xtalsk.library._prototype_search import refined_lattice
-from xtalsk.utils._formula import SYMBOLS
 
 
 def decorated_crystal(crystals, table, match, k, name):
@@ -46,29 +43,3 @@ def decorated_crystal(crystals, table, match, k, name):
         ids=[name],
         names=[f"{crystal.formulas[0]} type"],
     )
-
-
-def formula_of(z, amounts):
-    """Return the formula of atoms in a cell, such as ``"NaCl"``, divided by the common divisor."""
-    totals = np.bincount(z, amounts, minlength=99)
-    elements = np.flatnonzero(totals > 0)
-    totals = totals[elements]
-    if np.allclose(totals, np.round(totals), atol=1e-3) and np.all(totals > 0.5):
-        whole = np.round(totals).astype(int)
-        totals = whole / np.gcd.reduce(whole)
-    return "".join(
-        SYMBOLS[e - 1] + ("" if abs(n - 1) < 1e-3 else f"{n:.3f}".rstrip("0").rstrip("."))
-        for e, n in zip(elements, totals, strict=True)
-    )
-
-
-def contact(crystal):
-    """Return the shortest distance of a `CrystalSet` of one crystal over the sum of the covalent radii."""
-    atoms = SimpleNamespace(
-        atoms=np.arange(len(crystal.atomic_numbers)),
-        atomic_numbers=crystal.atomic_numbers,
-        frac_coords=crystal.frac_coords,
-        occupancies=crystal.occupancies,
-        lattice=crystal.lattices[0],
-    )
-    return shortest_contact(atoms)[0]

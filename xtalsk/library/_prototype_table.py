@@ -5,9 +5,8 @@ from functools import cache
 import numpy as np
 from scipy.optimize import nnls
 
-from xtalsk.crystals._connected import connected_labels
 from xtalsk.crystals._contacts import _RADII
-from xtalsk.crystals._faults import _close_pairs, find_faults
+from xtalsk.crystals._faults import find_faults, main_atoms
 from xtalsk.library._chemistry import stabilise_variance
 from xtalsk.library._prototype_constants import (
     ELECTRONEGATIVITY_UNIT,
@@ -17,8 +16,6 @@ from xtalsk.library._prototype_constants import (
     START_WEIGHT,
 )
 from xtalsk.utils._formula import N_ELEMENTS, SYMBOLS, electronegativities
-
-_HYDROGEN = 1
 
 
 @cache
@@ -64,14 +61,8 @@ class PrototypeTable:
 
     def __init__(self, crystals):
         n = len(crystals)
-        position = connected_labels(_close_pairs(crystals), len(crystals.atomic_numbers))
-        order = np.lexsort([-crystals.occupancies, position])
-        main = order[np.r_[True, np.diff(position[order]) != 0]]  # the most frequent atom of each position
-        total = np.minimum(np.bincount(position, crystals.occupancies), 1)
-        is_seen = crystals.atomic_numbers[main] != _HYDROGEN
-        main = np.sort(main[is_seen])
+        main, occupancy = main_atoms(crystals)
         owner, z = crystals.crystal_of_site[main], crystals.atomic_numbers[main].astype(int)
-        occupancy = total[position[main]]
         counts = np.zeros((n, N_ELEMENTS + 1))
         np.add.at(counts, (owner, z), occupancy)
         self.n_groups = (counts > 0).sum(axis=1)

@@ -161,6 +161,7 @@ class ScaledComparison(NamedTuple):
     """
 
     shortlist_share = SHORTLIST_SHARE
+    can_refine_exactly = property(lambda self: self.library.packed is not None)
     library: object
     profiles: torch.Tensor
     is_measured: torch.Tensor
@@ -178,13 +179,17 @@ class ScaledComparison(NamedTuple):
         """Return similarity, scale and line width of candidates, each (n, n_candidates)."""
         return self.library.refine(self.profiles, candidates, self.nearest.gather(1, candidates).long())
 
+    def refine_exactly(self, rows, entries):
+        """Return what `refine` returns, of pairs of rows and entries, without rounding."""
+        return self.library.refine_exactly(self.profiles, rows, entries, self.nearest[rows, entries].long())
+
 
 def arrange_profiles(packed, grid, widths):
     """Arrange profiles of narrow lines for the comparison, a block of entries at a time.
 
     Parameters
     ----------
-    packed : int8 ndarray of shape (n_entries, n_bins)
+    packed : int8 or int16 ndarray of shape (n_entries, n_bins)
         Square roots of the intensities of narrow lines, see `pack`.
     grid : Grid
     widths : sequence of float
@@ -207,9 +212,8 @@ def arrange_profiles(packed, grid, widths):
 
 def _arrange_block(packed, grid, widths):
     """Return what `arrange_profiles` returns, of a few entries."""
-    is_missing = torch.from_numpy(packed == not_measured(packed))
-    intensity = torch.from_numpy(packed).float().masked_fill_(is_missing, torch.nan).square_()
-    at_widths = [pack(contrast(broaden(intensity, width, grid), grid)) for width in widths]
+    intensity = _intensity_of(packed)
+    at_widths = [pack(profiles) for profiles in _at_widths(intensity, grid, widths)]
     entries = contrast(broaden(intensity, COARSE_WIDTH, grid), grid)
     measured = sum_groups(coarse((~entries.isnan()).float()))
     entries = coarse(entries)
@@ -218,6 +222,17 @@ def _arrange_block(packed, grid, widths):
     squares = sum_groups(entries.square())
     tables = {"entries": entries, "squares": squares, "measured": measured}
     return {"widths": np.stack(at_widths, axis=1)} | {name: t.numpy() for name, t in tables.items()}
+
+
+def _intensity_of(packed):
+    """Return packed square roots as intensities, NaN where not measured; any scale."""
+    is_missing = torch.from_numpy(packed == not_measured(packed))
+    return torch.from_numpy(packed).float().masked_fill_(is_missing, torch.nan).square_()
+
+
+def _at_widths(intensity, grid, widths):
+    """Return what stands out of narrow lines at each line width, a list of (n, n_bins)."""
+    return [contrast(broaden(intensity, width, grid), grid) for width in widths]
 
 
 class ScaledLibrary:
@@ -234,9 +249,12 @@ class ScaledLibrary:
         Largest relative error of q.
     scale_price : float
         What an error of q of 1 (100%) subtracts from the similarity; grows with its square.
+    packed : int16 ndarray of shape (n_entries, n_bins), or None
+        Narrow lines as `arrange_profiles` takes them, for `refine_exactly`.
     """
 
-    def __init__(self, arranged, grid, widths, max_scale, scale_price):
+    def __init__(self, arranged, grid, widths, max_scale, scale_price, packed=None):
+        self.packed = packed
         self.arranged, self.grid, self.widths = arranged, grid, np.asarray(widths, dtype=float)
         n_steps = round(max_scale / SCALE_STEP) * _STEPS_PER_STEP
         self.scales = 1 + np.arange(-n_steps, n_steps + 1) * (SCALE_STEP / _STEPS_PER_STEP)
@@ -330,23 +348,36 @@ class ScaledLibrary:
             The cosine less the cost of the scale; the width in 1/Å. The scale is the measured q over the q of
             the entry.
         """
+        return self._refine(profiles, self.arranged["widths"], candidates, nearest)
+
+    def refine_exactly(self, profiles, rows, entries, nearest):
+        """Return what `refine` returns, of pairs of rows and entries, each (n_pairs,), without rounding."""
+        distinct, place = np.unique(entries.numpy(), return_inverse=True)
+        lines = _at_widths(_intensity_of(self.packed[distinct]), self.grid, self.widths)
+        lines = torch.stack(lines, 1).nan_to_num(not_measured(self.arranged["widths"])).numpy()
+        place = torch.from_numpy(place.reshape(-1, 1))
+        return [table.squeeze(1) for table in self._refine(profiles, lines, place, nearest[:, None], rows)]
+
+    def _refine(self, profiles, library, candidates, nearest, rows=None):
+        """Return what `refine` returns, for a library (n_entries, n_widths, n_bins), of some rows."""
         from xtalsk.library._scaled_kernels import refine_row
 
         stretched = stretch(profiles, self.scales, self.grid.first)
         measured = (~stretched.isnan()).float().numpy()
         values = stretched.nan_to_num(0).float().numpy()
-        candidates, nearest, packed = candidates.numpy(), nearest.numpy(), self.arranged["widths"]
+        candidates, nearest = candidates.numpy(), nearest.numpy()
+        rows = np.arange(len(values)) if rows is None else rows.numpy()
         cosine = np.empty(candidates.shape, np.float32)
         scale, width = np.zeros((2, *candidates.shape), np.int64)
 
         def work(first, last):
             for i in range(first, last):
                 refine_row(
-                    values[i], measured[i], packed, candidates[i], nearest[i], self.costs,
+                    values[rows[i]], measured[rows[i]], library, candidates[i], nearest[i], self.costs,
                     _STEPS_PER_STEP, cosine[i], scale[i], width[i],
                 )  # fmt: skip
 
-        in_threads(work, len(values))
+        in_threads(work, len(candidates))
         return (
             torch.from_numpy(cosine),
             torch.from_numpy(self.scales[scale]),

@@ -23,6 +23,7 @@ from xtalsk.library._constants import (
     ROWS_PER_CHUNK,
     SCALE_COST,
     SCALED_CHEMISTRY_WEIGHT,
+    SCALED_PAIRS_PER_CHUNK,
     SURE_PHASE,
 )
 from xtalsk.library._probability import (
@@ -88,6 +89,7 @@ class LibrarySearch:
         check_scalar(self.n_best, "n_best", Integral, min_val=1)
         check_option("baseline", self.baseline, ("median", None))
         check_option("modality", self.modality, (*FITTED_MODALITIES, None))
+        check_option("storage", self.storage, ("int16", "int8"))
         check_option("all_missing", self.all_missing, ALL_MISSING)
         check_excused(self.excused)
         check_excused(self.stray, "stray")
@@ -145,14 +147,13 @@ class LibrarySearch:
     def _emphasise(self, profiles):
         return emphasise(torch.from_numpy(profiles), self.baseline, self.power, self.smoothing)
 
-    def _pack(self, block, X):
+    def _pack(self, block, X, storage):
         """Return one block of the library in compact form: profiles as integers, float16 compositions."""
         if block.name in self._grids:
-            return pack(
-                to_intensity(torch.from_numpy(X[:, block.columns]), self._grids[block.name].scale).sqrt()
-            )
+            intensity = to_intensity(torch.from_numpy(X[:, block.columns]), self._grids[block.name].scale)
+            return pack(intensity.sqrt(), getattr(torch, storage))
         if self.blocks_[block.name] == "profile":
-            return pack(self._emphasise(X[:, block.columns]), torch.int16)
+            return pack(self._emphasise(X[:, block.columns]), getattr(torch, storage))
         return X[:, chemistry_columns(block, self.feature_names_in_)[0]].astype(np.float16)
 
     def _prepared(self):
@@ -192,7 +193,8 @@ class LibrarySearch:
             return ProfileLibrary(packed, block.first)
         grid, price = self._grids[block.name], SCALE_COST / self.scale_error**2
         arranged = arranged or arrange_profiles(packed, grid, self._line_widths())
-        return ScaledLibrary(arranged, grid, self._line_widths(), self.max_scale_error, price)
+        exact = packed if packed.dtype == np.int16 else None  # older libraries have one byte a bin
+        return ScaledLibrary(arranged, grid, self._line_widths(), self.max_scale_error, price, exact)
 
     def _prepare_composition(self, block):
         """Return the columns of X that a block of chemistry uses, and its library."""
@@ -214,7 +216,8 @@ class LibrarySearch:
         key = weakref.ref(self), library, joblib_hash((self.get_params(), X))
         if len(X) <= REMEMBERED_ROWS and getattr(_last, "key", None) == key:
             return _last.matches
-        n_rows = max(1, min(ROWS_PER_CHUNK, PAIRS_PER_CHUNK // len(self._labels)))
+        n_pairs = SCALED_PAIRS_PER_CHUNK if self._grids else PAIRS_PER_CHUNK
+        n_rows = max(1, min(ROWS_PER_CHUNK, n_pairs // len(self._labels)))
         starts = range(0, max(1, len(X)), n_rows)
         self._prepared()  # before threads need it
         chunks = for_each(lambda k: self._match_chunk(X[starts[k] : starts[k] + n_rows]), len(starts))
@@ -352,16 +355,42 @@ class LibrarySearch:
         ValueError
             If the modality of the profiles is unknown, or if powders are compared at several line widths.
         """
+        return self._best_and_library(X)[0]
+
+    def no_match_probability(self, X):
+        """Return the probability that no entry of the library is the measured phase.
+
+        It is what the probabilities of the phases, see `match_probability`, leave to 1.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            1 if chemistry excludes every entry, NaN for rows without a profile.
+
+        Raises
+        ------
+        ValueError
+            As in `match_probability`.
+        """
+        return 1 - self._best_and_library(X)[1]
+
+    def _best_and_library(self, X):
+        """Return the probabilities of the phase of the best entry, and of all phases of the library."""
         X = self._check_rows(X, "missing")
         if self._kind() not in PHASE_LOGITS and "profile" in self.blocks_.values():
             raise ValueError(
                 f"the probability of a match depends on the modality of the profiles: set modality to one of "
                 f"{FITTED_MODALITIES}, and line_widths only for rings"
             )
-        rows, out = ~self._empty_rows(X), np.full(len(X), np.nan)
+        rows, best, all_phases = ~self._empty_rows(X), *np.full((2, len(X)), np.nan)
         if rows.any():
-            out[rows] = self._probability(X[rows], self._match(X[rows]))[:, 0]
-        return out
+            probability, all_phases[rows] = self._phase_probabilities(X[rows], self._match(X[rows]))
+            best[rows] = probability[:, 0]
+        return best, all_phases
 
     def label_probabilities(self, X):
         """Return the probability of each label; what is missing to 1 is that of no label of the library.

@@ -68,7 +68,8 @@ class LibraryStorage:
                 f"y has labels of type {y.dtype}, those of the library are {self.classes_.dtype}"
             )
         classes, labels = np.unique(np.concatenate([self.classes_[self._labels], y]), return_inverse=True)
-        more = {block.name: self._pack(block, X) for block in self._used}
+        stored = {name: str(profiles.dtype) for name, profiles in self._library.items()}
+        more = {block.name: self._pack(block, X, stored[block.name]) for block in self._used}
         library = {name: np.concatenate([self._library[name], more[name]]) for name in more}
         arranged = self._arranged()
         for name in arranged:
@@ -110,13 +111,20 @@ class LibraryStorage:
         >>> match.predict(patterns)
         array([152, 225, 227])
         """
+        write_arrays(path, _KIND, _VERSION, *self._content())
+
+    def _content(self, arranged=True):
+        """Return what a file of the library holds: plain values, and arrays by name.
+
+        Without ``arranged``, profiles are arranged anew when the library that was read is first used.
+        """
         check_is_fitted(self)
         values = {
             "params": {name: _plain(value) for name, value in self.get_params().items()},
             "modality": self.modality_,
             "blocks": self.blocks_,
             "grids": {name: list(grid) for name, grid in self._grids.items()},
-            "line_widths": _plain(self._line_widths()) if self._grids else None,
+            "line_widths": _plain(self._line_widths()) if self._grids and arranged else None,
             "n_features": int(self.n_features_in_),
             "columns": list(self.entries_.columns),
             "text_classes": self.classes_.dtype.kind == "U",
@@ -130,9 +138,9 @@ class LibraryStorage:
             arrays |= _column_arrays(self.entries_[column], f"entries/{number}")
         for name, packed in self._library.items():
             arrays[f"{_place(self.blocks_[name])}/{name}"] = packed
-        for name, tables in self._arranged().items():
+        for name, tables in self._arranged().items() if arranged else ():
             arrays |= {f"arranged/{name}/{key}": table for key, table in tables.items()}
-        write_arrays(path, _KIND, _VERSION, values, arrays)
+        return values, arrays
 
     @classmethod
     def load(cls, path, *, mmap=True):
@@ -159,7 +167,7 @@ class LibraryStorage:
         """
         try:
             values, arrays = read_arrays(path, _KIND, _VERSION, _MAPPED if mmap else ())
-            return _restore(cls(), values, arrays)
+            return restore_library(cls(), values, arrays)
         except (ContainerError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise ValueError(f"{path} does not hold a LibraryMatch, or is damaged: {error}") from error
 
@@ -228,7 +236,7 @@ def _column_arrays(column, place):
     return {place: texts, f"{place}/missing": is_missing}
 
 
-def _restore(match, values, arrays):
+def restore_library(match, values, arrays):
     """Set the attributes of a `LibraryMatch` to those of a file; raise one of several errors if they are not.
 
     Compiled loops rely on the shapes and types that are checked here.
@@ -262,8 +270,7 @@ def _restore(match, values, arrays):
         packed = arrays[f"{_place(use)}/{block.name}"]
         if use != "profile":
             n_columns = len(chemistry_columns(block, names)[0])
-        is_scaled = block.name in match._grids
-        types = ("i1",) if is_scaled else ("i1", "i2") if use == "profile" else ("f2",)
+        types = ("i1", "i2") if use == "profile" else ("f2",)
         _check(block.name, packed, (len(labels), n_columns), *types)
         match._library[block.name] = packed
     if match._grids and values["line_widths"] == _plain(match._line_widths()):
