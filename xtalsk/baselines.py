@@ -31,7 +31,7 @@ _DEFAULTS = {
         # Early stopping ignores the groups in its random split, and fails on labels that occur once.
         "early_stopping": False,
     },
-    "extra_trees": {"n_estimators": 300},
+    "extra_trees": {"n_estimators": 300, "min_samples_leaf": 2},
     "random_forest": {"n_estimators": 300},
     "lightgbm": {
         "learning_rate": 0.1,
@@ -116,7 +116,9 @@ def make_baseline(name, *, random_state=None, n_jobs=None, **params):
     **params
         Parameters of the classifier; they replace the defaults of this function. The defaults of
         ``"hist_gradient_boosting"`` are 30 rounds, a learning rate of 0.2, trees of 15 leaves with at least 5
-        samples, an L2 penalty of 1, a tenth of the features for each split, and no early stopping.
+        samples, an L2 penalty of 1, a tenth of the features for each split, and no early stopping. Those of
+        ``"extra_trees"`` are 300 trees with leaves of at least 2 samples; on chemistry alone,
+        ``max_features=0.3`` is more accurate, and slower.
 
     Returns
     -------

@@ -25,14 +25,16 @@ simulations depend on the order."""
 UNNAMED = "features"
 """Name of the block of columns that have no ``block__`` in front."""
 
-LAYOUTS = ("profile", "image", "table")
-"""How the columns of a block are arranged: along an axis, as pixels, or in no particular order."""
+LAYOUTS = ("profile", "image", "table", "elements", "peaks")
+"""How the columns of a block are arranged: along an axis, as pixels, in no particular order, one column for
+each element, or some columns for each line of a pattern."""
 
 _MIN_BINS = 32  # a block of fewer bins is a table
 _MIN_PIXELS = 8  # along each side
 _NUMBERED = re.compile(r"(.+)_\d+")
 _BIN = re.compile(r"([qde])_(\d{4,})")
 _PIXEL = re.compile(r"pixel_(\d{3,})_(\d{3,})")
+_PEAK = re.compile(r"peak_(\d{2,})_([a-z0-9]+)")
 
 
 def modality_of(column):
@@ -69,12 +71,12 @@ class Block:
     Parameters
     ----------
     name : str
-    layout : {"profile", "image", "table"}
+    layout : {"profile", "image", "table", "elements", "peaks"}
     columns : ndarray of int
-        Positions in the feature matrix: along the axis of a profile, row by row of an image. Shape
-        (n_members, n_columns) for blocks that were joined, see `join_numbered`.
+        Positions in the feature matrix: along the axis of a profile, row by row of an image, by atomic
+        number, line by line. Shape (n_members, n_columns) for blocks that were joined, see `join_numbered`.
     shape : tuple of int
-        (n_columns,), or (n_rows, n_columns) of an image.
+        (n_columns,), (n_rows, n_columns) of an image, or (n_lines, n_properties) of peaks.
     first : int
         Number of the first bin of a profile: how many bin widths lie between zero and the profile.
     axis : str
@@ -123,14 +125,41 @@ def _pixel_order(columns):
     return np.lexsort((places[:, 1], places[:, 0])), shape
 
 
+def _element_order(columns):
+    """Order of the columns by atomic number, or None if they are not all elements from H to Cf."""
+    from xtalsk.utils._formula import FEATURE_NAMES  # readers of files import this module, but not sklearn
+
+    if sorted(columns) != sorted(FEATURE_NAMES):
+        return None
+    return np.argsort([FEATURE_NAMES.index(c) for c in columns])
+
+
+def _peak_order(columns):
+    """Order of the columns of lines, line by line, and the shape of their table, or None."""
+    matches = [_PEAK.fullmatch(c) for c in columns]
+    if not all(matches):
+        return None
+    properties = list(dict.fromkeys(m[2] for m in matches))
+    places = [(int(m[1]), properties.index(m[2])) for m in matches]
+    shape = (len({line for line, _ in places}), len(properties))
+    if len(set(places)) != len(places) or shape[0] * shape[1] != len(places):
+        return None
+    return np.lexsort(np.transpose(places)[::-1]), shape
+
+
 def _make_block(name, positions, columns, layout):
     """Arrange the columns of a block; ``layout=None`` reads the layout from the names."""
     bins, pixels = _bin_order(columns), _pixel_order(columns)
+    elements, peaks = _element_order(columns), _peak_order(columns)
     if layout is None:
         if bins is not None and len(columns) >= _MIN_BINS:
             layout = "profile"
         elif pixels is not None and min(pixels[1]) >= _MIN_PIXELS:
             layout = "image"
+        elif elements is not None:
+            layout = "elements"
+        elif peaks is not None:
+            layout = "peaks"
         else:
             layout = "table"
     if layout == "image":
@@ -140,6 +169,17 @@ def _make_block(name, positions, columns, layout):
                 f"pixels of one image; the first is {columns[0]!r}"
             )
         return Block(name, layout, positions[pixels[0]], pixels[1])
+    if layout == "elements":
+        if elements is None:
+            raise ValueError(f"block {name!r} does not have one column for each element from h to cf")
+        return Block(name, layout, positions[elements], (len(positions),))
+    if layout == "peaks":
+        if peaks is None:
+            raise ValueError(
+                f"block {name!r} is not a list of peaks: its columns are not named peak_<number>_<property>, "
+                f"with the same properties for each peak; the first is {columns[0]!r}"
+            )
+        return Block(name, layout, positions[peaks[0]], peaks[1])
     if layout == "profile" and bins is not None:
         return Block(name, layout, positions[bins[0]], (len(positions),), *bins[1:])
     return Block(name, layout, positions, (len(positions),))

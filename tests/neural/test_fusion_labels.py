@@ -8,6 +8,8 @@ from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+from xtalsk.baselines import make_baseline
+from xtalsk.model_selection import compare
 from xtalsk.symmetry import to_level
 
 
@@ -42,6 +44,24 @@ def test_voting_and_stacking(data, network):
         model.fit(X, y)
         assert model.score(X, y) > 0.9
         assert set(model.predict(X)) <= {2, 14, 62, 225}
+
+
+def test_network_and_trees_are_pooled_and_stacked(data, network):
+    X, y, _ = data
+    members = [("network", network), ("trees", make_baseline("extra_trees", n_estimators=20, random_state=0))]
+    table = compare(
+        {
+            "pooled": VotingClassifier(members, voting="soft", weights=[0.7, 0.3]),
+            "stacked": StackingClassifier(members, LogisticRegression(max_iter=1000), cv=2),
+        },
+        X,
+        y,
+        cv=StratifiedKFold(2),
+    )
+    accuracy = table.groupby("model")["space_group_accuracy"].mean()
+    assert accuracy["pooled"] > 0.9
+    assert accuracy["stacked"] > 0.9
+    assert accuracy["prior"] < 0.5
 
 
 def test_levels_of_codes(data, network):

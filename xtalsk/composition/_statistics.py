@@ -282,6 +282,7 @@ class CompositionStatistics(ElementTransformer):
         self.on_error = on_error
 
     def _check_params(self):
+        self._names = None
         if isinstance(self.presets, str) or not isinstance(self.presets, tuple | list) or not self.presets:
             raise ValueError(f"presets must be a non-empty tuple of presets, got {self.presets!r}")
         named = (*_ELEMENT_PRESETS, *_CALCULATED)
@@ -290,7 +291,7 @@ class CompositionStatistics(ElementTransformer):
                 raise ValueError(
                     f"each of presets must be one of {named} or a matminer featurizer, got {preset!r}"
                 )
-        names = self._feature_names()
+        self._names = names = self._feature_names()  # kept, because asking matminer takes a second
         if len(set(names)) < len(names):
             repeated = sorted({name for name in names if names.count(name) > 1})
             raise ValueError(f"presets contain the same features twice: {repeated[:3]}")
@@ -315,6 +316,8 @@ class CompositionStatistics(ElementTransformer):
         return _CALCULATED[preset][0](fractions)
 
     def _feature_names(self):
+        if getattr(self, "_names", None) is not None:
+            return self._names
         names = []
         for preset in self.presets:
             if not isinstance(preset, str):

@@ -1,5 +1,6 @@
 """Diffraction patterns to features: profiles against q, histograms of d, figures of merit of lattices."""
 
+from xtalsk.diffraction._peak_list import PeakList
 from xtalsk.diffraction._peak_search import locate_peaks
 from xtalsk.diffraction._peaks import PeakHistogram
 from xtalsk.diffraction._powder import PowderProfile
@@ -14,6 +15,7 @@ from xtalsk.diffraction.spots._spot_profile import SpotProfile
 __all__ = [
     "IndexingScores",
     "PeakHistogram",
+    "PeakList",
     "PolarImage",
     "PowderProfile",
     "RadialProfile",

@@ -18,7 +18,10 @@ from xtalsk.diffraction._constants import (
 )
 from xtalsk.diffraction._polar import ring_radius
 from xtalsk.diffraction._smoothing import gaussian_band
+from xtalsk.utils._first_answer import is_compiled_or_worth_it
 from xtalsk.utils._threads import is_plain
+
+_KERNELS = "xtalsk.diffraction._radial_kernels", "xtalsk.diffraction._scan_kernels"
 
 
 def bin_edges(n_bins, q_range, device):
@@ -130,7 +133,8 @@ def bin_mean(q, intensity, edges):
     float64 Tensor of shape (n, n_bins)
         NaN where less than half of a bin is covered.
     """
-    if q.device.type == "cpu" and q.dtype == intensity.dtype == torch.float64:
+    is_possible = q.device.type == "cpu" and q.dtype == intensity.dtype == torch.float64
+    if is_possible and is_compiled_or_worth_it(_KERNELS[1], len(q)):
         from xtalsk.diffraction._compiled_scans import bin_means
 
         return bin_means(q, intensity, edges)
@@ -218,7 +222,8 @@ def snip(profiles, width):
     Tensor of shape (n, n_bins)
         NaN stays NaN.
     """
-    if profiles.device.type == "cpu" and profiles.dtype in (torch.float32, torch.float64):
+    is_possible = profiles.device.type == "cpu" and profiles.dtype in (torch.float32, torch.float64)
+    if is_possible and is_compiled_or_worth_it(_KERNELS[0], len(profiles)):
         from xtalsk.diffraction._compiled_radial import snip_profiles
 
         return snip_profiles(profiles, width)

@@ -176,18 +176,59 @@ def find_lines(
     if n_bins < 2 * LINE_LAG + 1:
         empty = profiles.new_zeros(n, n_lines)
         return empty + torch.inf, empty, profiles.new_zeros(n)
+    smooth, prominence, is_line = _detect(profiles, smoothing, n_sigma, min_height)
+    bins = _first_bins(is_line, n_lines)
+    exists = bins < n_bins
+    bins = bins.clamp(1, n_bins - 2)
+    q = torch.where(exists, q0 + (bins + parabola_shift(smooth, bins)) * step, torch.inf)
+    return q, torch.where(exists, prominence.gather(1, bins), 0), is_line.sum(1).to(profiles.dtype)
+
+
+def strongest_lines(profiles, q0, step, n_lines):
+    """Find the most prominent lines of each profile of a batch; what a line is, see `find_lines`.
+
+    Parameters
+    ----------
+    profiles : Tensor of shape (n, n_bins)
+        Intensity of even noise, e.g. the square root of counts; NaN where it was not measured.
+    q0, step : float
+        Middle of the first bin and width of the bins in 1/Å.
+    n_lines : int
+        Largest number of lines.
+
+    Returns
+    -------
+    q, height, width : Tensor of shape (n, n_lines)
+        In the order of increasing q; NaN after the last line. Position in 1/Å; prominence relative to the
+        most prominent line; standard deviation, in 1/Å, of the Gaussian with the curvature of the top of the
+        line.
+    """
+    n, n_bins = profiles.shape
+    if n_bins < 2 * LINE_LAG + 1:
+        return (profiles.new_full((n, n_lines), torch.nan),) * 3
+    smooth, prominence, is_line = _detect(profiles, LINE_SMOOTHING, LINE_SIGMA, LINE_MIN_HEIGHT)
+    prominence = torch.where(is_line, prominence, 0)
+    n_kept = min(n_lines, n_bins)
+    strongest = prominence.topk(n_kept, dim=1)
+    order = torch.where(strongest.values > 0, strongest.indices, n_bins).argsort(dim=1, stable=True)
+    height, bins = strongest.values.gather(1, order), strongest.indices.gather(1, order).clamp(1, n_bins - 2)
+    left, top, right = (smooth.gather(1, bins + d) for d in (-1, 0, 1))
+    width = (height / (2 * top - left - right).clamp(min=torch.finfo(top.dtype).eps)).sqrt() * step
+    q = q0 + (bins + parabola_shift(smooth, bins)) * step
+    height = height / height.amax(1, keepdim=True)  # NaN without a line
+    lines = torch.stack([q, height, width]).masked_fill(~(height > 0), torch.nan)
+    return torch.nn.functional.pad(lines, (0, n_lines - n_kept), value=torch.nan).unbind()
+
+
+def _detect(profiles, smoothing, n_sigma, min_height):
+    """Return smooth profiles without gaps, the prominence of each bin, and which bins are lines."""
     measured = ~profiles.isnan()
     smooth = fill_gaps(smooth_profiles(profiles, smoothing))
     smooth = torch.where(measured.any(1, keepdim=True), smooth, 0)
     highest = smooth.amax(1, keepdim=True)
     least = torch.maximum(n_sigma * _quiet_noise(smooth, measured), min_height * highest)
     prominence = _near_prominence(smooth)
-    is_line = _is_local_maximum(smooth) & measured & (prominence >= least) & (prominence > 0)
-    bins = _first_bins(is_line, n_lines)
-    exists = bins < n_bins
-    bins = bins.clamp(1, n_bins - 2)
-    q = torch.where(exists, q0 + (bins + parabola_shift(smooth, bins)) * step, torch.inf)
-    return q, torch.where(exists, prominence.gather(1, bins), 0), is_line.sum(1).to(profiles.dtype)
+    return smooth, prominence, _is_local_maximum(smooth) & measured & (prominence >= least) & (prominence > 0)
 
 
 def _quiet_noise(smooth, measured):

@@ -21,6 +21,7 @@ from xtalsk.diffraction._constants import (
     SPOT_SIZE,
 )
 from xtalsk.diffraction._streaks import lowest_quantile, reduce_image
+from xtalsk.utils._first_answer import is_compiled_or_worth_it
 
 SPOTS, NO_RINGS, NOT_ROUND, FAR_CENTER, OUTER_CENTER, MARKS, NO_PATTERN, HALOES = (2**n for n in range(8))
 _CENTER = "DiffractionImage(..., center=(row, column)), or set a larger max_offset"
@@ -93,10 +94,11 @@ def smooth_reason(q, intensity):
     n_points = int(SMOOTH_WIDTH / np.median(np.diff(q))) // 2 * 2 + 1
     if not 7 <= n_points <= len(values):
         return None
-    from xtalsk.diffraction._compiled_scans import is_rough
+    if is_compiled_or_worth_it("xtalsk.diffraction._scan_kernels", 1):
+        from xtalsk.diffraction._compiled_scans import is_rough
 
-    if is_rough(values, n_points):  # most scans are: saves the rest
-        return None
+        if is_rough(values, n_points):  # most scans are: saves the rest
+            return None
     steps = np.diff(np.unique(values))
     rounding = 0.5 * steps.min() if steps.size else 0.0
     limit = max(SMOOTH_SHARE * np.ptp(values), 1.1 * rounding)

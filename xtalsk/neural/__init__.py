@@ -2,6 +2,16 @@
 
 from xtalsk.neural._callbacks import schedule_factor
 from xtalsk.neural._fusion import FusionClassifier
+from xtalsk.neural._state import network_arguments, network_state, rebuild_network, restore_network
 from xtalsk.neural._training import learn_chunk, start_stream
 
-__all__ = ["FusionClassifier", "learn_chunk", "schedule_factor", "start_stream"]
+__all__ = [
+    "FusionClassifier",
+    "learn_chunk",
+    "network_arguments",
+    "network_state",
+    "rebuild_network",
+    "restore_network",
+    "schedule_factor",
+    "start_stream",
+]

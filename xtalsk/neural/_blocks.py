@@ -7,7 +7,13 @@ import numpy as np
 
 from xtalsk.columns import Block, find_blocks, join_numbered
 
-BRANCHES = {"conv1d": "profile", "conv2d": "image", "dense": "table"}
+BRANCHES = {
+    "conv1d": "profile",
+    "conv2d": "image",
+    "dense": "table",
+    "elements": "elements",
+    "peaks": "peaks",
+}
 """Sub-networks by name, and the layout of columns that each reads."""
 
 _BRANCH_OF = {layout: branch for branch, layout in BRANCHES.items()}
@@ -25,8 +31,8 @@ class MeasuredBlock(Block):
         Columns of the block, counted within it, that lack values in training rows that have others. The rows
         and statistics of a joined block are those of all its members together.
     mean, scale : ndarray of float32
-        Mean and standard deviation of each column of a table over the training rows that have a value; empty
-        for profiles and images.
+        Mean and standard deviation of each column of a table, or of each property of peaks, over the training
+        rows that have a value; empty for other blocks.
     """
 
     gaps: np.ndarray = None
@@ -120,6 +126,9 @@ def measure_block(block, X, masks=False):
     mean = scale = np.empty(0, dtype=np.float32)
     if block.layout == "table":
         mean, scale = _column_statistics(x, is_measured)
+    elif block.layout == "peaks":
+        x, is_measured = (values.reshape(-1, block.shape[1]) for values in (x, is_measured))
+        gaps, (mean, scale) = np.empty(0, dtype=np.intp), _column_statistics(x, is_measured)
     columns = {field.name: getattr(block, field.name) for field in fields(Block)}
     return MeasuredBlock(**columns, gaps=gaps, mean=mean, scale=scale)
 

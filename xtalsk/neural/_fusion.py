@@ -21,9 +21,10 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     Columns are named ``block__column``; columns with the same part before the ``__`` form a block. Columns
     without ``__``, or a matrix without names, form one block called ``"features"``. Each block has its own
     sub-network: convolutions along the axis of a profile (at least 32 columns, all named ``q_0000, ...``,
-    ``d_0000, ...`` or ``e_0000, ...``), convolutions over an image (``pixel_000_000, ...``), and dense layers
-    for any other table. The outputs of the sub-networks are normalised, joined, normalised again and
-    classified.
+    ``d_0000, ...`` or ``e_0000, ...``), convolutions over an image (``pixel_000_000, ...``), attention over
+    the elements of a composition (one column for each element from h to cf, as from `ElementFractions`) or
+    over the lines of a `PeakList` (``peak_00_q2, ...``), and dense layers for any other table. The outputs of
+    the sub-networks are normalised, joined, normalised again and classified.
 
     The columns of a table are standardised by the mean and standard deviation of the training data. Each
     profile and each image is standardised by itself and passed through asinh, because its absolute scale
@@ -48,7 +49,7 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
     hierarchy_weights : dict of {level: float} or None, default=None
         Weights of the levels in the loss; levels are named as in `xtalsk.symmetry.LEVELS`. None gives crystal
         system, point group and space group equal weights.
-    branches : dict of {block: {"conv1d", "conv2d", "dense", "drop"}} or None, default=None
+    branches : dict of {block: {"conv1d", "conv2d", "dense", "elements", "peaks", "drop"}} or None
         Sub-networks of single blocks, in place of those that the column names imply. ``"drop"`` leaves a
         block out.
     pool : {None, "numbered"}, default="numbered"

@@ -10,6 +10,7 @@ from xtalsk.neural._disturbances import stretch
 from xtalsk.neural._mixing import choose_kept, draw_mix, mix_rows
 from xtalsk.neural._pooling import PooledBranch, drop_members
 from xtalsk.neural._random import Dropout
+from xtalsk.neural._sets import SET_BRANCHES
 
 
 def _make_branch(block, hidden_size, embedding_size, n_filters, n_residual, precision, dropout, augment):
@@ -18,6 +19,8 @@ def _make_branch(block, hidden_size, embedding_size, n_filters, n_residual, prec
         return DenseBranch(block, hidden_size, embedding_size, dropout)
     if block.layout == "profile":
         return Conv1dBranch(block, n_filters, embedding_size, dropout, augment, n_residual, precision)
+    if block.layout in SET_BRANCHES:
+        return SET_BRANCHES[block.layout](block, hidden_size, embedding_size, dropout)
     return Conv2dBranch(block, n_filters, embedding_size, dropout)
 
 
@@ -95,7 +98,8 @@ class FusionModule(nn.Module):
             self.branches.append(nn.Sequential(branch, nn.LayerNorm(embedding_size)))
         n_alone = len(blocks) if len(blocks) > 1 else 0
         self.block_heads = nn.ModuleList(nn.Linear(embedding_size, n_classes) for _ in range(n_alone))
-        diffraction = [i for i in range(n_alone) if blocks[i].layout != "table" and blocks[i].axis != "e"]
+        others = ("table", "elements")
+        diffraction = [i for i in range(n_alone) if blocks[i].layout not in others and blocks[i].axis != "e"]
         self.voters = diffraction if profile_vote else []
         joined = len(blocks) * embedding_size
         self.norm = nn.LayerNorm(joined)

@@ -9,12 +9,14 @@ import torch
 from skorch import NeuralNet
 from skorch.history import History
 from skorch.utils import to_tensor
+from torch import distributed
 
 from xtalsk.neural._augment import check_augment
 from xtalsk.neural._averaging import average_weights
 from xtalsk.neural._batches import Batches
 from xtalsk.neural._callbacks import TrainingDone
 from xtalsk.neural._constants import FEW_ROWS, PREDICT_ROWS, SCALE_RANGE
+from xtalsk.neural._distributed import average_over_processes, n_processes, own_share
 from xtalsk.neural._layers import fold
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
 from xtalsk.neural._mixing import dropout_range
@@ -113,6 +115,17 @@ class FusionNet(NeuralNet):
             return self.criterion_(scores, target, weight)
         own = self.criterion_(scores, target, weight * share)
         return own + self.criterion_(scores, target[partner], weight[partner] * (1 - share))
+
+    def train_step_single(self, batch, **kwargs):
+        """Compute the gradients of a batch; of several processes, each computes those of its own rows."""
+        if n_processes() == 1:
+            return super().train_step_single(batch, **kwargs)
+        X, (target, weight) = batch
+        rows = own_share(len(X))
+        seed_generators(self.seed, self.n_epochs_, self.n_steps_, distributed.get_rank())
+        step = super().train_step_single((X[rows], (target[rows], weight[rows])), **kwargs)
+        average_over_processes(self.module_, len(X[rows]))
+        return step
 
     def train_step(self, batch, **kwargs):
         """Make one step and update the averaged weights."""

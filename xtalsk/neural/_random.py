@@ -38,7 +38,7 @@ def own_random_numbers(device):
 
 def seed_generators(*entropy):
     """Seed the generators of this thread from integers."""
-    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+    seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
     for generator in _of_thread.generators.values():
         generator.manual_seed(seed)
 

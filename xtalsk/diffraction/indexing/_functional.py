@@ -44,7 +44,9 @@ from xtalsk.diffraction.indexing._lattices import lattice_types
 from xtalsk.diffraction.indexing._refine import FIGURES, fit_cells
 from xtalsk.diffraction.indexing._search import make_lines, search_cells
 from xtalsk.diffraction.indexing._tables import DEFAULT, families, settings_of_classes
+from xtalsk.utils._first_answer import is_compiled_or_worth_it
 
+_KERNELS = "xtalsk.diffraction.indexing._family_kernels"  # the loops that compile longest
 _SYSTEMS = ("cubic", "tetragonal", "hexagonal_p", "hexagonal_r", "orthorhombic", "monoclinic", "triclinic")
 _STRICT, _LENIENT = (LINE_SIGMA, LINE_MIN_HEIGHT), (LENIENT_SIGMA, LENIENT_MIN_HEIGHT)
 _LOG_VOLUME = FIGURES.index("log_volume")
@@ -238,7 +240,8 @@ def lattice_figures(profiles, q0, step, *, tolerance=None, n_threads=None, compi
         Threads of the compiled loops on a processor; None for the number of threads of torch.
     compiled : bool or None
         Whether to use compiled loops, which take profiles in single precision on a processor; None uses them
-        for such profiles. The batched tensors give the same figures within 1e-5.
+        for such profiles, except for a few before the loops were first compiled on this machine. The batched
+        tensors give the same figures within 1e-5.
     options : Options
         What is searched for.
 
@@ -250,7 +253,8 @@ def lattice_figures(profiles, q0, step, *, tolerance=None, n_threads=None, compi
     """
     tolerance = step if tolerance is None else tolerance
     if compiled is None:
-        compiled = profiles.device.type == "cpu" and profiles.dtype == torch.float32
+        is_possible = profiles.device.type == "cpu" and profiles.dtype == torch.float32
+        compiled = is_possible and is_compiled_or_worth_it(_KERNELS, len(profiles))
     low, is_measured = _measured_bins(profiles, compiled)
     low = q0 + step * low.to(profiles.dtype)
     columns = []

@@ -77,6 +77,29 @@ def _check_names(q_range, names):
         )
 
 
+def profile_range(q_range, n_bins, names):
+    """Return the ends of the bins of profiles in 1/Å: ``q_range`` after a check, or those of default columns.
+
+    Parameters
+    ----------
+    q_range : (float, float) or None
+    n_bins : int
+    names : ndarray of str, or None
+        Names of the columns, if they have names.
+
+    Raises
+    ------
+    ValueError
+        If ``q_range`` is None and the columns are not default columns, or if it does not fit their names.
+    """
+    if q_range is None:
+        return _infer_range(n_bins, names)
+    q_range = check_q_range(q_range)
+    if names is not None:
+        _check_names(q_range, names)
+    return q_range
+
+
 def _check_lines(q_first, q_last, q_range):
     """Warn if the first lines of profiles are where no crystal has them: the range of q is wrong then.
 
@@ -246,12 +269,7 @@ class IndexingScores(TransformerMixin, BaseEstimator):
             check_number(self.zero_shift, "zero_shift", min_val=0, max_val=MAX_ZERO_SHIFT)
         for name in ("triclinic", "deep", "lenient"):
             check_option(name, getattr(self, name), (True, False))
-        if self.q_range is None:
-            self.q_range_ = _infer_range(X.shape[1], getattr(self, "feature_names_in_", None))
-            return self
-        self.q_range_ = check_q_range(self.q_range)
-        if hasattr(self, "feature_names_in_"):
-            _check_names(self.q_range_, self.feature_names_in_)
+        self.q_range_ = profile_range(self.q_range, X.shape[1], getattr(self, "feature_names_in_", None))
         return self
 
     def _axis(self):
