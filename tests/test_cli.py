@@ -1,0 +1,134 @@
+"""The command ``xtalsk`` on measured files."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xtalsk
+from xtalsk import RingConditions, compute_reflections, load_amcsd, simulate_rings
+from xtalsk.cli import main
+
+DATA = Path(__file__).parent / "data"
+TIN = str(DATA / "xrd" / "powders" / "Sn" / "data.csv")
+SULFATE = str(DATA / "xrd" / "powders" / "PbSO4" / "data.csv")
+SPECTRUM = str(DATA / "eds" / "k412" / "CaF2 std.msa")
+
+
+@pytest.fixture(scope="module")
+def gold(tmp_path_factory):
+    """File of a ring image of gold without its pixel size, and the pixel size."""
+    crystals = load_amcsd()
+    crystal = crystals[np.flatnonzero(crystals.formulas == "Au")[:1]]
+    conditions = RingConditions(image_size=192, electrons=1e6)
+    reflections = compute_reflections(crystal, "electron", 0.7)
+    image = simulate_rings(reflections, [0], conditions, random_state=0)[0]
+    path = tmp_path_factory.mktemp("images") / "gold.npy"
+    np.save(path, image)
+    return str(path), 2 * conditions.q_max / 192
+
+
+def run(capsys, *arguments):
+    code = main(["identify", "--quiet", *arguments])
+    return code, capsys.readouterr()
+
+
+def test_the_command_answers_and_lists_broken_files(tmp_path):
+    report = tmp_path / "out.html"
+    absent = str(tmp_path / "absent.xy")
+    command = [sys.executable, "-m", "xtalsk.cli", "identify", TIN, absent, "--report", str(report)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert re.search(r"data\.csv +141 I41/amd +0\.\d\d +tetragonal [01]\.\d\d +Tin \(Sn\) 0\.\d\d; ", done.stdout)
+    assert re.search(r"no answer for 1 of 2:\n +\S*absent\.xy: .*no such file", done.stdout)
+    assert "copper Kα1, 1.5406 Å, is assumed" in done.stdout
+    page = report.read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 1
+    assert not re.search(r'(src|href)="(?!data:)', page)  # no other files
+    assert "141 I41/amd" in page
+    assert "no such file" in page
+
+
+def test_json_formula_and_wavelength(capsys):
+    code, printed = run(capsys, SULFATE, "--formula", "PbSO4", "--wavelength", "1.5406", "--json")
+    assert code == 0
+    (answer,) = json.loads(printed.out)
+    assert answer["answered"]
+    assert (answer["space_group"], answer["symbol"], answer["crystal_system"]) == (62, "Pnma", "orthorhombic")
+    assert answer["phases"][0]["mineral"] == "Anglesite"
+    assert answer["warnings"] == []
+    _, other = run(capsys, SULFATE, "--formula", "PbSO4", "--wavelength", "1.9", "--json")
+    assert json.loads(other.out)[0]["probability"] != answer["probability"]
+
+
+def test_images_are_read_by_the_model_of_rings(gold, capsys):
+    path, pixel_size = gold
+    code, printed = run(capsys, path, "--pixel-size", str(pixel_size), "--formula", "Au", "--json")
+    assert code == 0
+    assert json.loads(printed.out)[0]["space_group"] == 225
+    code, printed = run(capsys, path, "--json")
+    assert code == 1
+    assert "--pixel-size" in json.loads(printed.out)[0]["reason"]
+
+
+def test_patterns_of_one_crystal_are_one_specimen(gold, capsys):
+    path, pixel_size = gold
+    arguments = ["--model", "spots", "--one-crystal", "--pixel-size", str(pixel_size), "--json"]
+    _, printed = run(capsys, path, path, *arguments)
+    (answer,) = json.loads(printed.out)
+    assert answer["files"] == [path, path]
+
+
+def test_the_elements_of_a_spectrum_are_the_composition(capsys):
+    code, printed = run(capsys, TIN, "--eds", SPECTRUM, "--json")
+    assert code == 0
+    assert json.loads(printed.out)[0]["phases"][0]["mineral"] != "Tin"  # a spectrum of another specimen
+
+
+def test_own_models(tmp_path, capsys):
+    xtalsk.save(xtalsk.load_pretrained("powder"), tmp_path / "own")
+    code, printed = run(capsys, TIN, "--model", str(tmp_path / "own"), "--n-phases", "0")
+    assert code == 0
+    assert "141 I41/amd" in printed.out
+    assert "Tin" not in printed.out
+    xtalsk.save(xtalsk.make_baseline("prior").fit([[0.0], [1.0]], [1, 2]), tmp_path / "prior")
+    with pytest.raises(SystemExit):
+        run(capsys, TIN, "--model", str(tmp_path / "prior"))
+    assert "holds a DummyClassifier, not a pipeline" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: FILE"),
+        ([TIN, "--formula", "PbXO4"], "--formula: "),
+        ([TIN, "--eds", "absent.msa"], "--eds: .*no such file"),
+        ([TIN, "--eds", SPECTRUM, "--formula", "Sn"], "not allowed with"),
+        (
+            [TIN, "--model", "nothing"],
+            r"--model: unknown pretrained pipeline 'nothing'; known are \['powder'",
+        ),
+        ([TIN, "--model", "rings"], "the model rings reads rings; got 1 of kind powder"),
+        ([TIN, "--one-crystal"], "--one-crystal needs --model spots"),
+        ([TIN, "--wavelength", "-1"], "must be positive"),
+        ([TIN, "--pixel-size", "small"], "invalid"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["identify", "--quiet", *arguments])
+    assert error.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["identify", "--help"])
+    assert error.value.code == 0
+    text = capsys.readouterr().out
+    assert "xtalsk identify scan.xy ring.dm4 --formula CaCO3 --report out.html" in text
+    assert "exit codes" in text
