@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-import joblib
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from _misses import Library, draw_misses, explain_misses
+from _models import read_model
 from _protocol_models import chosen_of, make_peers
 from _protocols import Q_RANGE, choose, feature_blocks, reducer
 from bench_measured import measured_specimens
@@ -169,7 +169,7 @@ def train_peers(options):
 def models_of(options):
     """Yield the name and the fitted model of each file, then of each published method."""
     for path in options.models:
-        yield path.stem, joblib.load(path)
+        yield path.stem, read_model(path)
     if options.peers:
         yield from train_peers(options)
 

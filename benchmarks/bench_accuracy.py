@@ -10,7 +10,8 @@ There are three protocols. Each prints one table; ``--save`` writes every fold t
 
 ``python benchmarks/bench_accuracy.py b FOLDER --models FILE... [--peers]``
     Measured patterns, on which no weights were trained: FOLDER holds ``minerals.npz``, ``powders`` and
-    ``thin_films``. The files are fitted pipelines (joblib) for the columns ``powder`` and ``formula``.
+    ``thin_films``. FILE is a file of `xtalsk.save`, or a name of `load_pretrained`, of a pipeline for the
+    columns ``powder`` and ``formula``.
     ``--peers`` trains the published methods on simulated minerals in the same run. The command also prints
     the reasons for wrong space groups and draws examples (``misses.png``).
 
@@ -185,7 +186,7 @@ def parse(arguments=None):
         add("--quick", action="store_true", help="a small part, to test that it works")
         add("--save", action="store_true", help=f"write the tables to {RESULTS}")
         if name == "b":
-            add("--models", type=Path, nargs="+", default=[], help="fitted pipelines (joblib)")
+            add("--models", type=Path, nargs="+", default=[], help="names or files of fitted pipelines")
             add("--peers", action="store_true", help="also train the published methods")
             add("--explain", help="model whose errors are explained; the first by default")
             continue

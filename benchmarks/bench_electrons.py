@@ -1,6 +1,6 @@
 """Measured electron ring images: the rank of the correct space group, alone and with compositions.
 
-``python benchmarks/bench_electrons.py FOLDER --models FILE.joblib`` reads ``FOLDER/manifest.csv`` (columns
+``python benchmarks/bench_electrons.py FOLDER --models rings`` reads ``FOLDER/manifest.csv`` (columns
 ``file, kind, formula, space_group, pixel_size_inv_angstrom, how sure``) and the images it names. Each image
 gets three answers: alone, with its formula, and with the composition of a specimen on a carbon film and a
 copper grid (50 at% specimen, 30 at% carbon, 20 at% copper). The table has the rank of the space group in the
@@ -18,9 +18,9 @@ import time
 import warnings
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
+from _models import read_model
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 from scipy.signal import find_peaks
 
@@ -224,7 +224,7 @@ def main():
     crystals = load_amcsd()
     peer_ranks = peers(table, crystals)
     for path in options.models:
-        pipeline = joblib.load(path)
+        pipeline = read_model(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # remarks on centres and spots
             ranks = judge(pipeline, table)

@@ -21,9 +21,7 @@ import tempfile
 import time
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -39,11 +37,11 @@ from xtalsk import (
     RadialProfile,
     RankedElements,
     load_amcsd,
+    load_pretrained,
     make_specimens,
 )
 from xtalsk.neural import learn_chunk, start_stream
 
-MODELS = Path(__file__).parent / "models"
 STEPS = {
     "profile": (RadialProfile, PowderProfile),
     "indexing": (IndexingScores,),
@@ -58,8 +56,9 @@ METHODS = ("transform", "predict_proba", "_search")
 LIBRARIES = "import joblib, pandas, torch, sklearn.pipeline, scipy.signal, numba, skorch"
 
 FIRST_ANSWER = """
-import joblib, pandas as pd
-pipeline = joblib.load({model!r})
+import pandas as pd
+from xtalsk import load_pretrained
+pipeline = load_pretrained({name!r})
 pipeline.predict(pd.read_pickle({cells!r}))
 """
 
@@ -225,12 +224,12 @@ def run_fresh(code, cache):
     return elapsed, cpu
 
 
-def cold_start(model, X, repeats):
+def cold_start(name, X, repeats):
     """Print the time from the start of a process to its first answer."""
     with tempfile.TemporaryDirectory() as folder:
         cells = os.path.join(folder, "cells.pkl")
         X.iloc[:1].to_pickle(cells)
-        answer = FIRST_ANSWER.format(model=str(model), cells=cells)
+        answer = FIRST_ANSWER.format(name=name, cells=cells)
         first = run_fresh(answer, folder)
         runs = [(run_fresh(answer, folder), run_fresh(LIBRARIES, folder)) for _ in range(repeats)]
     own, floor = np.median(runs, axis=0)
@@ -251,12 +250,12 @@ def main():
         clocks.append(time.process_time)
     torch.set_num_threads(options.threads)
     for modality in ("powder", "rings"):
-        path = MODELS / f"{modality}_chemistry.joblib"
-        pipeline, X = joblib.load(path), specimens(modality, options.n * (options.repeats + 1), seed=0)
-        print(f"{path.name}, raw cells to answer, {options.threads} threads")
+        X = specimens(modality, options.n * (options.repeats + 1), seed=0)
+        pipeline = load_pretrained(modality)
+        print(f"{modality}, raw cells to answer, {options.threads} threads")
         raw_to_answer(pipeline, X, options.repeats)
         print("  first answer of a fresh process, one row")
-        cold_start(path, X, 3)
+        cold_start(modality, X, 3)
         if modality == "powder":
             features = np.asarray(pipeline[:-1].transform(X.iloc[: options.n]), dtype=np.float32)
             network = pipeline[-1].classifier_.estimator

@@ -1,13 +1,13 @@
 """Maps of scans: speed, memory, accuracy against dose, mixtures, and measured scans.
 
-- ``python benchmarks/bench_scans.py speed --model FILE.joblib`` writes a scan of 256 x 256 patterns of 128 x
+- ``python benchmarks/bench_scans.py speed --model rings`` writes a scan of 256 x 256 patterns of 128 x
   128 pixels (uint16, 2 GB) and maps it: seconds, processor time and largest memory of all processes together,
   patterns per second. The peer in the same run is pyFAI's azimuthal integration and the plain cosine with the
   same library, one pattern after another, on a part of the scan.
 - ``... dose`` prints the accuracy of maps of six phases against the electrons of a pattern: single patterns,
   averages over neighbours, groups of alike patterns; grains of two sizes.
 - ``... mixtures`` prints how often two phases are found in patterns of one and of two.
-- ``... measured FOLDER --model FILE.joblib`` maps the ``.hspy`` scans of a folder.
+- ``... measured FOLDER --model rings`` maps the ``.hspy`` scans of a folder.
 
 Processor time depends less on what else the machine does than seconds.
 """
@@ -20,11 +20,11 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import psutil
 import torch
+from _models import read_model
 from scipy.ndimage import gaussian_filter
 from sklearn.pipeline import make_pipeline
 
@@ -162,7 +162,7 @@ def peer_seconds(images, library):
 
 def run_speed(options):
     """Write a scan and map it."""
-    pipeline = joblib.load(options.model)
+    pipeline = read_model(options.model)
     crystals = load_amcsd()
     rng = np.random.default_rng(1)
     chosen = np.sort(rng.choice(len(crystals), options.n_phases, replace=False))
@@ -282,7 +282,7 @@ def run_mixtures(options):
 
 def run_measured(options):
     """Map the scans of a folder."""
-    pipeline = joblib.load(options.model)
+    pipeline = read_model(options.model)
     for path in sorted(Path(options.source).glob("*.hspy")):
         for column in options.columns:
             found = map_structures(pipeline, path, column=column, min_confidence=0.0)

@@ -1,6 +1,6 @@
 """Spot patterns: accuracy of a published pipeline on compounds it has not seen, and measured frames.
 
-``python benchmarks/bench_spots.py MODEL.joblib`` simulates harsh spot patterns (`SpotConditions.harsh`, any
+``python benchmarks/bench_spots.py spots`` simulates harsh spot patterns (`SpotConditions.harsh`, any
 direction of the beam) of the fold of AMCSD that the training left out (``train.py --exclude-fold``). It
 prints the accuracy of crystal system, point group and space group, and how often the space group is among the
 first five, from 1, 2, 4 and 8 patterns of a crystal, with and without its formula. The formula is measured
@@ -26,6 +26,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import train
+from _models import read_model
 from _training import ZONES, held_out
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
@@ -220,7 +221,7 @@ def _answer(proba, classes, row, formula):
 def parse_options():
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="a .joblib file of train.py")
+    parser.add_argument("model", type=Path, help="spots, or a file of train.py")
     parser.add_argument("--fold", type=int, default=0, help="fold of AMCSD that the training left out")
     parser.add_argument("--n-crystals", type=int, default=0, help="random crystals of the fold; 0 for all")
     parser.add_argument("--image-size", type=int, default=256)
@@ -234,7 +235,7 @@ def parse_options():
 
 def main():
     options = parse_options()
-    pipeline = joblib.load(options.model)
+    pipeline = read_model(options.model)
     pd.set_option("display.width", 200, "display.max_rows", 200, "display.max_columns", 20)
     if options.measured is not None:
         print(judge(pipeline, read_frames(options.measured)).to_string(index=False))

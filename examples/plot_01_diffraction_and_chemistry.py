@@ -39,7 +39,7 @@ from xtalsk.neural import FusionClassifier
 from xtalsk.simulation import RingConditions
 from xtalsk.symmetry import crystal_system
 
-parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--full", action="store_true", help="all structures and five folds")
 parser.add_argument("--save", metavar="STEM", help="write STEM.csv and STEM.png")
 options = parser.parse_args() if "__file__" in globals() else parser.parse_args([])

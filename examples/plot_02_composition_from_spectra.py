@@ -39,7 +39,7 @@ from xtalsk.simulation import EDSConditions, EELSConditions, FormulaConditions, 
 from xtalsk.spectra import EDSComposition, EELSComposition, SpectrumBins
 from xtalsk.symmetry import crystal_system
 
-parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--xrays", metavar="FILE", help="a measured X-ray spectrum")
 parser.add_argument("--losses", metavar="FILE", help="a measured energy-loss spectrum")
 parser.add_argument(

@@ -33,7 +33,7 @@ from xtalsk.simulation import (
     simulate_spots,
 )
 
-parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--save", metavar="FILE", help="write the figure")
 options = parser.parse_args() if "__file__" in globals() else parser.parse_args([])
 

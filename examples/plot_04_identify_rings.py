@@ -46,7 +46,7 @@ from xtalsk import (
     simulate_rings,
 )
 
-parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--image", metavar="FILE", default=os.environ.get("XTALSK_RING_IMAGE"))
 parser.add_argument("--pixel-size", type=float, metavar="Q", help="1/Å per pixel of the image")
 parser.add_argument("--composition", help="of the specimen in the image, such as Ni25O25C30Cu20")

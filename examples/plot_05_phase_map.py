@@ -48,7 +48,7 @@ from xtalsk import (
 )
 from xtalsk.spectra import map_compositions
 
-parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--electrons", type=float, default=300, help="in a pattern")
 parser.add_argument("--counts", type=float, default=100, help="of X-rays in a spectrum")
 parser.add_argument("--save", metavar="STEM", help="write STEM_maps.png, STEM_fused.png")

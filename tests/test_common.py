@@ -6,17 +6,20 @@ fast, and, if it transforms a column of specimens, examples of its cells.
 
 import gc
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from xtalsk.io import DiffractionImage, Profile, Spectrum
 from xtalsk.library import LibraryMatch
+from xtalsk.persistence import load, save
 from xtalsk.simulation import EDSConditions, EELSConditions, simulate_eds, simulate_eels
 from xtalsk.utils import BrokenCellWarning, CellTransformer, _cell_transformer
 from xtalsk.utils.discovery import all_estimators
@@ -27,6 +30,7 @@ TRANSFORMERS = sorted(name for name, cls in ESTIMATORS.items() if issubclass(cls
 # Constructor arguments with which the checks are fast.
 ARGUMENTS = {
     "CompositionStatistics": {"presets": ("magpie", "ionic")},
+    "ConformalSets": {"estimator": GaussianNB()},
     "EDSComposition": {},
     "EELSComposition": {},
     "ElementFractions": {},
@@ -46,8 +50,10 @@ ARGUMENTS = {
     "LibraryMatch": {"baseline": None, "power": 1, "smoothing": 0, "max_shift": 0},
     "IndexingScores": {"q_range": (0.05, 1.15)},
     "PeakHistogram": {},
+    "PeakList": {"q_range": (0.05, 1.15)},
     "PolarImage": {"n_radii": 12, "n_frequencies": 8},
     "PowderProfile": {"n_bins": 64},
+    "PrototypeBlend": {"classifier": DecisionTreeClassifier(random_state=0)},
     "PrototypeMatch": {},
     "RadialProfile": {"n_bins": 64},
     "RankedElements": {"n_ranks": 3},
@@ -55,6 +61,7 @@ ARGUMENTS = {
     "SpectrumBins": {"n_bins": 64},
     "SpotLattice": {},
     "SpotProfile": {"n_bins": 64},
+    "SymmetryCalibration": {"estimator": GaussianNB()},
 }
 
 # Checks of scikit-learn that an estimator fails, with the reason.
@@ -254,6 +261,27 @@ def test_clone_params_and_pickle(case):
     assert clone(transformer).set_params(on_error="warn").on_error == "warn"
     out = transformer.fit_transform(column)
     assert_same(pickle.loads(pickle.dumps(transformer)).transform(column), out)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_files_give_the_estimator_back(name, tmp_path):
+    estimator, y = make_estimator(name), None
+    if name in TRANSFORMERS:
+        X, _ = make_cells(name)
+    elif not estimator.__sklearn_tags__().input_tags.two_d_array:
+        X = pd.DataFrame({"formula": ["NaCl", "SiO2", None]})
+    else:
+        X = np.random.default_rng(0).gamma(1.0, size=(48, 64)).astype(np.float32)
+        y = np.repeat([2, 14, 62, 225], 12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # such as that PrototypeMatch has no composition
+        estimator.fit(X, y)
+    save(estimator, tmp_path / "file")
+    loaded = load(tmp_path / "file")
+    for method in ("transform", "predict_proba"):
+        if hasattr(estimator, method):
+            assert_same(getattr(loaded, method)(X), getattr(estimator, method)(X))
+    assert vars(loaded).keys() >= vars(estimator).keys()
 
 
 def test_jobs_do_not_change_the_result(case):

@@ -4,9 +4,7 @@ mpl.use("Agg")
 
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 
-import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -26,6 +24,7 @@ from xtalsk import (
     SpecimenColumns,
     compute_reflections,
     load_amcsd,
+    load_pretrained,
     make_features,
     make_library,
     simulate_powder,
@@ -34,7 +33,6 @@ from xtalsk import (
 from xtalsk.inspection import IdentificationDisplay
 from xtalsk.symmetry import crystal_system
 
-MODELS = Path(__file__).parents[1] / "benchmarks" / "models"
 LEVELS = ["crystal_system", "point_group", "space_group"]
 PIXEL_SIZE = 2 / 128
 DRAW = IdentificationDisplay.from_estimator
@@ -302,9 +300,9 @@ def test_bad_pipelines_and_parameters(rings, image):
 
 
 def test_published_pipelines(image, scan):
-    rings = joblib.load(MODELS / "rings_chemistry.joblib")
+    rings = load_pretrained("rings")
     assert "lines" in DRAW(rings, {"rings": image, "formula": "NiO"}).axes_
-    powder = joblib.load(MODELS / "powder_chemistry.joblib")
+    powder = load_pretrained("powder")
     assert DRAW(powder, scan).candidates.loc[0, "formula"] == "Au"
 
 

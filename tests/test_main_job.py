@@ -83,7 +83,7 @@ def test_features_are_named_and_missing_rows_are_nan(fitted, specimens):
     assert list(dict.fromkeys(blocks)) == ["diffraction", "presence", "ranked"]
     assert (table.dtypes == np.float32).all()
     np.testing.assert_array_equal(table.loc[:, blocks == "diffraction"].isna().all(axis=1), X["rings"].isna())
-    assert fitted[-1].blocks_ == {"diffraction": "conv1d", "presence": "dense", "ranked": "dense"}
+    assert fitted[-1].blocks_ == {"diffraction": "conv1d", "presence": "elements", "ranked": "dense"}
 
 
 def test_grid_search_over_features_and_network(pipeline, specimens):

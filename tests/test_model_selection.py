@@ -18,6 +18,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
+from xtalsk.baselines import make_baseline
 from xtalsk.compose import make_features
 from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
 from xtalsk.metrics import make_level_scorers
@@ -200,6 +201,20 @@ def test_nothing_is_derived_twice(data, features, tree):
     assert list(table["model"].unique()) == ["tree", "alone", "chemistry", "prior"]
     named = compare({"tree": tree, "tree (diffraction only)": chemistry}, X, y, cv=2)
     assert list(named["model"].unique()) == ["tree", "tree (diffraction only)", "prior"]
+
+
+def test_baselines_on_all_blocks(data, features, recorder):
+    X, y, groups = data
+    models = {"a": make_pipeline(features, recorder), "b": make_pipeline(features, recorder)}
+    table = compare(models, X, y, groups=groups, cv=3, baselines=["extra_trees"])
+    trees = "extra_trees on the blocks of a"
+    assert {name for name in table["model"] if "extra" in name} == {trees, f"{trees} (diffraction only)"}
+    expected = make_pipeline(features, make_baseline("extra_trees", random_state=0))
+    scores = compare({"trees": expected}, X, y, groups=groups, cv=3)
+    mean, by_hand = table.groupby("model").mean(), scores.groupby("model").mean()
+    assert mean.loc[trees, "label_accuracy"] == by_hand.loc["trees", "label_accuracy"]
+    with pytest.raises(ValueError, match="name must be one of"):
+        compare(models, X, y, groups=groups, cv=3, baselines=["trees"])
 
 
 def test_blocks_dropped_already_do_not_count(data, features):

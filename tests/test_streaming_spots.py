@@ -136,7 +136,7 @@ def test_other_processes_render_the_same_training(crystals, tmp_path):
     X, _ = stream.chunk(7)
     X = pd.DataFrame(X.numpy(), columns=stream.feature_names_)
     expected = fit_stream(model, stream, 4 * 16, n_uses=2)
-    assert expected.blocks_ == {"profile": "conv1d", "fractions": "dense"}
+    assert expected.blocks_ == {"profile": "conv1d", "fractions": "elements"}
     options = {"n_uses": 2, "checkpoint": tmp_path / "training", "checkpoint_every": 2}
 
     def stop(_, n_rendered):

@@ -4,11 +4,11 @@ import json
 import sys
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
 
+import xtalsk
 from xtalsk import PowderConditions, Profile, load_amcsd
 from xtalsk.utils import BrokenCellWarning, NotMeasuredWarning
 
@@ -22,6 +22,7 @@ def train(monkeypatch):
 
     crystals = load_amcsd()[:40]
     monkeypatch.setattr(train, "load_amcsd", lambda: crystals)
+    monkeypatch.setattr(train, "load_experimental", lambda: crystals[:1])
     lab = PowderConditions(two_theta=(10, 80, 0.1), peak_counts=1e3)
     monkeypatch.setattr(train, "powder_conditions", lambda: ([lab], [1.0]))
     monkeypatch.setitem(train.MODEL, "hidden_size", 16)
@@ -32,8 +33,8 @@ def train(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:The number of unique classes:UserWarning")
-def test_a_pipeline_is_trained_and_answers_whatever_was_measured(train, tmp_path):
-    out = tmp_path / "powder.joblib"
+def test_a_pipeline_is_trained_and_answers_whatever_was_measured(train, tmp_path, monkeypatch):
+    out = tmp_path / "powder.xtalsk"
     arguments = ["--modality", "powder", "--chemistry", "--out", str(out), "--n-random", "0"]
     arguments += ["--n-specimens", "128", "--n-uses", "2", "--chunk-size", "64", "--device", "cpu"]
     train.main(arguments)
@@ -42,10 +43,10 @@ def test_a_pipeline_is_trained_and_answers_whatever_was_measured(train, tmp_path
     assert out.stat().st_mtime_ns > written
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["n_specimens"] == 128
-    assert card["crystals"] == {"amcsd": 40}
+    assert card["crystals"] == {"amcsd": 40, "experimental": 1}
     assert "PowderConditions(" in card["conditions"]["powder"][0]["conditions"]
 
-    pipeline = joblib.load(out)
+    pipeline = xtalsk.load(out)
     axis = np.arange(10, 80, 0.02)
     scan = Profile(20 + 900 * np.exp(-(((axis - 28.5) / 0.1) ** 2)), two_theta=axis)
     file = tmp_path / "scan.xy"
@@ -70,3 +71,12 @@ def test_a_pipeline_is_trained_and_answers_whatever_was_measured(train, tmp_path
             pipeline.predict(both.assign(**{column: None}))
     best = pipeline[-1].candidates(pipeline[:-1].transform(both[2:3]), n=1)
     assert best["formula"].tolist() == ["PbS"]
+
+    models = tmp_path / "models"
+    models.mkdir()
+    monkeypatch.setattr("xtalsk.pretrained._load.MODELS", models)
+    train.main(["--modality", "powder", "--out", str(out), "--pack"])
+    packed, card = xtalsk.load_pretrained("powder", return_card=True)
+    np.testing.assert_array_equal(packed.predict_proba(both[:2]), pipeline.predict_proba(both[:2]))
+    assert card["training"]["n_specimens"] == 128
+    assert "## Limits" in card.to_markdown()

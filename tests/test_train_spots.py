@@ -4,11 +4,11 @@ import json
 import sys
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
 
+import xtalsk
 from xtalsk import CrystalSet, SpotConditions, compound_groups, load_amcsd, make_specimens
 from xtalsk.io import DiffractionImage
 from xtalsk.streaming import SpecimenStream
@@ -28,6 +28,7 @@ def scripts():
         crystals = load_amcsd()[:40]
         for module in (train, bench_spots):
             patch.setattr(module, "load_amcsd", lambda: crystals)
+        patch.setattr(train, "load_experimental", lambda: crystals[:1])
         patch.setattr(train, "spot_conditions", lambda: ([CAMERA], [1.0]))
         patch.setattr(SpecimenStream.sample, "__defaults__", (64,))
         for name, value in (("hidden_size", 16), ("n_filters", 4), ("embedding_size", 16)):
@@ -39,7 +40,7 @@ def scripts():
 
 @pytest.fixture(scope="module")
 def trained(scripts, tmp_path_factory):
-    out = tmp_path_factory.mktemp("training") / "spots.joblib"
+    out = tmp_path_factory.mktemp("training") / "spots.xtalsk"
     arguments = [
         "--modality",
         "spots",
@@ -53,7 +54,7 @@ def trained(scripts, tmp_path_factory):
     ]
     arguments += ["--n-specimens", "128", "--n-uses", "2", "--chunk-size", "64", "--exclude-fold", "1"]
     scripts[0].main(arguments)
-    return joblib.load(out), json.loads(out.with_suffix(".json").read_text())
+    return xtalsk.load(out), json.loads(out.with_suffix(".json").read_text())
 
 
 pytestmark = pytest.mark.filterwarnings(
@@ -76,8 +77,8 @@ def test_compounds_of_the_fold_are_in_no_source(scripts):
     assert kept["amcsd"].ids.tolist() == crystals.ids[~out].tolist()
     assert kept["other"].ids.tolist() == crystals.ids[~out][:2].tolist()
     loaded, weights, counts = train.load_crystals(None, None, 0, train.system_shares("spots"), 1)
-    assert counts == {"amcsd": (~out).sum()}
-    assert len(weights) == len(loaded) == (~out).sum()
+    assert counts == {"amcsd": (~out).sum(), "experimental": (~out)[0]}
+    assert len(weights) == len(loaded) == sum(counts.values())
 
 
 def test_a_pipeline_of_spots_takes_one_pattern_or_eight(trained):
@@ -86,7 +87,7 @@ def test_a_pipeline_of_spots_takes_one_pattern_or_eight(trained):
     assert "no compound of fold 1" in card["held_out"]
     assert card["zone_shares"] == {"1": 0.3, "2": 0.2, "4": 0.25, "8": 0.25}
     assert "SpotConditions(" in card["conditions"]["spots"][0]["conditions"]
-    assert list(pipeline[-1].blocks_) == ["lattice", "profile", "polar", "fractions", "presence", "ranked"]
+    assert list(pipeline[-1].blocks_) == ["lattice", "profile", "polar", "fractions", "presence", "ranked", "statistics"]
     X, _, _ = make_specimens(
         load_amcsd()[:3], ("spots", "formula"), conditions={"spots": CAMERA}, n_zones=8, random_state=0
     )

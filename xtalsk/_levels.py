@@ -19,6 +19,15 @@ def levels_of(classes):
     return level_classes(classes) if are_space_groups else {}
 
 
+def space_groups_of(classifier):
+    """Return the space-group number of each class, or None if the classes are not space groups."""
+    try:
+        return classifier._space_groups_of_classes()
+    except (AttributeError, ValueError):  # a classifier of another package, or without a hierarchy
+        classes = np.asarray(classifier.classes_)
+        return classes if levels_of(classes) else None
+
+
 def sum_to_level(proba, index, n_labels):
     """Sum probabilities of classes (n, n_classes) to those of a level, (n, n_labels)."""
     out = np.zeros((len(proba), n_labels), dtype=proba.dtype)

@@ -24,6 +24,7 @@ __all__ = [
     "extinction_group",
     "laue_class",
     "point_group",
+    "space_group_symbol",
     "to_level",
 ]
 
@@ -154,6 +155,19 @@ def to_level(numbers, level):
     return labels.item() if np.ndim(labels) == 0 else labels
 
 
+def space_group_symbol(number):
+    """Short Hermann-Mauguin symbol of a space-group number, int, in the standard setting.
+
+    Examples
+    --------
+    >>> from xtalsk.symmetry import space_group_symbol
+    >>> space_group_symbol(14), space_group_symbol(167)
+    ('P21/c', 'R-3c')
+    """
+    symbol = gemmi.find_spacegroup_by_number(int(check_space_group(number))).short_name()
+    return symbol.replace("H", "R")  # gemmi writes H for rhombohedral groups on hexagonal axes
+
+
 def point_group(numbers):
     """Hermann-Mauguin symbol of the point group, e.g. ``"m-3m"``.
 
@@ -219,10 +233,10 @@ def extinction_group(numbers):
 
     Space groups of one extinction group have the same lines and the same absences in a powder pattern. Only
     intensities or chemistry distinguish them. There are 97 such groups, and 38 of them are a single space
-    group. International Tables [2]_ list 99 symbols, 40 of them for a single space group, because they write
-    two conditions with two screw axes each: P2₁3 and P4₂32 (h00: h = 2n), and P3₁ and P6₂ with related groups
-    (00l: l = 3n). Absences are those of the standard settings. In the orthorhombic system the axes may be
-    permuted.
+    group. International Tables A (section 1.6.4) list 99 symbols, 40 of them for a single space group. They
+    write two conditions with two screw axes each: P2₁3 and P4₂32 (h00: h = 2n), and P3₁ and P6₂ with related
+    groups (00l: l = 3n). Absences are those of the standard settings. In the orthorhombic system the axes may
+    be permuted.
 
     Parameters
     ----------

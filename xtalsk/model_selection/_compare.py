@@ -81,6 +81,7 @@ def compare(
     scoring=None,
     hierarchy=None,
     chemistry_only=False,
+    baselines=(),
     n_jobs=None,
     verbose=0,
 ):
@@ -116,6 +117,10 @@ def compare(
     chemistry_only : bool, default=False
         Whether to repeat these models also without their diffraction blocks, as
         ``"<name> (chemistry only)"``.
+    baselines : sequence of str, default=()
+        Classifiers of `make_baseline`, such as ``"extra_trees"``. Each is also fitted on all blocks that a
+        model has from `make_features`, as ``"<baseline> on the blocks of <name>"``, once for models with the
+        same blocks.
     n_jobs : int or None, default=None
         Number of folds to run in parallel.
     verbose : int, default=0
@@ -176,7 +181,7 @@ def compare(
     check_option("hierarchy", hierarchy, (None, "space_group"))
     check_consistent_length(X, y, groups)
     y, groups = np.asarray(y), None if groups is None else np.asarray(groups)
-    models = add_references(pipelines, X, chemistry_only)
+    models = add_references(pipelines, X, chemistry_only, baselines)
     options = {
         "cv": _make_splits(cv, X, y, groups),
         "scoring": _default_scoring(pipelines, y, hierarchy) if scoring is None else scoring,

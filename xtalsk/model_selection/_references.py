@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from xtalsk.baselines import make_baseline
@@ -149,14 +149,29 @@ def _derived_models(pipelines, X, chemistry_only):
             yield f"{name} ({suffix})", derived
 
 
-def add_references(pipelines, X, chemistry_only):
-    """Return the models with their references: the derived models and the prior.
+def _baseline_models(pipelines, baselines):
+    """Yield names and models: each baseline on all blocks of a model, once for models with equal blocks."""
+    known = set()
+    for name, model in pipelines.items():
+        features = _features_of(model)
+        if features is None or joblib.hash(clone(features[1])) in known:
+            continue
+        known.add(joblib.hash(clone(features[1])))
+        for baseline in baselines:
+            classifier = make_baseline(baseline, random_state=0)
+            yield f"{baseline} on the blocks of {name}", make_pipeline(clone(features[1]), classifier)
+
+
+def add_references(pipelines, X, chemistry_only, baselines=()):
+    """Return the models with their references: baselines on all blocks, the derived models and the prior.
 
     Parameters
     ----------
     pipelines : dict of str to classifier
     X : DataFrame of specimens
     chemistry_only : bool
+    baselines : sequence of str
+        Classifiers of `make_baseline`.
 
     Returns
     -------
@@ -168,6 +183,7 @@ def add_references(pipelines, X, chemistry_only):
     ValueError
         If another model has the name ``"prior"``.
     """
+    pipelines = {**dict(_baseline_models(pipelines, baselines)), **pipelines}
     models = dict(pipelines)
     for name, derived in _derived_models(pipelines, X, chemistry_only):
         models.setdefault(name, derived)

@@ -33,7 +33,7 @@ def composition_table(fit, lines):
         {
             "element": pd.Series(symbols, dtype=object),
             "atomic_percent": 100 * fit.fractions[places],
-            "weight_percent": 100 * masses / masses.sum() if len(masses) else masses,
+            "weight_percent": 100 * masses / np.nansum(masses) if len(masses) else masses,
             "uncertainty": 100 * fit.uncertainty[places],
             "lines": pd.Series([lines.get(symbol, "") for symbol in symbols], dtype=object),
         }

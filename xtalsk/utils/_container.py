@@ -59,8 +59,12 @@ def write_container(path, values, tensors):
     import safetensors.torch
 
     text = json.dumps(values).encode()
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    parts = [len(text).to_bytes(_N_LENGTH, "little"), text, safetensors.torch.save(tensors)]
+    own = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        is_shared = any(tensor.data_ptr() == other.data_ptr() for other in own.values() if other.numel())
+        own[name] = tensor.clone() if is_shared else tensor  # safetensors refuses shared memory
+    parts = [len(text).to_bytes(_N_LENGTH, "little"), text, safetensors.torch.save(own)]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
