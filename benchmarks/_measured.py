@@ -39,6 +39,17 @@ def minerals(folder):
     return as_specimens(X["powder"], [None] * len(X)), y, [f"mineral {i}" for i in range(len(X))]
 
 
+def checked(folder):
+    """Read 69 minerals (RRUFF) with formulas and checked labels: specimens, space groups and names."""
+    with np.load(folder / "minerals_with_formula.npz") as archive:
+        start, step, count = archive["two_theta"]
+        axis = start + step * np.arange(int(count))
+        counts = np.where(archive["intensity"] < 0, np.nan, archive["intensity"])  # -1: not measured
+        cells = [Profile(row, two_theta=axis, wavelength=WAVELENGTH) for row in counts]
+        formulas, y = archive["formula"].astype(str), archive["space_group"].astype(int)
+    return as_specimens(cells, formulas), y, formulas.tolist()
+
+
 def powders(folder):
     """Read the powders and the CIF files of their structures: specimens, space groups and names."""
     cells, formulas, numbers, names = [], [], [], []
@@ -79,11 +90,11 @@ def films(folder):
     return as_specimens(cells, [None] * len(cells)), np.array(numbers), names
 
 
-SETS = {"minerals": minerals, "powders": powders, "films": films}
+SETS = {"minerals": minerals, "checked minerals": checked, "powders": powders, "films": films}
 
 
 def read_sets(folder):
-    """Read all sets of measured patterns, as a dict by name; the powders both with and without formulas.
+    """Read all sets of measured patterns, as a dict by name; those with formulas also without them.
 
     The odd rows of the minerals are a set of their own, because the parameters of search-match were chosen on
     the even rows.
@@ -91,9 +102,10 @@ def read_sets(folder):
     sets = {name: read(Path(folder)) for name, read in SETS.items()}
     X, y, names = sets["minerals"]
     sets["minerals, odd rows"] = X[1::2].reset_index(drop=True), y[1::2], names[1::2]
-    X, y, names = sets["powders"]
-    sets["powders with formula"] = (X, y, names)
-    sets["powders"] = (X.assign(formula=pd.Series([None] * len(X), dtype=object)), y, names)
+    for kind in ("powders", "checked minerals"):
+        X, y, names = sets[kind]
+        sets[f"{kind} with formula"] = (X, y, names)
+        sets[kind] = (X.assign(formula=pd.Series([None] * len(X), dtype=object)), y, names)
     return sets
 
 
@@ -215,7 +227,9 @@ def run(options, results):
     chosen = options.explain or scores["model"][0]
     if chosen not in set(predictions["model"]):
         raise SystemExit(f"no model {chosen!r} to explain, only {list(scores['model'].unique())}")
-    explained = predictions[(predictions["model"] == chosen) & (predictions["set"] != "powders with formula")]
+    explained = predictions[
+        (predictions["model"] == chosen) & ~predictions["set"].str.endswith("with formula")
+    ]
     library = Library(load_amcsd())
     misses = explain_misses(explained, sets, library)
     print(f"why {chosen} misses the space group:")

@@ -22,7 +22,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-from _measured import as_specimens, minerals, powders
+from _measured import checked, minerals, powders
 from _training import held_out
 from bench_electrons import on_grid, read_images
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -31,7 +31,6 @@ from sklearn.metrics import roc_auc_score
 
 from xtalsk import (
     CrystalSet,
-    Profile,
     compound_groups,
     load,
     load_amcsd,
@@ -132,23 +131,12 @@ def answered(pipeline, X, y, compounds=None, is_new=None):
     return Answers(proba, np.asarray(y), modalities, compounds, is_new, no_match).of(kept)
 
 
-def minerals_with_formula(path):
-    """Read 69 minerals (RRUFF) with formulas: specimens and space groups."""
-    with np.load(path) as archive:
-        start, step, count = archive["two_theta"]
-        axis, cells = start + step * np.arange(int(count)), []
-        for intensity in archive["intensity"].astype(float):
-            seen = intensity >= 0
-            cells.append(Profile(intensity[seen], two_theta=axis[seen], wavelength=1.5406))
-        return as_specimens(cells, archive["formula"].astype(str)), archive["space_group"].astype(int)
-
-
 def measured_sets(modality, folder):
     """Return the measured specimens of a modality and their space groups, by name."""
     folder, sets = Path(folder), {}
     if modality == "powder":
         sets["301 minerals"] = minerals(folder / "xrd")[:2]
-        sets["69 minerals, formula"] = minerals_with_formula(folder / "xrd" / "minerals_with_formula.npz")
+        sets["69 minerals, formula"] = checked(folder / "xrd")[:2]
         sets["16 powders, formula"] = powders(folder / "xrd")[:2]
         for name in ("69 minerals", "16 powders"):
             X, y = sets[f"{name}, formula"]

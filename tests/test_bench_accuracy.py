@@ -225,6 +225,8 @@ def test_measured_sets_are_complete(shared_data):
         "powders": 16,
         "films": 85,
         "powders with formula": 16,
+        "checked minerals": 69,
+        "checked minerals with formula": 69,
     }
     labels = dict(zip(sets["powders"][2], sets["powders"][1], strict=True))
     assert (labels["Mn2O3"], labels["C"], labels["Tb2BaCoO5"], labels["Al2O3"]) == (206, 194, 71, 167)

@@ -76,7 +76,7 @@ def test_frozen_parts_are_kept_and_candidates_have_ids(library_rows):
     assert blend.predict(X[5:6]).tolist() == [62]
 
 
-def test_the_classifier_predicts_rows_without_a_profile():
+def test_both_predict_rows_without_a_profile():
     rng = np.random.default_rng(0)
     X = make_patterns(6, 0)
     elements = pd.DataFrame(
@@ -85,8 +85,12 @@ def test_the_classifier_predicts_rows_without_a_profile():
     X = pd.concat([X, elements], axis=1)
     blend = LibraryBlend(Constant()).fit(X, np.repeat([14, 62], 3))
     X.loc[2, X.columns.str.startswith("powder")] = np.nan
-    assert blend.weight(X)[2] == 0
-    assert blend.predict(X).tolist() == [14, 14, 225, 62, 62, 62]
+    assert blend.weight(X)[2] == 0.5
+    proba = blend.predict_proba(X)[2]
+    assert_allclose(proba[1:3], 0.5 * blend.library_.predict_proba(X)[2])  # of 14 and 62
+    assert proba[-1] == 0.5
+    blend.weight_without_profile = 0.0
+    assert blend.predict_proba(X)[2, -1] == 1
 
 
 def test_empty_rows_raise_or_get_no_answer(library_rows):

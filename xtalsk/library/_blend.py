@@ -51,6 +51,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         Range of similarity over which the weight rises.
     max_weight : float, default=0.9
         Largest weight of the library.
+    weight_without_profile : float, default=0.5
+        Weight of the library for rows in which only chemistry was measured.
     all_missing : {"raise", "missing"}, default="raise"
         What `predict_proba` and `predict` do with a row in which all features are NaN. ``"raise"``: they
         raise ValueError. ``"missing"``: they warn with `xtalsk.utils.NotMeasuredWarning`, and the row gets no
@@ -95,7 +97,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     (array([14]), array([0.9]))
     """
 
-    weighting = "similarity"  # of classifiers that were saved before this parameter existed
+    # classifiers that were saved before these parameters existed
+    weighting, weight_without_profile = "similarity", 0.0
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         midpoint=0.65,
         width=0.05,
         max_weight=0.9,
+        weight_without_profile=0.5,
         all_missing="raise",
     ):
         self.classifier = classifier
@@ -114,6 +118,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         self.midpoint = midpoint
         self.width = width
         self.max_weight = max_weight
+        self.weight_without_profile = weight_without_profile
         self.all_missing = all_missing
 
     def fit(self, X, y, groups=None):
@@ -137,7 +142,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         """
         check_number(self.midpoint, "midpoint")
         check_number(self.width, "width", min_val=0, include_boundaries="neither")
-        check_number(self.max_weight, "max_weight", min_val=0, max_val=1)
+        for name in ("max_weight", "weight_without_profile"):
+            check_number(getattr(self, name), name, min_val=0, max_val=1)
         check_option("weighting", self.weighting, ("auto", "probability", "similarity"))
         check_option("all_missing", self.all_missing, ALL_MISSING)
         validate_data(self, X, y, skip_check_array=True)
@@ -161,7 +167,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         Returns
         -------
         ndarray of shape (n_samples,)
-            0 for rows without a profile.
+            `weight_without_profile` for rows without a profile, 0 where the library has no answer.
         """
         return self._proba_and_weight(X, "missing")[1]
 
@@ -205,10 +211,12 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         If one of them has no answer for a row, the other one decides alone.
         """
         from_classifier = self.classifier_.predict_proba(X)
-        from_library, similarity, by_label = self.library_._search(self.library_._check_rows(X, None))
+        rows = self.library_._check_rows(X, None)
+        from_library, similarity, by_label = self.library_._search(rows)
         weight = self._library_weight(similarity, by_label.sum(axis=1))
-        weight[np.isnan(from_classifier).any(axis=1)] = 1
         fits = ~np.isnan(from_library).any(axis=1)
+        weight[~self.library_._has_profile(rows) & fits] = self.weight_without_profile
+        weight[np.isnan(from_classifier).any(axis=1)] = 1
         proba = np.zeros((len(weight), len(self.classes_)))
         columns = np.searchsorted(self.classes_, self.library_.classes_)
         proba[np.ix_(weight > 0, columns)] = weight[weight > 0, None] * from_library[weight > 0]

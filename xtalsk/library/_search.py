@@ -311,6 +311,11 @@ class LibrarySearch:
         chemistry = [~np.isnan(measured).all(axis=1) for measured, _ in self._compositions(X)]
         return np.any([np.zeros(len(X), dtype=bool), *chemistry], axis=0) & (self._chemistry_weight() > 0)
 
+    def _has_profile(self, X):
+        """Return for each row whether it has a profile that is compared."""
+        blocks = [block for block in self._used if self.blocks_[block.name] == "profile"]
+        return block_presence(X, blocks).any(axis=1)
+
     def _kind(self):
         """Return the key of the profiles in the tables of probabilities."""
         return "scaled_" * bool(self._grids) + str(self.modality_)
