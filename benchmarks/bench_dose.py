@@ -142,7 +142,8 @@ def split(options):
                 value = accuracy((e, np.log(min(c, fused.columns[-1]))))
             else:
                 value = np.interp(e, axes[0], alone)
-            rows.append({"model": f"{dose:.0e} electrons", "share": share, "fold": 0, METRIC: float(value)})
+            name = f"{dose:.0e} electrons".replace("+0", "")
+            rows.append({"model": name, "share": share, "fold": 0, METRIC: float(value)})
     table = pd.DataFrame(rows)
     print(fused.round(3).to_string())
     for _, best in table.loc[table.groupby("model")[METRIC].idxmax()].iterrows():
@@ -198,7 +199,7 @@ def scan(options):
     table = acquisition_curve(
         {"fused": read_model("powder")},
         chosen_crystals(options),
-        step=[0.02, 0.04, 0.08, 0.16, 0.32],
+        step=[0.02, 0.04, 0.08, 0.16, 0.32, 0.64],
         conditions={"powder": conditions},
         random_state=0,
     )

@@ -142,6 +142,7 @@ def test_positions_are_scored_on_the_whole_map(crystals):
         (RINGS, {"pixels": [0.5], "sampling": "spiral"}, "sampling must be one of"),
         (RINGS, {"pixels": [0.5], "reconstruction": "magic"}, "reconstruction must be one of"),
         (RINGS, {"pixels": [0.5], "electrons": [1, 2]}, "electrons must be one dose here"),
+        (RINGS, {"positions": [0.5], "grain_size": 0.5}, "grain_size"),
         (RINGS, {"step": [0.1]}, r"changes the columns \['powder'\]"),
         (POWDER, {"pixels": [0.5]}, r"the model 'model' uses \['powder'\]"),
         (POWDER, {"step": [0.15]}, "must be a multiple of the step"),

@@ -7,10 +7,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.pipeline import make_pipeline
 
 import xtalsk
-from xtalsk import RingConditions, compute_reflections, load_amcsd, simulate_rings
+from xtalsk import (
+    EDSComposition,
+    RadialProfile,
+    RingConditions,
+    compute_reflections,
+    load_amcsd,
+    make_baseline,
+    make_features,
+    read_image,
+    simulate_rings,
+)
 from xtalsk.cli import main
 
 DATA = Path(__file__).parent / "data"
@@ -43,7 +55,9 @@ def test_the_command_answers_and_lists_broken_files(tmp_path):
     command = [sys.executable, "-m", "xtalsk.cli", "identify", TIN, absent, "--report", str(report)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert re.search(r"data\.csv +141 I41/amd +0\.\d\d +tetragonal [01]\.\d\d +Tin \(Sn\) 0\.\d\d; ", done.stdout)
+    assert re.search(
+        r"data\.csv +141 I41/amd +0\.\d\d +tetragonal [01]\.\d\d +Tin \(Sn\) 0\.\d\d; ", done.stdout
+    )
     assert re.search(r"no answer for 1 of 2:\n +\S*absent\.xy: .*no such file", done.stdout)
     assert "copper Kα1, 1.5406 Å, is assumed" in done.stdout
     page = report.read_text(encoding="utf-8")
@@ -101,6 +115,29 @@ def test_own_models(tmp_path, capsys):
     assert "holds a DummyClassifier, not a pipeline" in capsys.readouterr().err
 
 
+def test_own_models_of_several_modalities(gold, tmp_path, capsys):
+    X = pd.DataFrame({"eds": [None] * 4, "rings": [read_image(gold[0], pixel_size=gold[1])] * 4})
+    features = make_features(bins=("rings", RadialProfile()), elements=("eds", EDSComposition()))
+    for name, y in ("groups", [225, 225, 14, 14]), ("words", ["a", "a", "b", "b"]):
+        xtalsk.save(
+            make_pipeline(features, make_baseline("hist_gradient_boosting")).fit(X, y), tmp_path / name
+        )
+    arguments = [gold[0], "--pixel-size", str(gold[1]), "--model", str(tmp_path / "groups")]
+    assert run(capsys, *arguments)[0] == 0
+    for wrong, message in (["--formula", "Au"], "takes no composition"), ([], "does not name space groups"):
+        arguments[-1] = str(tmp_path / ("groups" if wrong else "words"))
+        with pytest.raises(SystemExit):
+            run(capsys, *arguments, *wrong)
+        assert message in capsys.readouterr().err
+
+
+def test_a_damaged_archive_has_no_answer(tmp_path, capsys):
+    (tmp_path / "scan.npz").write_bytes(b"PK\x03\x04")
+    code, printed = run(capsys, str(tmp_path / "scan.npz"))
+    assert code == 1
+    assert "no answer for 1 of 1" in printed.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -116,6 +153,7 @@ def test_own_models(tmp_path, capsys):
         ([TIN, "--one-crystal"], "--one-crystal needs --model spots"),
         ([TIN, "--wavelength", "-1"], "must be positive"),
         ([TIN, "--pixel-size", "small"], "invalid"),
+        ([TIN, "--report", "no/such/folder/out.html"], "--report: no such folder"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments, message, capsys):

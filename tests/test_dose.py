@@ -16,6 +16,7 @@ from xtalsk import (
     DoseCurveDisplay,
     ElementPresence,
     FormulaConditions,
+    LibraryMatch,
     PowderProfile,
     RadialProfile,
     RingConditions,
@@ -141,6 +142,17 @@ def test_fitted_models_are_scored_as_they_are(fitted, crystals):
     np.testing.assert_array_equal(
         OneKind(fitted, "chemistry").predict_proba(X), fitted.predict_proba(X.assign(rings=None))
     )
+
+
+def test_specimens_in_which_nothing_can_be_read_count_as_wrong(crystals):
+    X, y, _ = make_specimens(crystals, ("rings", "formula"), conditions=CAMERA, random_state=1)
+    match = make_pipeline(FEATURES, LibraryMatch()).fit(X, y)  # raises for such specimens
+    nothing = {**CAMERA, "formula": FormulaConditions(lightest=98, unseen_as_nan=1.0)}
+    table = dose_curve(match, crystals, electrons=[1e5], conditions=nothing, cv=2, random_state=0)
+    answered = table.groupby("model")["answered"].mean()
+    assert answered["model (diffraction only)"] == 1
+    assert answered["model (chemistry only)"] < 1
+    assert match[-1].all_missing == "raise"
 
 
 def test_retrained_models_learn_from_the_dose_that_they_are_scored_at(crystals):

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.ensemble import GradientBoostingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 import xtalsk
 from xtalsk import (
@@ -131,6 +133,9 @@ def test_unknown_objects_are_refused_by_name(tmp_path):
     assert xtalsk.load(tmp_path / "model").func is np.log1p
     with pytest.raises(TypeError, match="got dict"):
         xtalsk.save({}, tmp_path / "model")
+    networks = VotingClassifier([("a", small_network())]).fit(X_TABLE, Y_TABLE)
+    with pytest.raises(TypeError, match="cannot hold this estimator"):
+        xtalsk.save(networks, tmp_path / "model")
     with pytest.raises(NotFittedError):
         xtalsk.save(small_network(), tmp_path / "model")
 
@@ -209,6 +214,29 @@ def test_parts_are_checked(file, tmp_path):
         write_container(tmp_path / "wrong", values | {"packed": values["packed"] | entries}, tensors | change)
         with pytest.raises(ModelFileError, match="cannot be loaded"):
             xtalsk.load(tmp_path / "wrong")
+
+
+@pytest.mark.parametrize(("column", "number"), [("feature", 10**6), ("left_child", -2)])
+@pytest.mark.parametrize("model", [DecisionTreeClassifier(), GradientBoostingClassifier(n_estimators=2)])
+def test_nodes_of_trees_are_checked(model, column, number, tmp_path):
+    model.fit(X_TABLE, Y_TABLE)
+    tree = model.tree_ if hasattr(model, "tree_") else model.estimators_[1, 2].tree_
+    state = tree.__getstate__()
+    state["nodes"] = state["nodes"].copy()
+    state["nodes"][column][0] = number
+    tree.__setstate__(state)
+    xtalsk.save(model, tmp_path / "model")
+    with pytest.raises(ModelFileError, match="a tree has branches"):
+        xtalsk.load(tmp_path / "model")
+
+
+def test_categories_of_trees_are_checked(tmp_path):
+    model = make_baseline("hist_gradient_boosting", max_iter=2).fit(X_TABLE, Y_TABLE)
+    tree = model._predictors[0][0]
+    tree.nodes["is_categorical"][0], tree.raw_left_cat_bitsets = 1, np.zeros((1, 0), np.uint32)
+    xtalsk.save(model, tmp_path / "model")
+    with pytest.raises(ModelFileError, match="categories that do not exist"):
+        xtalsk.load(tmp_path / "model")
 
 
 @pytest.mark.parametrize("name", ["extra_trees", "hist_gradient_boosting"])

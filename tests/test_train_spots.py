@@ -87,7 +87,15 @@ def test_a_pipeline_of_spots_takes_one_pattern_or_eight(trained):
     assert "no compound of fold 1" in card["held_out"]
     assert card["zone_shares"] == {"1": 0.3, "2": 0.2, "4": 0.25, "8": 0.25}
     assert "SpotConditions(" in card["conditions"]["spots"][0]["conditions"]
-    assert list(pipeline[-1].blocks_) == ["lattice", "profile", "polar", "fractions", "presence", "ranked", "statistics"]
+    assert list(pipeline[-1].blocks_) == [
+        "lattice",
+        "profile",
+        "polar",
+        "fractions",
+        "presence",
+        "ranked",
+        "statistics",
+    ]
     X, _, _ = make_specimens(
         load_amcsd()[:3], ("spots", "formula"), conditions={"spots": CAMERA}, n_zones=8, random_state=0
     )

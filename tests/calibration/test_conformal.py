@@ -144,3 +144,10 @@ def test_saved_sets_are_the_same(tmp_path):
     xtalsk.save(model, tmp_path / "sets.xtalsk")
     loaded = xtalsk.load(tmp_path / "sets.xtalsk")
     np.testing.assert_array_equal(loaded.predict_set(X), model.predict_set(X))
+
+
+@pytest.mark.parametrize("method", ["aps", "top_k"])
+def test_systems_of_one_or_two_labels(method):
+    proba, y = draw(2000)  # one trigonal or hexagonal label, two monoclinic ones
+    model = fit(proba[:1000], y[:1000], method=method, random_state=0)
+    assert 0.87 < model.coverage(proba[1000:], y[1000:]) < 1

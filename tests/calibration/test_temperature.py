@@ -6,6 +6,7 @@ import pytest
 from _given import CLASSES, Given, draw, named
 from sklearn.frozen import FrozenEstimator
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -220,3 +221,15 @@ def test_blocks_that_the_classifier_never_saw_are_an_error():
     model = SymmetryCalibration(FrozenEstimator(GaussianNB().fit(X[:100], y[:100]))).fit(X[100:], y[100:])
     with pytest.raises(ValueError, match="unseen at fit time:\n- eels__x0"):
         model.predict_proba(X.assign(eels__x0=0.0))
+
+
+def test_folds_keep_groups_apart():
+    """A classifier that knows its training rows by heart is not sure of new groups."""
+    rng = np.random.default_rng(0)
+    groups = rng.permutation(np.arange(300) // 3)
+    X, y = rng.normal(size=(100, 4))[groups], rng.choice([14, 62, 225], 100)[groups]
+    apart, mixed = (
+        SymmetryCalibration(KNeighborsClassifier(1)).fit(X, y, groups=g).temperatures_["all"]
+        for g in (groups, None)
+    )
+    assert apart["crystal_system"][1] > 3 * mixed["crystal_system"][1]

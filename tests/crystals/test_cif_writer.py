@@ -97,3 +97,16 @@ def test_files_of_one_name_do_not_replace_each_other(minerals, tmp_path):
         CrystalSet.from_cifs(paths).formulas.tolist()
         == CrystalSet.from_cifs([minerals.to_cif(i) for i in range(3)]).formulas.tolist()
     )
+
+
+def test_identifiers_that_look_like_numbered_ones(minerals, tmp_path):
+    paths = replace(minerals[:3], ids=["a_2", "a", "a"]).to_cifs(tmp_path)
+    assert len(set(paths)) == 3
+
+
+def test_any_origin_is_kept(minerals):
+    """gemmi writes translations as multiples of 1/24."""
+    shifted = replace(minerals[:3], frac_coords=minerals[:3].frac_coords + np.array([0.013, 0.171, 0.092]))
+    for i in range(3):
+        read = CrystalSet.from_cifs(shifted.to_cif(i))
+        assert differences(shifted[i], read[0]).max() < 1e-6

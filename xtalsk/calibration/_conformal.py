@@ -66,6 +66,8 @@ class ConformalSets(MetaEstimatorMixin, BaseEstimator):
     if a row has modalities that the calibration set did not have together, nothing is known: the set holds
     all labels of the system. So does the set of a row without answer.
 
+    If the specimens of a group have at most two labels, MAPIE takes ``"lac"`` only: it is then used.
+
     References
     ----------
     .. [1] A. N. Angelopoulos and S. Bates, Conformal prediction: a gentle introduction, Foundations and
@@ -193,7 +195,7 @@ class ConformalSets(MetaEstimatorMixin, BaseEstimator):
         model = _conformal_classifier()(
             _Given().fit(known, np.arange(len(self.labels_))),
             confidence_level=self.confidence,
-            conformity_score=self.method,
+            conformity_score=self.method if len(np.unique(label)) > 2 else "lac",  # MAPIE takes no other
             random_state=self.random_state,
         )
         with warnings.catch_warnings():

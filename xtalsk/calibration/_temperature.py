@@ -1,9 +1,11 @@
 """Temperatures of the levels of symmetry, fitted after training."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d, get_tags, indexable
 from sklearn.utils.multiclass import check_classification_targets
@@ -67,7 +69,8 @@ class SymmetryCalibration(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, Base
         Modality of each block of features, such as ``{"diffraction": "powder", "fractions": "formula"}``.
         None: as in the ColumnTransformers of a Pipeline, otherwise each block is one modality.
     cv : int, splitter or iterable, default=5
-        Cross-validation, for an estimator that is not frozen.
+        Cross-validation, for an estimator that is not frozen. A number is that of stratified folds, which
+        keep ``groups`` apart if `fit` gets them.
 
     Attributes
     ----------
@@ -199,7 +202,9 @@ class SymmetryCalibration(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, Base
                 f"a calibration needs two classes, but y has one class, {self.classes_.tolist()}"
             )
         parts = []
-        for train, test in check_cv(self.cv, y, classifier=True).split(X, y, groups):
+        is_grouped = groups is not None and isinstance(self.cv, Integral)
+        cv = StratifiedGroupKFold(self.cv) if is_grouped else check_cv(self.cv, y, classifier=True)
+        for train, test in cv.split(X, y, groups):
             fitted = clone(self.estimator).fit(_rows(X, train), y[train])
             test = test[np.isin(y[test], fitted.classes_)]
             part, specimens = answers(fitted, _rows(X, test), self.modalities)

@@ -5,6 +5,7 @@ import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 import xtalsk
+from xtalsk.columns import kind_of as kind_of_column
 from xtalsk.inspection import best_candidates, probabilities_by_level
 from xtalsk.io import read_image, read_profile
 from xtalsk.symmetry import space_group_symbol
@@ -91,10 +93,13 @@ def identify(options):
     Raises
     ------
     UsageError
-        If a model does not exist or does not suit a file, or if the composition cannot be read.
+        If a model does not exist or does not suit a file, if the composition cannot be read or is not used,
+        or if the folder of the report does not exist.
     """
     if options.one_crystal and options.model != "spots":
         raise UsageError("--one-crystal needs --model spots")
+    if options.report and not options.report.absolute().parent.is_dir():
+        raise UsageError(f"--report: no such folder: {options.report.parent}")
     composition = _composition(options)
     groups = [options.files] if options.one_crystal else [[file] for file in options.files]
     answers = []
@@ -141,7 +146,7 @@ def kind_of(file):
         try:
             with np.load(file, allow_pickle=False) as archive:
                 return "powder" if "intensity" in archive else "image"
-        except (OSError, ValueError):
+        except (OSError, ValueError, BadZipFile):
             return "powder"
     return "image" if file.suffix.lower() in IMAGE_SUFFIXES else "powder"
 
@@ -152,19 +157,23 @@ def _answer(files, composition, options):
     answer = Answer(files, model=options.model or _MODELS[kind])
     first = load_model(answer.model)[0]
     known = getattr(first, "columns", getattr(first, "feature_names_in_", ()))
-    columns = [name for name in known if name != "formula"]
+    columns = [name for name in known if kind_of_column(name) != "chemistry"]
     if ("powder" in columns) != (kind == "powder") or len(files) > len(columns):
         raise UsageError(
             f"{answer.name}: the model {answer.model} reads {', '.join(columns)}; "
             f"got {len(files)} of kind {kind}"
         )
+    if composition is not None and "formula" not in known:
+        raise UsageError(f"the model {answer.model} takes no composition; it reads {', '.join(known)}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             cells = [_read(file, kind, options) for file in files]
-            row = dict(zip(columns, cells, strict=False)) | {"formula": composition}
+            row = dict.fromkeys(known) | dict(zip(columns, cells, strict=False)) | {"formula": composition}
             answer.row = pd.DataFrame({name: pd.Series([cell], dtype=object) for name, cell in row.items()})
             _fill(answer, options.n_phases)
+        except UsageError:
+            raise
         except (ValueError, OSError, ImportError) as error:
             answer.reason = str(error)
     answer.warnings = list(dict.fromkeys(_told(w) for w in caught if issubclass(w.category, UserWarning)))

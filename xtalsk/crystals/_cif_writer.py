@@ -52,7 +52,7 @@ def write_cifs(crystals, folder):
     paths, taken = [], set()
     for i, name in enumerate(crystals.ids):
         stem = _UNSAFE.sub("_", name.removesuffix(".cif")) or "crystal"
-        if stem.lower() in taken:  # some file systems ignore the case
+        while stem.lower() in taken:  # some file systems ignore the case
             stem = f"{stem}_{i}"
         taken.add(stem.lower())
         paths.append(folder / f"{stem}.cif")
@@ -70,8 +70,8 @@ def _asymmetric_unit(crystal):
     """Return symmetry operations, the atoms that they do not give from others, and their coordinates.
 
     Of the operations that spglib finds, those count whose rotations the point group of the crystal has. Where
-    these do not make its space group, or join atoms of different displacement, the identity and all atoms are
-    returned.
+    these do not make its space group, have translations that are no multiples of 1/24, or join atoms of
+    different displacement, the identity and all atoms are returned.
     """
     everything = [gemmi.Op("x,y,z")], range(len(crystal.atomic_numbers)), crystal.frac_coords
     arrays = crystal.atomic_numbers, crystal.frac_coords, crystal.occupancies
@@ -83,6 +83,9 @@ def _asymmetric_unit(crystal):
     rotations, translations = found.rotations[is_own], found.translations[is_own]
     group = spglib.get_spacegroup_type_from_symmetry(rotations, translations)
     if group is None or group.number != crystal.space_groups[0]:
+        return everything
+    rounding = (translations - np.round(translations * gemmi.Op.DEN) / gemmi.Op.DEN) @ crystal.lattices[0]
+    if (np.linalg.norm(rounding, axis=1) > WRITTEN_SYMPREC).any():  # the origin is at no point of the grid
         return everything
     positions = group_by_position(crystal.frac_coords, SAME_POSITION_DECIMALS["symmetry"])
     origins = orbit_origins(crystal.frac_coords[[p[0] for p in positions]], rotations, translations)

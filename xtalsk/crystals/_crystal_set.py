@@ -351,7 +351,8 @@ class CrystalSet:
 
         It has the symmetry operations that spglib finds within 0.01 Å, and one atom for each set of
         equivalent ones. It has all atoms, in P1, if these operations are not those of the space group of the
-        crystal, or if equivalent atoms differ in displacement.
+        crystal, if its origin is such that their translations are no multiples of 1/24, or if equivalent
+        atoms differ in displacement.
 
         Parameters
         ----------

@@ -60,6 +60,21 @@ class SetCoverageDisplay:
         ------
         ValueError
             If a label is not a space-group number.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.frozen import FrozenEstimator
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from xtalsk import ConformalSets, SetCoverageDisplay
+        >>> rng = np.random.default_rng(0)
+        >>> y = rng.choice([14, 62, 225], 900)
+        >>> X = np.searchsorted([14, 62, 225], y)[:, None] + rng.normal(size=(900, 3))
+        >>> model = GaussianNB().fit(X[:300], y[:300])
+        >>> sets = ConformalSets(FrozenEstimator(model)).fit(X[300:600], y[300:600])
+        >>> display = SetCoverageDisplay.from_estimator(sets, X[600:], y[600:])
+        >>> [label.get_text() for label in display.ax_.get_yticklabels()]
+        ['monoclinic (99)', 'orthorhombic (97)', 'cubic (104)', 'all (300)']
         """
         y = check_space_group(y)
         chosen = sets.predict_set(X)

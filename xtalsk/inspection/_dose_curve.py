@@ -199,7 +199,9 @@ class DoseCurveDisplay:
             ax.set_xscale("log")
         if self.x in ("pixels", "positions", "step"):
             ticks = np.sort(pd.unique(self.table[self.x]))
-            ax.set_xticks(ticks, [_print_fraction(tick) for tick in ticks])
+            ax.set_xticks(
+                ticks, [f"{tick:g}" if self.x == "step" else _print_fraction(tick) for tick in ticks]
+            )
             ax.set_xticks([], minor=True)
         level = self.metric
         for score in ("_balanced_accuracy", "_accuracy", "_calibration_error"):

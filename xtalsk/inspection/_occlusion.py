@@ -183,6 +183,20 @@ class OcclusionDisplay:
         ------
         ValueError
             If X is not one row, or as in `q_occlusion`.
+
+        Examples
+        --------
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from xtalsk import PowderProfile, load_amcsd, make_baseline, make_features, make_specimens
+        >>> from xtalsk.inspection import OcclusionDisplay
+        >>> crystals = load_amcsd()[:8]
+        >>> X, y, _ = make_specimens(crystals, "powder", random_state=0)
+        >>> model = make_pipeline(
+        ...     make_features(diffraction=("powder", PowderProfile(n_bins=64))),
+        ...     make_baseline("extra_trees", n_estimators=20, random_state=0)).fit(X, y)
+        >>> display = OcclusionDisplay.from_estimator(model, X.iloc[[0]], crystal=crystals[:1], n_windows=8)
+        >>> display.ax_.get_xlabel()
+        'q = 1/d (1/Å)'
         """
         if len(X) != 1:
             raise ValueError(f"expected a DataFrame of one row, got {len(X)}; use X.iloc[[i]]")

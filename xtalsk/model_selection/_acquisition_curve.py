@@ -79,7 +79,8 @@ def acquisition_curve(
     reconstruction : {None, "nearest", "linear", "biharmonic"}, default=None
         How the pixels or positions between the recorded ones are filled in: from the nearest one, by linear
         interpolation, or by the biharmonic equation (needs scikit-image). None leaves pixels NaN, which the
-        features skip; positions are then filled from the nearest one.
+        features skip, but then the centre of rings is often not found; positions are filled from the nearest
+        one.
     grain_size : float, default=4.0
         Mean edge of the grains in steps of the scan, for ``positions``.
     electrons, counts : float or None, default=None
@@ -124,6 +125,7 @@ def acquisition_curve(
     rendering = Rendering(crystals, columns, conditions, n_replicas, n_zones, random_state)
     rendering.conditions = rendering.at(**doses)
     samplings = _check_samplings(sampling, reconstruction)
+    check_number(grain_size, "grain_size", min_val=1)
     if name in ("pixels", "positions"):
         fractions = check_fractions(name, values, samplings)
         levels = [{name: f, "sampling": s} for f, s in product(fractions, samplings)]
@@ -133,7 +135,6 @@ def acquisition_curve(
     sweep = prepare(models, is_fitted, rendering, {}, cv, n_jobs, chemistry_only, train_conditions, retrain)
     whole = rendering.specimens()
     if name == "positions":
-        check_number(grain_size, "grain_size", min_val=1)
         return _score_maps(sweep, whole, levels, reconstruction or "nearest", grain_size, rendering, verbose)
     return run_levels(
         sweep,

@@ -85,8 +85,9 @@ def dose_curve(
     DataFrame
         One row for each level, model and fold: ``model``, ``electrons``, ``counts`` (NaN where the conditions
         decide), ``fold``, the scores of `level_scores` at each level of symmetry, ``answered`` (share of the
-        specimens with an answer), ``n_train`` (infinite for fitted models) and ``n_test``. As in `compare`,
-        ``"<name> (diffraction only)"``, ``"<name> (chemistry only)"`` and ``"prior"`` are references.
+        specimens with an answer; the others count as wrong), ``n_train`` (infinite for fitted models) and
+        ``n_test``. As in `compare`, ``"<name> (diffraction only)"``, ``"<name> (chemistry only)"`` and
+        ``"prior"`` are references.
 
     Raises
     ------

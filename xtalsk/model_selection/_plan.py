@@ -182,6 +182,7 @@ def plan_acquisition(
     check_number(target, "target", min_val=0, max_val=1, include_boundaries="neither")
     check_number(confidence, "confidence", min_val=0, max_val=1, include_boundaries="neither")
     check_number(n_specimens, "n_specimens", min_val=2)
+    pipeline = models["pipeline"]
     settings = _check_settings(models, electrons, counts, n_zones)
     trial = _Trial(pipeline, crystals, conditions, n_specimens, confidence, random_state)
     for e, c, n in settings:

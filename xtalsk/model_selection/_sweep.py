@@ -1,6 +1,7 @@
 """Scores of models on the same crystals, measured in several ways."""
 
 import warnings
+from copy import deepcopy
 from numbers import Integral
 
 import numpy as np
@@ -46,6 +47,9 @@ class OneKind:
 def check_models(estimators):
     """Return the models by name, and whether they are fitted.
 
+    Models that raise for specimens in which nothing can be read, as at a very low dose, give no answer
+    instead.
+
     Raises
     ------
     ValueError
@@ -70,7 +74,21 @@ def check_models(estimators):
         raise ValueError(f"either all models must be fitted or none, got {is_fitted}")
     if is_fitted.get("prior"):
         raise ValueError("'prior' is the name of a reference; give the fitted model another name")
-    return models, is_fitted.popitem()[1]
+    is_fitted = is_fitted.popitem()[1]
+    return {name: _answer_always(model, is_fitted) for name, model in models.items()}, is_fitted
+
+
+def _answer_always(model, is_fitted):
+    """Return a copy of a model that gives NaN, not an error, for specimens in which nothing can be read."""
+    raising = [
+        name
+        for name, value in model.get_params(deep=True).items()
+        if name.rsplit("__", 1)[-1] == "all_missing" and value == "raise"
+    ]
+    if not raising:
+        return model
+    model = deepcopy(model) if is_fitted else clone(model)
+    return model.set_params(**dict.fromkeys(raising, "missing"))
 
 
 def _is_fitted(model):

@@ -109,7 +109,7 @@ def save(estimator, path):
         check_content(content)
     except UnknownTypeError as error:
         raise TypeError(f"a file cannot hold objects of these types: {error}") from error
-    except skops.io.exceptions.UnsupportedTypeException as error:
+    except (skops.io.exceptions.UnsupportedTypeException, RuntimeError) as error:  # RuntimeError: of tensors
         raise TypeError(f"a file cannot hold this estimator: {error}") from error
     packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     table = {name: _pack(packed, name) for name in list(packed)}

@@ -8,7 +8,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.ensemble._forest import BaseForest
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-from sklearn.tree._tree import Tree
+from sklearn.tree._tree import TREE_LEAF, Tree
+
+_N_BITSET = 8  # numbers of 32 bits in a set of categories of HistGradientBoosting
 
 
 def check_trees(value, n_features=None):
@@ -24,14 +26,15 @@ def check_trees(value, n_features=None):
     if isinstance(value, Tree):
         if value.node_count != value.capacity or value.n_features != n_features:
             raise ValueError("a tree has another number of nodes or features")
-        leaf = value.children_left < 0
+        leaf = value.children_left == TREE_LEAF  # compiled code knows no other mark
         _check_nodes(value.children_left, value.children_right, value.feature, leaf, n_features)
     elif isinstance(value, TreePredictor):
         nodes = value.nodes
         leaf = nodes["is_leaf"].astype(bool)
         _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], leaf, n_features)
         categorical = nodes["bitset_idx"][nodes["is_categorical"].astype(bool)]
-        if (categorical >= len(value.raw_left_cat_bitsets)).any():
+        bitsets = value.raw_left_cat_bitsets
+        if bitsets.shape[1:] != (_N_BITSET,) or (categorical >= len(bitsets)).any():
             raise ValueError("a tree reads categories that do not exist")
     elif isinstance(value, BaseEstimator):
         own = vars(value).get("n_features_in_")
@@ -40,6 +43,8 @@ def check_trees(value, n_features=None):
             is_forest = isinstance(value, BaseForest) and name == "estimators_"
             if is_forest and any(tree.n_features_in_ != own for tree in held):
                 raise ValueError("a tree of a forest has another number of features")
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        check_trees(value.ravel().tolist(), n_features)
     elif isinstance(value, list | tuple):
         for held in value:
             check_trees(held, n_features)
