@@ -360,3 +360,8 @@ def test_shifts_are_the_best_of_all_paths():
     candidates = torch.arange(3).expand(2, -1).contiguous()
     shifted = library.elastic(values, measured, scale, candidates, 0.01, 1.0)
     np.testing.assert_allclose(shifted, expected.clip(max=1), rtol=1e-12)
+
+
+def test_a_library_of_different_labels_is_no_regression(recwarn):
+    LibraryMatch().fit(frame(make_patterns(40)), np.arange(1, 41))
+    assert not [warning for warning in recwarn if "regression" in str(warning.message)]

@@ -105,7 +105,14 @@ def test_baselines(name, tmp_path):
     X[::7, 3] = np.nan
     model = make_pipeline(StandardScaler(), make_baseline(name, random_state=0, **few)).fit(X, Y_TABLE)
     xtalsk.save(model, tmp_path / "model")
-    np.testing.assert_array_equal(xtalsk.load(tmp_path / "model").predict_proba(X), model.predict_proba(X))
+    trusted = [name] if name in ("lightgbm", "xgboost") else []
+    if trusted:  # their own parsers do not check the trees
+        with pytest.raises(ModelFileError, match=f"models of {name}, which reads its trees without checking"):
+            xtalsk.load(tmp_path / "model")
+    loaded = xtalsk.load(tmp_path / "model", trusted=trusted)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    with pytest.raises(ValueError, match="trusted must be a list of"):
+        xtalsk.load(tmp_path / "model", trusted=["pickle"])
 
 
 def test_training_goes_on_as_without_a_file(tmp_path):

@@ -7,10 +7,9 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from xtalsk.utils import check_option
+from xtalsk.utils import check_classes, check_option
 
 __all__ = ["BASELINES", "make_baseline"]
 
@@ -154,7 +153,7 @@ class _LabelEncoded(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def fit(self, X, y, sample_weight=None):
         X, y = validate_data(self, X, y, dtype=np.float32, ensure_all_finite="allow-nan")
-        check_classification_targets(y)
+        check_classes(y)
         self.classes_, encoded = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"a classifier needs two labels or more, got one class: {self.classes_[0]}")

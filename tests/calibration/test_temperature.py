@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from _given import CLASSES, Given, draw, named
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -233,3 +234,11 @@ def test_folds_keep_groups_apart():
         for g in (groups, None)
     )
     assert apart["crystal_system"][1] > 3 * mixed["crystal_system"][1]
+
+
+def test_specimens_whose_label_only_their_fold_has_are_named():
+    X = np.random.default_rng(0).normal(size=(41, 2))
+    y = [*np.repeat([14, 62], 20).tolist(), 225]
+    with pytest.warns(UserWarning, match="row 40: left out of the calibration, as no other fold"):
+        calibrated = SymmetryCalibration(GaussianNB(), cv=KFold(4)).fit(X, y)
+    assert calibrated.n_specimens_["all"] == 40

@@ -198,6 +198,7 @@ def test_formulas_that_are_told(formula, message):
         ("Ca@O", "unexpected '@'"),
         ("SiO0", "an amount is zero"),
         ("Ca(OH)0", "an amount is zero"),
+        ("BaTi03", "the amount 03 begins with zero; for oxygen, write the letter O"),
         ("(Ca", "not closed, expected '\\)'"),
         ("Ca(OH]2", "unexpected bracket"),
         ("H2O)", "unexpected bracket"),

@@ -5,13 +5,12 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import column_or_1d, get_tags, indexable
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import space_groups_of, sum_to_level
 from xtalsk.calibration._specimens import answers, check_answered, split_pipeline, warn_unknown
 from xtalsk.symmetry import LEVELS, crystal_system, to_level
-from xtalsk.utils import check_number, check_option
+from xtalsk.utils import check_classes, check_number, check_option
 
 
 class ConformalSets(MetaEstimatorMixin, BaseEstimator):
@@ -142,7 +141,7 @@ class ConformalSets(MetaEstimatorMixin, BaseEstimator):
         _conformal_classifier()  # fails now, not in predict_set
         validate_data(self, X, y, skip_check_array=True)
         X, y = indexable(X, column_or_1d(y, warn=True))
-        check_classification_targets(y)
+        check_classes(y)
         self.estimator_ = clone(self.estimator).fit(X, y)
         self._set_labels()
         proba, groups = answers(self.estimator_, X, self.modalities)

@@ -1,5 +1,6 @@
 """Temperatures of the levels of symmetry, fitted after training."""
 
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -8,8 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d, get_tags, indexable
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of, space_groups_of
 from xtalsk.calibration._chain import Chain
@@ -22,7 +22,7 @@ from xtalsk.calibration._specimens import (
     warn_unknown,
 )
 from xtalsk.symmetry import LEVELS
-from xtalsk.utils import check_number, check_option, most_probable
+from xtalsk.utils import check_classes, check_number, check_option, most_probable, name_rows
 
 _OF_SEARCH_MATCH = {"candidates", "match_probability", "no_match_probability", "nothing_fits", "weight"}
 _DELEGATED = _OF_SEARCH_MATCH | {"classifier_", "library_"}
@@ -171,13 +171,13 @@ class SymmetryCalibration(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, Base
         Warns
         -----
         UserWarning
-            If some specimens have no answer. They are left out.
+            If some specimens have no answer, or a label that only their own fold has. They are left out.
         """
         check_option("method", self.method, ("temperature", None))
         check_option("by_confidence", self.by_confidence, (True, False))
         validate_data(self, X, y, skip_check_array=True)
         X, y = indexable(X, column_or_1d(y, warn=True))
-        check_classification_targets(y)
+        check_classes(y)
         proba, specimens, y = self._held_out_answers(X, y, groups)
         self._numbers = space_groups_of(split_pipeline(self.estimator_)[1])
         self.level_classes_ = levels_of(self.classes_)
@@ -201,17 +201,27 @@ class SymmetryCalibration(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, Base
             raise ValueError(
                 f"a calibration needs two classes, but y has one class, {self.classes_.tolist()}"
             )
-        parts = []
+        parts, lost = [], []
+        takes_groups = groups is not None and has_fit_parameter(self.estimator, "groups")
         is_grouped = groups is not None and isinstance(self.cv, Integral)
         cv = StratifiedGroupKFold(self.cv) if is_grouped else check_cv(self.cv, y, classifier=True)
         for train, test in cv.split(X, y, groups):
-            fitted = clone(self.estimator).fit(_rows(X, train), y[train])
-            test = test[np.isin(y[test], fitted.classes_)]
+            own = {"groups": np.asarray(groups)[train]} if takes_groups else {}
+            fitted = clone(self.estimator).fit(_rows(X, train), y[train], **own)
+            is_known = np.isin(y[test], fitted.classes_)
+            lost.extend(test[~is_known].tolist())
+            test = test[is_known]
             part, specimens = answers(fitted, _rows(X, test), self.modalities)
             proba = np.zeros((len(test), len(self.classes_)))
             proba[:, np.searchsorted(self.classes_, fitted.classes_)] = part
             parts.append((proba, specimens, y[test]))
-        self.estimator_.fit(X, y)
+        self.estimator_.fit(X, y, **({"groups": groups} if takes_groups else {}))
+        if lost:
+            warnings.warn(
+                f"{name_rows(sorted(lost))}: left out of the calibration, as no other fold has the label",
+                UserWarning,
+                stacklevel=3,
+            )
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def _check_levels(self):

@@ -6,7 +6,6 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_scalar
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of
@@ -17,6 +16,7 @@ from xtalsk.library._scaled import choose_grids
 from xtalsk.library._search import LibrarySearch
 from xtalsk.library._storage import LibraryStorage
 from xtalsk.utils import (
+    check_classes,
     check_empty_rows,
     most_probable,
     name_rows,
@@ -247,7 +247,7 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
         attrs = getattr(X, "attrs", {})
         columns, grids, unused = (attrs.get(name, {}) for name in ("modalities", "grids", "unused"))
         X, y = validate_data(self, X, y, **_ACCEPTED)
-        check_classification_targets(y)
+        check_classes(y)
         names = getattr(self, "feature_names_in_", None)
         X = to_float32(X, names)
         blocks = find_blocks(names, self.n_features_in_)

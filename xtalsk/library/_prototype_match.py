@@ -7,7 +7,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_scalar
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of
@@ -23,6 +22,7 @@ from xtalsk.library._prototype_table import PrototypeTable
 from xtalsk.library._prototype_votes import blend_votes
 from xtalsk.utils import (
     ALL_MISSING,
+    check_classes,
     check_empty_rows,
     check_number,
     check_option,
@@ -249,7 +249,7 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
         if y is None:
             return validate_data(self, X, **_ACCEPTED), None
         X, y = validate_data(self, X, y, **_ACCEPTED)
-        check_classification_targets(y)
+        check_classes(y)
         return X, y
 
     def _find_used(self, X, names):

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pandas as pd
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import levels_of
 from xtalsk.columns import find_blocks
 from xtalsk.library._blocks import check_entries, chemistry_columns
 from xtalsk.library._scaled import Grid, arrange_profiles
-from xtalsk.utils import check_empty_rows, to_float32
+from xtalsk.utils import check_classes, check_empty_rows, to_float32
 from xtalsk.utils._array_file import read_arrays, write_arrays
 from xtalsk.utils._container import ContainerError
 
@@ -58,7 +57,7 @@ class LibraryStorage:
         check_is_fitted(self)
         self._check_grids(getattr(X, "attrs", {}).get("grids", {}))
         X, y = validate_data(self, X, y, reset=False, dtype=[np.float32, np.float64], ensure_all_finite=False)
-        check_classification_targets(y)
+        check_classes(y)
         X = to_float32(X, getattr(self, "feature_names_in_", None))
         check_empty_rows(self._empty_rows(X), self._used_names(), "raise")
         self._check_presence(X)

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from xtalsk.columns import block_presence
@@ -14,7 +13,7 @@ from xtalsk.neural._callbacks import KeepBest, LearningRate
 from xtalsk.neural._checks import check_params, check_sampling, check_weights
 from xtalsk.neural._labels import check_space_groups, set_classes, to_space_groups
 from xtalsk.neural._net import make_net
-from xtalsk.utils import check_device, check_empty_rows, to_float32
+from xtalsk.utils import check_classes, check_device, check_empty_rows, to_float32
 
 ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 """Arguments of `validate_data`. NaN marks missing values. `to_float32` refuses infinity."""
@@ -35,7 +34,7 @@ def empty_rows(model, X):
 def check_X_y(model, X, y, reset):
     """Check features and labels; with ``reset``, find the blocks of the features."""
     X, y = validate_data(model, X, y, reset=reset, **ACCEPTED)
-    check_classification_targets(y)
+    check_classes(y)
     if model.hierarchy is not None:
         to_space_groups(y, check_space_groups(model.hierarchy, model.space_groups))  # raises
         y = y.astype(np.int64)

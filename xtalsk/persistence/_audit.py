@@ -70,10 +70,15 @@ _HELD = frozenset(
 """Types that skops does not trust by itself, and that fitted models of xtalsk and its baselines hold."""
 
 
-def check_content(data):
+BOOSTERS = ("lightgbm", "xgboost")
+"""Packages that read their trees themselves, and do not check the numbers of nodes and features."""
+
+
+def check_content(data, trusted=()):
     """Return the names of the types that skops may make of bytes of its format.
 
-    Nothing is imported from names in the file, except public names of xtalsk.
+    Nothing is imported from names in the file, except public names of xtalsk. ``trusted`` lists those of
+    `BOOSTERS` that may read a part of the bytes.
 
     Raises
     ------
@@ -84,7 +89,15 @@ def check_content(data):
 
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         schema = json.loads(archive.read("schema.json"))
-    unknown = {name for loader, name in _nodes(schema) if not _is_listed(loader, name)}
+    nodes = set(_nodes(schema))
+    packages = {name.partition(".")[0] for _, name in nodes} & set(BOOSTERS) - set(trusted)
+    if packages:
+        listed = ", ".join(sorted(packages))
+        raise UnknownTypeError(
+            f"models of {listed}, which reads its trees without checking them, so that an altered file can "
+            f"crash the process; load(path, trusted={sorted(packages)}) loads files of people you trust"
+        )
+    unknown = {name for loader, name in nodes if not _is_listed(loader, name)}
     if not unknown:
         untrusted = get_untrusted_types(data=data)
         unknown = {name for name in untrusted if name not in _HELD and not _is_public_estimator(name)}

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from xtalsk.persistence._audit import UnknownTypeError, check_content
+from xtalsk.persistence._audit import BOOSTERS, UnknownTypeError, check_content
 from xtalsk.persistence._parts import put_together, take_apart
 from xtalsk.persistence._trees import check_trees
 from xtalsk.utils._container import ContainerError, read_container, write_container
@@ -106,7 +106,7 @@ def save(estimator, path):
     copy, tensors = take_apart(estimator)
     try:
         content = skops.io.dumps(copy, compression=zipfile.ZIP_DEFLATED)
-        check_content(content)
+        check_content(content, BOOSTERS)
     except UnknownTypeError as error:
         raise TypeError(f"a file cannot hold objects of these types: {error}") from error
     except (skops.io.exceptions.UnsupportedTypeException, RuntimeError) as error:  # RuntimeError: of tensors
@@ -145,12 +145,15 @@ def _unpack(data, entry):
     return torch.from_numpy(np.frombuffer(bytearray(raw), dtype).reshape(shape))
 
 
-def load(path):
+def load(path, *, trusted=()):
     """Read a fitted estimator that `save` wrote. Nothing in the file is executed.
 
     Parameters
     ----------
     path : path-like
+    trusted : sequence of {"lightgbm", "xgboost"}, default=()
+        Packages that may read their models in the file. They do not check the trees, so that an altered file
+        can crash the process: list them for files of people you trust.
 
     Returns
     -------
@@ -159,6 +162,8 @@ def load(path):
 
     Raises
     ------
+    ValueError
+        If ``trusted`` lists other packages.
     ModelFileError
         If the file is truncated or altered, holds something else, holds types that are not known (the message
         names them), or has a format of a newer xtalsk.
@@ -194,6 +199,9 @@ def load(path):
     >>> loaded.predict([[0.0]])
     array([225])
     """
+    unknown = sorted(set([trusted] if isinstance(trusted, str) else trusted) - set(BOOSTERS))
+    if unknown or isinstance(trusted, str):
+        raise ValueError(f"trusted must be a list of {BOOSTERS}, got {trusted!r}")
     if not os.path.exists(path):
         raise FileNotFoundError(f"no such file: {path}")
     try:
@@ -205,7 +213,7 @@ def load(path):
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Trying to unpickle estimator")  # a warning follows
-            estimator = _restore(header, tensors)
+            estimator = _restore(header, tensors, trusted)
     except UnknownTypeError as error:
         raise ModelFileError(f"{path} holds types that are not loaded: {error}") from error
     except RecursionError as error:
@@ -255,11 +263,11 @@ def _changed_versions(header):
     return ", ".join(changed)
 
 
-def _restore(header, tensors):
+def _restore(header, tensors, trusted):
     """Return the estimator of a file; raise one of several errors if the file holds none."""
     content = tensors.pop(_CONTENT).numpy().tobytes()
     tensors |= {name: _unpack(tensors[name], entry) for name, entry in header["packed"].items()}
-    estimator = skops.io.loads(content, trusted=check_content(content))
+    estimator = skops.io.loads(content, trusted=check_content(content, trusted))
     estimator = put_together(estimator, tensors)
     if not isinstance(estimator, BaseEstimator):
         raise TypeError("it does not hold an estimator")

@@ -13,6 +13,7 @@ from xtalsk.utils._not_measured import (
 )
 from xtalsk.utils._parallel import LostWorkerError
 from xtalsk.utils._validation import (
+    check_classes,
     check_column,
     check_number,
     check_option,
@@ -27,6 +28,7 @@ __all__ = [
     "CellTransformer",
     "LostWorkerError",
     "NotMeasuredWarning",
+    "check_classes",
     "check_column",
     "check_device",
     "check_empty_rows",

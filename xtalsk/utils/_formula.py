@@ -87,6 +87,8 @@ def _check_multiplier(text, group):
         raise ValueError(f"the amount {text} follows neither an element nor a closing bracket")
     if float(text) == 0:
         raise ValueError("an amount is zero; amounts must be positive")
+    if re.match(r"0\d", text):
+        raise ValueError(f"the amount {text} begins with zero; for oxygen, write the letter O")
     return float(text)
 
 

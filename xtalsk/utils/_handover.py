@@ -45,13 +45,13 @@ def store_result(result, folder):
     """
     if folder is None:
         return result
+    buffers = []
+    pickled = pickle.dumps(result, protocol=5, buffer_callback=buffers.append)
+    views = [buffer.raw() for buffer in buffers]
     try:
         number, path = tempfile.mkstemp(dir=folder)
     except OSError:  # the process is on another machine
         return result
-    buffers = []
-    pickled = pickle.dumps(result, protocol=5, buffer_callback=buffers.append)
-    views = [buffer.raw() for buffer in buffers]
     try:
         with open(number, "wb") as file:
             for view in views:

@@ -1,10 +1,12 @@
 """Checks of parameters, of columns of specimens and of feature matrices."""
 
+import warnings
 from numbers import Real
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_scalar
+from sklearn.utils.multiclass import check_classification_targets
 
 
 def is_missing(cell):
@@ -19,6 +21,17 @@ def is_missing(cell):
     if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(cell, float | np.floating) and bool(np.isnan(cell))
+
+
+def check_classes(y):
+    """Raise ValueError unless labels are classes.
+
+    scikit-learn warns of a regression problem if most labels are different. Space groups of a small set of
+    crystals often are.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
+        check_classification_targets(y)
 
 
 def check_option(name, value, options):
