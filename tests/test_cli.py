@@ -24,6 +24,7 @@ from xtalsk import (
     simulate_rings,
 )
 from xtalsk.cli import main
+from xtalsk.cli._table import phases_text
 
 DATA = Path(__file__).parent / "data"
 TIN = str(DATA / "xrd" / "powders" / "Sn" / "data.csv")
@@ -56,14 +57,16 @@ def test_the_command_answers_and_lists_broken_files(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert re.search(
-        r"data\.csv +141 I41/amd +0\.\d\d +tetragonal [01]\.\d\d +Tin \(Sn\) 0\.\d\d; ", done.stdout
+        r"data\.csv +141 I41/amd +0\.\d\d +tetragonal [01]\.\d\d +Tin \(Sn, I41/amd\) 0\.\d\d\n"
+        r"  space group 141 I41/amd \(0\.\d\d\); not in the library with a probability of 0\.\d\d\n",
+        done.stdout,
     )
-    assert re.search(r"no answer for 1 of 2:\n +\S*absent\.xy: .*no such file", done.stdout)
-    assert "copper Kα1, 1.5406 Å, is assumed" in done.stdout
+    assert f"no answer for 1 of 2:\n  {absent}: no such file" in done.stdout
+    assert re.search(r"\n  \S*data\.csv: neither .* copper Kα1, 1\.5406 Å, is assumed", done.stdout)
     page = report.read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 1
     assert not re.search(r'(src|href)="(?!data:)', page)  # no other files
-    assert "141 I41/amd" in page
+    assert "<p>space group 141 I41/amd (0." in page
     assert "no such file" in page
 
 
@@ -75,8 +78,59 @@ def test_json_formula_and_wavelength(capsys):
     assert (answer["space_group"], answer["symbol"], answer["crystal_system"]) == (62, "Pnma", "orthorhombic")
     assert answer["phases"][0]["mineral"] == "Anglesite"
     assert answer["warnings"] == []
+    assert (answer["level"], answer["label"], answer["open"]) == ("space_group", 62, "")
+    assert 0 <= answer["not_in_library"] < 0.5
+    assert answer["answer"].startswith("space group 62 Pnma (")
     _, other = run(capsys, SULFATE, "--formula", "PbSO4", "--wavelength", "1.9", "--json")
     assert json.loads(other.out)[0]["probability"] != answer["probability"]
+
+
+def phase(formula, mineral, space_group, probability):
+    return {"formula": formula, "mineral": mineral, "space_group": space_group, "probability": probability}
+
+
+@pytest.mark.parametrize(
+    ("phases", "text"),
+    [
+        (
+            [phase("BaTiO3", "", 99, 0.5), phase("BaTiO3", "", 38, 0.3)],
+            "BaTiO3 (P4mm) 0.50; BaTiO3 (Amm2) 0.30",
+        ),
+        (
+            [phase("NiO", "Bunsenite", 225, 0.6), phase("NiO", "Bunsenite", 166, 0.2)],
+            "Bunsenite (NiO, Fm-3m) 0.60",
+        ),
+        ([phase("Au", "Gold", 225, 0.9), phase("Al", "", 225, 0.04)], "Gold (Au, Fm-3m) 0.90"),
+        ([phase("Al", "", 225, 0.04)], "none sure"),
+        ([phase("Al", "", 225, None)], "Al (Fm-3m)"),
+        ([], ""),
+    ],
+)
+def test_phases_that_fit(phases, text):
+    assert phases_text(phases) == text
+
+
+def test_files_that_are_no_specimens(tmp_path, capsys):
+    np.save(tmp_path / "scan.npy", np.ones((3, 4, 8, 8)))
+    stack = str(tmp_path / "scan.npy")
+    code, printed = run(capsys, stack, SPECTRUM, "--json")
+    assert code == 1
+    of_stack, of_spectrum = json.loads(printed.out)
+    assert of_stack["reason"].startswith("scan.npy: expected one image, found a stack of 3 x 4 images")
+    assert of_stack["reason"].endswith("xtalsk.map_structures identifies each image of a stack")
+    assert f"--eds {SPECTRUM} gives the composition" in of_spectrum["reason"]
+    assert (of_stack["model"], of_spectrum["model"]) == ("rings", "powder")
+
+
+def test_warnings_of_files_without_answer_are_kept(tmp_path, capsys):
+    two_theta = np.linspace(10, 80, 300)
+    np.savetxt(tmp_path / "flat.xy", np.column_stack([two_theta, np.zeros(300)]))
+    _, printed = run(capsys, str(tmp_path / "flat.xy"), "--json")
+    (answer,) = json.loads(printed.out)
+    assert not answer["answered"]
+    assert any("1.5406 Å, is assumed" in text for text in answer["warnings"])
+    _, printed = run(capsys, str(tmp_path / "flat.xy"))
+    assert printed.out.count("flat.xy") == 1
 
 
 def test_images_are_read_by_the_model_of_rings(gold, capsys):

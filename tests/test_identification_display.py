@@ -31,6 +31,7 @@ from xtalsk import (
     simulate_rings,
 )
 from xtalsk.inspection import IdentificationDisplay
+from xtalsk.inspection._answer import lines_of
 from xtalsk.symmetry import crystal_system
 
 LEVELS = ["crystal_system", "point_group", "space_group"]
@@ -223,6 +224,12 @@ def test_entries_without_crystal(rings, crystals, image):
     with pytest.warns(UserWarning, match=r"no lines are drawn for the entries \['\d+'"):
         display = DRAW(rings, image, crystals=crystals[2:])
     assert any("no crystal" in text.get_text() for text in display.axes_["lines"].texts)
+
+
+def test_entries_of_both_packaged_sets_have_lines():
+    gold, lanthanide = lines_of(pd.DataFrame({"id": ["11140", "cod:Yb5Au4_62"]}), None, 1.0)
+    assert len(gold[0]) > 0
+    assert len(lanthanide[0]) > 0
 
 
 @pytest.mark.filterwarnings("ignore:X. row 0")

@@ -52,9 +52,34 @@ def test_space_groups_that_a_powder_cannot_tell_apart_are_named():
     classes = np.array([33, 36, 62])
     row = predict_at(Given(classes), [[0.4, 0.05, 0.55]], confidence=0.9).iloc[0]
     assert (row["level"], row["label"]) == ("extinction_group", 33)
-    assert "extinction group 33 Pna21 (0.95)" in row["answer"]
-    assert "62 and 33 have the same absent lines in a powder pattern" in row["answer"]
-    assert "same absent lines" not in answer_of(sg62=0.55, sg63=0.45)["answer"]
+    opened = "space group not decided: 62 Pnma 0.55 or 33 Pna21 0.40"
+    assert row["answer"] == f"the absent lines of 33 Pna21 and 62 Pnma (0.95); {opened}"
+    row = predict_at(Given(classes), [[0.4, 0.2, 0.4]], confidence=0.9).iloc[0]
+    assert row["level"] != "extinction_group"
+    assert "33 and 62 have the same absent lines in a powder pattern" in row["answer"]
+    assert "absent lines" not in answer_of(sg62=0.55, sg63=0.45)["answer"]
+
+
+def test_an_extinction_group_is_named_by_its_open_space_groups():
+    row = predict_at(Given(np.array([159, 186, 194])), [[0.01, 0.2, 0.79]]).iloc[0]
+    assert (row["level"], row["label"]) == ("extinction_group", 159)
+    assert row["answer"].startswith("the absent lines of 186 P63mc and 194 P63/mmc (1.00); ")
+    row = predict_at(Given(np.array([159, 194])), [[0.04, 0.96]], confidence=0.97).iloc[0]
+    assert row["answer"].startswith("the absent lines of 194 P63/mmc (1.00); ")
+
+
+@pytest.mark.parametrize(
+    ("absent", "start"), [(0.7, "caution: not in the library"), (0.3, "space group 225")]
+)
+def test_answers_outside_the_library_begin_with_a_caution(absent, start):
+    model = Given()
+    model.no_match_probability = lambda X: np.full(len(X), absent)
+    row = np.array([[float(number == 225) for number in CLASSES]])
+    answer = predict_at(model, row)["answer"][0]
+    assert answer.startswith(start)
+    assert answer.count(f"not in the library with a probability of {absent:.2f}") == 1
+    unsure = predict_at(model, np.full((1, len(CLASSES)), 1 / len(CLASSES)))["answer"][0]
+    assert unsure.startswith("not even the crystal family")
 
 
 def test_rows_without_answer_and_index():

@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from xtalsk._levels import space_groups_of, sum_to_level
-from xtalsk.calibration._constants import LEAST_SHOWN, SHOWN
+from xtalsk.calibration._constants import CAUTION, LEAST_SHOWN, SHOWN
 from xtalsk.calibration._specimens import (
     block_modalities,
     measured_modalities,
@@ -61,8 +61,9 @@ def predict_at(model, X, confidence=0.9):
           without a library, and for rows without a profile;
         - ``unread``: modalities that have a cell in X, but gave no feature, such as a file that could not be
           read;
-        - ``answer``: all of this as a sentence. It says which space groups a powder pattern cannot tell
-          apart by absent lines.
+        - ``answer``: all of this as a sentence. It names an extinction group by its most probable space
+          groups, and says which space groups a powder pattern cannot tell apart by absent lines. It begins
+          with a caution if the measured phase is probably not in the library.
 
     Raises
     ------
@@ -85,9 +86,8 @@ def predict_at(model, X, confidence=0.9):
     1  extinction_group    33          1.0
     >>> for part in table["answer"][1].split("; "):
     ...     print(part)
-    extinction group 33 Pna21 (1.00)
+    the absent lines of 33 Pna21 and 62 Pnma (1.00)
     space group not decided: 33 Pna21 0.52 or 62 Pnma 0.48
-    33 and 62 have the same absent lines in a powder pattern
     """
     check_number(confidence, "confidence", min_val=0, max_val=1, include_boundaries="neither")
     steps, classifier = split_pipeline(_as_pipeline(model))
@@ -124,7 +124,10 @@ def _as_pipeline(model):
 
 
 def _deepest(proba, numbers, confidence):
-    """Return the columns ``level``, ``label``, ``probability``, ``open`` and ``alike`` of each row."""
+    """Return the columns ``level``, ``label``, ``probability``, ``open`` and ``alike`` of each row.
+
+    ``alike`` holds the open space groups that have the absent lines of the most probable one.
+    """
     rows, best = np.arange(len(proba)), []
     for level in LEVELS:
         labels, member = np.unique(to_level(numbers, level), return_inverse=True)
@@ -167,7 +170,7 @@ def _open_groups(proba, numbers):
     extinctions = extinction_group(shown)
     alike = shown[extinctions == extinctions[0]].tolist()
     symbols = [f"{number} {space_group_symbol(number)}" for number in numbers.tolist()]
-    return {"open": _listed(proba, symbols), "alike": tuple(alike) if len(alike) > 1 else ()}
+    return {"open": _listed(proba, symbols), "alike": tuple(alike)}
 
 
 def _not_in_library(classifier, features):
@@ -190,14 +193,24 @@ def _sentence(row):
     if row.level is None:
         text = f"not even the crystal family is decided: {choices}"
     else:
-        is_number = row.level in ("space_group", "extinction_group")
-        name = f"{row.label} {space_group_symbol(row.label)}" if is_number else row.label
-        text = f"{_WORDS[row.level]} {name} ({row.probability:.2f})"
+        text = f"{_level_text(row)} ({row.probability:.2f})"
         if row.open:
             text += f"; space group not decided: {choices}"
-    if row.alike:
+    if len(row.alike) > 1 and row.level != "extinction_group":
         numbers = " and ".join(str(number) for number in row.alike)
         text += f"; {numbers} have the same absent lines in a powder pattern"
-    if row.not_in_library >= 0:
-        text += f"; not in the library with a probability of {row.not_in_library:.2f}"
+    absent = f"not in the library with a probability of {row.not_in_library:.2f}"
+    if row.not_in_library > CAUTION and row.level is not None:
+        text = f"caution: {absent}; {text}"
+    elif row.not_in_library >= 0:
+        text += f"; {absent}"
     return text + unread
+
+
+def _level_text(row):
+    """Return the level and the label of one row as text."""
+    if row.level == "extinction_group":  # its label is a space group that need not be an open one
+        groups = " and ".join(f"{number} {space_group_symbol(number)}" for number in sorted(row.alike))
+        return f"the absent lines of {groups}"
+    name = f"{row.label} {space_group_symbol(row.label)}" if row.level == "space_group" else row.label
+    return f"{_WORDS[row.level]} {name}"

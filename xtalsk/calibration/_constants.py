@@ -25,3 +25,6 @@ SHOWN = 3
 
 LEAST_SHOWN = 0.05
 """`predict_at` lists open labels of at least this probability, and always the first."""
+
+CAUTION = 0.5
+"""`predict_at` begins with a caution if the library lacks the phase with more than this probability."""

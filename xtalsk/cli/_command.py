@@ -89,7 +89,9 @@ def main(arguments=None):
        "no/such/scan.xy"
       ],
       "answered": false,
-      "reason": "'no/such/scan.xy': no such file"
+      "reason": "'no/such/scan.xy': no such file",
+      "warnings": [],
+      "model": "powder"
      }
     ]
     1

@@ -1,5 +1,6 @@
 """From files to answers."""
 
+import re
 import sys
 import warnings
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 import xtalsk
+from xtalsk.calibration import predict_at
 from xtalsk.columns import kind_of as kind_of_column
 from xtalsk.inspection import best_candidates, probabilities_by_level
 from xtalsk.io import read_image, read_profile
@@ -25,7 +27,11 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 """Files that hold images. All others are read as powder patterns."""
 
+SPECTRUM_SUFFIXES = (".msa", ".emsa", ".ems", ".mas")
+"""Files that hold spectra, which are no specimens here."""
+
 _MODELS = {"powder": "powder", "image": "rings"}  # models for each kind of file
+_STACK = re.compile(r"; give frame, e\.g\. .*")  # advice for Python in errors of `read_image`
 
 
 class UsageError(ValueError):
@@ -42,8 +48,10 @@ class Answer:
     space_group, symbol, crystal_system : int, str, str or None
         None without an answer.
     probability, system_probability : float
+    level, label, open, not_in_library, answer : str, str or int, str, float, str
+        What is sure enough, from `xtalsk.predict_at`; ``not_in_library`` is None where it is not known.
     phases : list of dict
-        Known phases that fit: formula, mineral, space_group and probability.
+        Known phases that fit best: formula, mineral, space_group and probability.
     warnings : list of str
     reason : str
         Why there is no answer.
@@ -58,6 +66,11 @@ class Answer:
     crystal_system: str | None = None
     probability: float | None = None
     system_probability: float | None = None
+    level: str | None = None
+    label: str | int | None = None
+    open: str = ""
+    not_in_library: float | None = None
+    answer: str = ""
     phases: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
     reason: str = ""
@@ -78,7 +91,8 @@ class Answer:
         """Return the answer as JSON has it."""
         names = [str(file) for file in self.files]
         if not self.answered:
-            return {"files": names, "answered": False, "reason": self.reason}
+            told = {"reason": self.reason, "warnings": self.warnings, "model": self.model}
+            return {"files": names, "answered": False} | told
         values = {name: value for name, value in vars(self).items() if name not in ("files", "row", "reason")}
         return {"files": names, "answered": True} | values
 
@@ -175,7 +189,7 @@ def _answer(files, composition, options):
         except UsageError:
             raise
         except (ValueError, OSError, ImportError) as error:
-            answer.reason = str(error)
+            answer.reason = _STACK.sub("; xtalsk.map_structures identifies each image of a stack", str(error))
     answer.warnings = list(dict.fromkeys(_told(w) for w in caught if issubclass(w.category, UserWarning)))
     if not answer.answered and not answer.reason:
         answer.reason = "; ".join(answer.warnings) or "nothing could be read"
@@ -189,6 +203,8 @@ def _told(warning):
 
 def _read(file, kind, options):
     """Return the cell of a file."""
+    if file.suffix.lower() in SPECTRUM_SUFFIXES:
+        raise ValueError(f"{file}: this is a spectrum; --eds {file} gives the composition of the specimens")
     if kind == "powder":
         return read_profile(file, wavelength=options.wavelength)
     image = read_image(file, pixel_size=options.pixel_size)
@@ -210,6 +226,10 @@ def _fill(answer, n_phases):
     answer.space_group, answer.probability = int(groups.index[0]), round(float(groups.iloc[0]), 4)
     answer.symbol = space_group_symbol(answer.space_group)
     answer.crystal_system, answer.system_probability = str(systems.index[0]), round(float(systems.iloc[0]), 4)
+    sure = predict_at(pipeline, answer.row).iloc[0]
+    for name in ("level", "label", "open", "answer"):
+        setattr(answer, name, sure[name])
+    answer.not_in_library = None if pd.isna(sure["not_in_library"]) else round(sure["not_in_library"], 4)
     for _, entry in best_candidates(pipeline[-1], features, n_phases).iterrows():
         mineral = entry.get("mineral")
         answer.phases.append(

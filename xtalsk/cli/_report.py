@@ -7,7 +7,7 @@ import warnings
 
 from xtalsk._version import __version__
 from xtalsk.cli._identify import load_model
-from xtalsk.cli._table import phase_text
+from xtalsk.cli._table import phases_text
 from xtalsk.utils._container import open_new
 
 _STYLE = """body{font:16px/1.5 sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#222}
@@ -39,7 +39,7 @@ def _row(answer):
     """Return the row of an answer in the table."""
     if not answer.answered:
         return f"<tr><td>{html.escape(answer.name)}</td><td class=broken colspan=3>no answer</td></tr>"
-    phases = "; ".join(html.escape(phase_text(phase)) for phase in answer.phases)
+    phases = html.escape(phases_text(answer.phases))
     return (
         f"<tr><td>{html.escape(answer.name)}</td>"
         f"<td>{answer.space_group} {html.escape(answer.symbol)} ({answer.probability:.2f})</td>"
@@ -48,12 +48,12 @@ def _row(answer):
 
 
 def _section(answer):
-    """Return the section of an answer: figure, warnings, or why there is no answer."""
+    """Return the section of an answer: sentence, figure and warnings, or why there is no answer."""
     parts = [f"<h2>{html.escape(answer.name)}</h2>"]
     if not answer.answered:
         parts.append(f"<p class=broken>{html.escape(answer.reason)}</p>")
     else:
-        parts.append(_figure(answer))
+        parts += [f"<p>{html.escape(answer.answer)}</p>", _figure(answer)]
         parts += [f"<p class=warning>{html.escape(text)}</p>" for text in answer.warnings]
     return "\n".join(parts)
 

@@ -21,6 +21,7 @@ SOURCES = {
     "cod_benchmark": "cod",
     "httk_cod": "cod",
     "amcsd_old": "amcsd",
+    "amcsd_entry": "amcsd",
     "obelix": "obelix",
     "openchemistry": "openchemistry",
     "ncrystal": "ncrystal",

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from xtalsk.crystals import CrystalSet
 from xtalsk.symmetry import check_space_group, to_level
 from xtalsk.utils import is_missing
 
@@ -75,7 +76,7 @@ def lines_of(candidates, crystals, q_max, wavelength=None):
     candidates : DataFrame
         From `best_candidates`.
     crystals : CrystalSet or None
-        None takes `load_amcsd`.
+        None takes `load_amcsd` and `load_experimental`.
     q_max : float
         Largest q of lines in 1/Å.
     wavelength : float, "xray" or None
@@ -93,9 +94,10 @@ def lines_of(candidates, crystals, q_max, wavelength=None):
     """
     if not len(candidates):
         return []
-    from xtalsk.datasets import load_amcsd
+    if crystals is None:
+        from xtalsk.datasets import load_amcsd, load_experimental
 
-    crystals = load_amcsd() if crystals is None else crystals
+        crystals = CrystalSet.concatenate([load_amcsd(), load_experimental()])
     row_of = {str(name): row for row, name in enumerate(crystals.ids)}
     ids = candidates["id"] if "id" in candidates else [None] * len(candidates)
     rows = [None if is_missing(name) else row_of.get(str(name)) for name in ids]

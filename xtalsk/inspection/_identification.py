@@ -107,7 +107,8 @@ class IdentificationDisplay:
             The cell of the image or the scan alone, or a row with all that was measured, such as
             ``{"rings": image, "formula": "Ni25O25C30Cu20"}``.
         crystals : CrystalSet or None, default=None
-            Crystals of the library, found by their ``ids``; None takes `xtalsk.datasets.load_amcsd`.
+            Crystals of the library, found by their ``ids``. None takes those of `load_amcsd` and
+            `load_experimental`, which are the library of the packaged pipelines.
         n_candidates : int, default=3
             Number of candidates, 0 to 5.
         n_labels : int, default=4
