@@ -106,6 +106,7 @@ _PUBLIC = {
         "BlockImportanceDisplay",
         "ComparisonDisplay",
         "DoseCurveDisplay",
+        "EmbeddingDisplay",
         "IdentificationDisplay",
         "OcclusionDisplay",
         "SetCoverageDisplay",

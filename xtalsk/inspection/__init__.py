@@ -5,6 +5,7 @@ from xtalsk.inspection._block_importance import BlockImportanceDisplay, block_im
 from xtalsk.inspection._comparison import ComparisonDisplay
 from xtalsk.inspection._coverage import SetCoverageDisplay
 from xtalsk.inspection._dose_curve import DoseCurveDisplay
+from xtalsk.inspection._embedding import EmbeddingDisplay
 from xtalsk.inspection._identification import IdentificationDisplay
 from xtalsk.inspection._map import StructureMapDisplay
 from xtalsk.inspection._occlusion import OcclusionDisplay, q_occlusion
@@ -16,6 +17,7 @@ __all__ = [
     "BlockImportanceDisplay",
     "ComparisonDisplay",
     "DoseCurveDisplay",
+    "EmbeddingDisplay",
     "IdentificationDisplay",
     "OcclusionDisplay",
     "SetCoverageDisplay",

@@ -14,7 +14,7 @@ from xtalsk.model_selection._dose_curve import varied_column
 
 # Okabe and Ito's colours: distinct for colour-blind readers, and of different lightness in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vP*"
+MARKERS = "osD^vP*"
 _PRIOR_COLOUR = "0.55"
 _COLUMN = 3.4  # inches, the width of a column of most journals
 _X_LABELS = {
@@ -186,7 +186,7 @@ class DoseCurveDisplay:
             (line,) = ax.plot(mean.index, mean, "--", color=_PRIOR_COLOUR, lw=1, label=name)
         else:
             place = len(self.lines_)
-            colour, marker = COLOURS[place % len(COLOURS)], _MARKERS[place % len(_MARKERS)]
+            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
             (line,) = ax.plot(mean.index, mean, color=colour, marker=marker, ms=3.5, lw=1.2, label=name)
             if n_folds > 1:
                 error = folds.std(axis=1, ddof=1) / np.sqrt(n_folds)

@@ -360,19 +360,48 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
             If X has infinite values or other columns than in training, or if nothing was measured in a row
             and ``all_missing="raise"``; the message names the rows.
         """
-        check_is_fitted(self)
         check_scalar(self.n_test_time_scales, "n_test_time_scales", numbers.Integral, min_val=0)
-        X = validate_data(self, X, reset=False, **ACCEPTED)
-        X = to_float32(X, getattr(self, "feature_names_in_", None))
-        empty = empty_rows(self, X)
-        if empty.any():
-            check_empty_rows(empty, self.blocks_, self.all_missing)
+        X, empty = self._check_rows(X)
         proba = np.full((len(X), len(self.classes_)), np.nan)
         if not empty.all():
             self.net_.move_to(device_for_prediction(self.device))
             scores = self.net_.score(Rows(X[~empty]), self.n_test_time_scales)
             proba[~empty] = softmax(scores.astype(np.float64), axis=1)
         return proba
+
+    def embed(self, X):
+        """Return the fused layer: what the joint classifier of all blocks sees of each specimen.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of float32, shape (n_samples, hidden_size)
+            NaN for rows in which nothing was measured.
+
+        Raises
+        ------
+        ValueError
+            As in `predict_proba`.
+        """
+        X, empty = self._check_rows(X)
+        out = np.full((len(X), self.hidden_size), np.nan, dtype=np.float32)
+        if not empty.all():
+            self.net_.move_to(device_for_prediction(self.device))
+            out[~empty] = self.net_.embed(Rows(X[~empty]))
+        return out
+
+    def _check_rows(self, X):
+        """Return features as float32, and which rows are empty."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, **ACCEPTED)
+        X = to_float32(X, getattr(self, "feature_names_in_", None))
+        empty = empty_rows(self, X)
+        if empty.any():
+            check_empty_rows(empty, self.blocks_, self.all_missing)
+        return X, empty
 
     def predict(self, X):
         """Return the most probable class.

@@ -174,11 +174,19 @@ class FusionModule(nn.Module):
         read, measured = stretch(scale_rows(profiles), ~torch.isnan(profiles), factors, self.first_bins[i])
         return torch.where(measured, read, torch.nan).reshape(x.shape)
 
-    def _join(self, embeddings, kept):
-        """Return the scores of the joint classifier for the kept blocks."""
+    def embed(self, X):
+        """Map (n, n_features), NaN where missing, to the fused layer, (n, hidden_size)."""
+        return self.head[:2](self._concatenate(*self._embed_blocks(X, 1.0)))
+
+    def _concatenate(self, embeddings, kept):
+        """Return the normalised embeddings of the kept blocks side by side, and which these are."""
         joined = [e * keep[:, None] for e, keep in zip(embeddings, kept.T, strict=True)]
         joined = self.norm(torch.cat(joined, dim=1))
-        return self.head(torch.cat([joined, kept.to(joined.dtype)], dim=1))
+        return torch.cat([joined, kept.to(joined.dtype)], dim=1)
+
+    def _join(self, embeddings, kept):
+        """Return the scores of the joint classifier for the kept blocks."""
+        return self.head(self._concatenate(embeddings, kept))
 
     def _vote(self, scores, embeddings, present):
         """Return the mean log-probability of the joint classifier and of each measured profile or image."""

@@ -88,6 +88,14 @@ class FusionNet(NeuralNet):
                 out.append(torch.stack(copies).mean(0).cpu())
         return torch.cat(out).numpy()
 
+    def embed(self, rows):
+        """Return the fused layer of rows, float32 ndarray of shape (n, hidden_size)."""
+        self._set_training(False)
+        module, device = self.all_weights()[-1], torch.device(self.device)
+        with torch.no_grad():
+            parts = [module.embed(X.to(device)).cpu() for X, _ in Batches(rows, PREDICT_ROWS[device.type])]
+        return torch.cat(parts).numpy()
+
     def get_dataset(self, X, y=None):
         """Return `Rows` unchanged."""
         return X
