@@ -21,6 +21,7 @@ from xtalsk import (
     make_specimens,
 )
 from xtalsk.crystals._constants import MIN_CONTACT
+from xtalsk.library._line_agreement import line_agreement
 from xtalsk.library._lines import features_of_lines
 from xtalsk.library._prototype_candidates import find_candidates, make_species
 from xtalsk.library._prototype_lines import FACTOR_STEP, PrototypeLines, factor_tables, invariant_strains
@@ -388,3 +389,25 @@ def test_predicted_crystals_are_written_and_read(match, measured, tmp_path):
         structure = Structure.from_file(path)
         assert structure.matches(predicted.to_pymatgen(i))
         assert structure.is_valid(1.0)
+
+
+def test_lines_explained_and_missing(match, measured):
+    X, _, crystals = measured
+    best = match.candidates(X, n=1)
+    assert (best["lines_explained"] > 0.9).all()
+    assert (best["lines_missing"] < 0.2).all()
+    q, profile = match._prepare().q, X.loc[0, X.columns.str.startswith("diffraction__")].to_numpy(float)
+    explained, missing = line_agreement(q, profile, crystals[[4]], "powder")  # CsBr is not KBr
+    assert explained < 0.5
+    assert missing > 0.4
+    none, all_missing = line_agreement(q, np.zeros_like(q), crystals[[0]], "powder")
+    assert np.isnan(none)
+    assert all_missing == 1
+
+
+def test_similarity_of_each_crystal_system(match, measured):
+    X, y, _ = measured
+    table = match.level_similarity(X)
+    assert list(table) == ["cubic", "tetragonal"]
+    np.testing.assert_allclose(table.max(axis=1), match.similarity(X), atol=0.01)  # of the best score
+    assert (table["tetragonal"] > table["cubic"].fillna(-1)).tolist() == (y == 136).tolist()

@@ -57,3 +57,6 @@ ANSWER_LOGITS = {  # that the structure of one of the candidates is right
 # Beside a classifier: 0.3 and 0.5 are equal, 0 is a point worse, on the same 200 compounds (--seed 0)
 CLASSIFIER_EXPONENT = 0.3  # exponent of its probability over the prior, as a weight of candidates
 RARE = 1e-3  # probability that is added to both, because no classifier is sure; set by eye
+
+WEAKEST_LINE = 0.1
+"""Height of the weakest calculated line that counts as missing, over that of the highest; set by eye."""

@@ -10,8 +10,10 @@ from sklearn.utils import check_scalar
 from xtalsk.crystals import CrystalSet
 from xtalsk.crystals._constants import MIN_CONTACT
 from xtalsk.crystals._contacts import contact_of
+from xtalsk.library._line_agreement import line_agreement
 from xtalsk.library._prototype_structures import decorated_crystal
 from xtalsk.library._prototype_votes import answer_probability, candidate_shares
+from xtalsk.symmetry import to_level
 from xtalsk.utils import check_number
 
 _COLUMNS = [
@@ -28,7 +30,15 @@ _COLUMNS = [
     "beta",
     "gamma",
 ]
-_COLUMNS += ["scale", "similarity", "probability", "contact", "is_possible"]
+_COLUMNS += [
+    "scale",
+    "similarity",
+    "lines_explained",
+    "lines_missing",
+    "probability",
+    "contact",
+    "is_possible",
+]
 
 
 class PrototypePredictions:
@@ -74,6 +84,29 @@ class PrototypePredictions:
         answers = [answer_probability(match, self.modality_) if match else 0.0 for match in matches]
         return np.where(known, answers, np.nan)
 
+    def level_similarity(self, X, level="crystal_system"):
+        """Return the similarity of the best candidate of each label of a level: evidence for other models.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        level : str, default="crystal_system"
+            One of `xtalsk.symmetry.LEVELS`.
+
+        Returns
+        -------
+        DataFrame of n_samples rows
+            A column for each label that a prototype has; NaN where no candidate has it.
+        """
+        groups = self.prototypes_.space_groups if self.prototypes_ is not None else self.classes_
+        labels = to_level(np.asarray(groups), level)
+        columns = np.unique(labels)
+        out = np.full((len(X), len(columns)), np.nan)
+        for i, match in enumerate(self._search(self._check_rows(X, "missing"))):
+            if match is not None:
+                np.fmax.at(out[i], np.searchsorted(columns, labels[match.rows]), match.similarity)
+        return pd.DataFrame(out, columns=columns)
+
     def nothing_fits(self, X, threshold=0.5):
         """Return whether no prototype is likely to have the structure that was measured.
 
@@ -108,16 +141,19 @@ class PrototypePredictions:
             of the candidate, and its cell: ``a``, ``b``, ``c`` in Å, ``alpha``, ``beta`` and ``gamma`` in
             degrees.
             ``scale`` is the mean edge of the cell relative to that which the elements predict. ``similarity``
-            is that of the profiles, and ``probability`` the share of the candidate in the vote. ``contact``
+            is that of the profiles. ``lines_explained`` is the share of the measured lines, by height, that
+            the candidate has, and ``lines_missing`` the share of its lines that were not measured.
+            ``probability`` is the share of the candidate in the vote. ``contact``
             is the shortest distance over the sum of the covalent radii, and ``is_possible`` whether it is
             at least 0.6.
         """
         check_scalar(n, "n", Integral, min_val=1)
+        X = self._check_rows(X, "missing")
         records = [
             dict(zip(_COLUMNS, values, strict=True))
-            for i, match in enumerate(self._search(self._check_rows(X, "missing")))
+            for i, match in enumerate(self._search(X))
             if match is not None
-            for values in self._describe(i, match, n)
+            for values in self._describe(i, match, X[i, self._profile.columns], n)
         ]
         return pd.DataFrame(records, columns=_COLUMNS)
 
@@ -168,7 +204,7 @@ class PrototypePredictions:
             out.names[impossible] = "impossible: " + out.names[impossible]
         return out
 
-    def _describe(self, i, match, n):
+    def _describe(self, i, match, profile, n):
         """Yield the columns of the best candidates of one row."""
         votes = candidate_shares(match, self.modality_)
         table = self._table
@@ -184,8 +220,9 @@ class PrototypePredictions:
             distance = contact_of(crystal, 0)
             yield (
                 *(i, k + 1, self.prototypes_.ids[row], self.prototypes_.formulas[row], crystal.formulas[0]),
-                *(int(crystal.space_groups[0]), a, b, c, *angles, ratio, match.similarity[k], votes[k]),
-                *(distance, distance >= MIN_CONTACT),
+                *(int(crystal.space_groups[0]), a, b, c, *angles, ratio, match.similarity[k]),
+                *line_agreement(self._prepare().q, profile, crystal, self.modality_),
+                *(votes[k], distance, distance >= MIN_CONTACT),
             )
 
     def _crystal(self, match, k, name):
