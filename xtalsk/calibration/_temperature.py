@@ -9,7 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d, get_tags, indexable
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of, space_groups_of
 from xtalsk.calibration._chain import Chain
@@ -22,7 +22,15 @@ from xtalsk.calibration._specimens import (
     warn_unknown,
 )
 from xtalsk.symmetry import LEVELS
-from xtalsk.utils import check_classes, check_number, check_option, most_probable, name_rows
+from xtalsk.utils import (
+    check_classes,
+    check_number,
+    check_option,
+    groups_params,
+    most_probable,
+    name_rows,
+    select_rows,
+)
 
 _OF_SEARCH_MATCH = {"candidates", "match_probability", "no_match_probability", "nothing_fits", "weight"}
 _DELEGATED = _OF_SEARCH_MATCH | {"classifier_", "library_"}
@@ -202,20 +210,19 @@ class SymmetryCalibration(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, Base
                 f"a calibration needs two classes, but y has one class, {self.classes_.tolist()}"
             )
         parts, lost = [], []
-        takes_groups = groups is not None and has_fit_parameter(self.estimator, "groups")
         is_grouped = groups is not None and isinstance(self.cv, Integral)
         cv = StratifiedGroupKFold(self.cv) if is_grouped else check_cv(self.cv, y, classifier=True)
         for train, test in cv.split(X, y, groups):
-            own = {"groups": np.asarray(groups)[train]} if takes_groups else {}
-            fitted = clone(self.estimator).fit(_rows(X, train), y[train], **own)
+            own = groups_params(self.estimator, None if groups is None else np.asarray(groups)[train])
+            fitted = clone(self.estimator).fit(select_rows(X, train), y[train], **own)
             is_known = np.isin(y[test], fitted.classes_)
             lost.extend(test[~is_known].tolist())
             test = test[is_known]
-            part, specimens = answers(fitted, _rows(X, test), self.modalities)
+            part, specimens = answers(fitted, select_rows(X, test), self.modalities)
             proba = np.zeros((len(test), len(self.classes_)))
             proba[:, np.searchsorted(self.classes_, fitted.classes_)] = part
             parts.append((proba, specimens, y[test]))
-        self.estimator_.fit(X, y, **({"groups": groups} if takes_groups else {}))
+        self.estimator_.fit(X, y, **groups_params(self.estimator, groups))
         if lost:
             warnings.warn(
                 f"{name_rows(sorted(lost))}: left out of the calibration, as no other fold has the label",
@@ -334,13 +341,6 @@ class SymmetryCalibration(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, Base
         inner = get_tags(self.estimator)
         tags.input_tags = inner.input_tags
         return tags
-
-
-def _rows(X, rows):
-    """Return rows of a table, an array or a list."""
-    if hasattr(X, "iloc"):
-        return X.iloc[rows]
-    return (X if hasattr(X, "shape") else np.asarray(X))[rows]
 
 
 def calibrate_pipeline(pipeline, X, y, **params):

@@ -91,8 +91,8 @@ class Answer:
         """Return the answer as JSON has it."""
         names = [str(file) for file in self.files]
         if not self.answered:
-            told = {"reason": self.reason, "warnings": self.warnings, "model": self.model}
-            return {"files": names, "answered": False} | told
+            rest = {"reason": self.reason, "warnings": self.warnings, "model": self.model}
+            return {"files": names, "answered": False} | rest
         values = {name: value for name, value in vars(self).items() if name not in ("files", "row", "reason")}
         return {"files": names, "answered": True} | values
 
@@ -190,13 +190,13 @@ def _answer(files, composition, options):
             raise
         except (ValueError, OSError, ImportError) as error:
             answer.reason = _STACK.sub("; xtalsk.map_structures identifies each image of a stack", str(error))
-    answer.warnings = list(dict.fromkeys(_told(w) for w in caught if issubclass(w.category, UserWarning)))
+    answer.warnings = list(dict.fromkeys(_text_of(w) for w in caught if issubclass(w.category, UserWarning)))
     if not answer.answered and not answer.reason:
         answer.reason = "; ".join(answer.warnings) or "nothing could be read"
     return answer
 
 
-def _told(warning):
+def _text_of(warning):
     """Return the text of a warning in one line."""
     return " ".join(str(warning.message).split())
 

@@ -12,9 +12,9 @@ def table_of(answers, n_phases):
     """Return the answers as text: a table, warnings, and the files without an answer."""
     answered = [answer for answer in answers if answer.answered]
     parts = [_table(answered, n_phases)] if answered else []
-    told = [_message(answer, text) for answer in answered for text in answer.warnings]
+    warned = [_message(answer, text) for answer in answered for text in answer.warnings]
     broken = [_message(answer, answer.reason) for answer in answers if not answer.answered]
-    parts += ["\n".join(["warnings:", *told])] if told else []
+    parts += ["\n".join(["warnings:", *warned])] if warned else []
     parts += ["\n".join([f"no answer for {len(broken)} of {len(answers)}:", *broken])] if broken else []
     return "\n\n".join(parts)
 

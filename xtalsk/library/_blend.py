@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of
 from xtalsk.library._match import LibraryMatch
@@ -11,8 +11,10 @@ from xtalsk.utils import (
     check_empty_rows,
     check_number,
     check_option,
+    groups_params,
     is_empty_row,
     most_probable,
+    select_rows,
 )
 
 
@@ -147,11 +149,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         check_option("weighting", self.weighting, ("auto", "probability", "similarity"))
         check_option("all_missing", self.all_missing, ALL_MISSING)
         validate_data(self, X, y, skip_check_array=True)
-        self.classifier_ = clone(self.classifier)
-        params = (
-            {"groups": groups} if groups is not None and has_fit_parameter(self.classifier_, "groups") else {}
-        )
-        self.classifier_.fit(X, y, **params)
+        self.classifier_ = clone(self.classifier).fit(X, y, **groups_params(self.classifier, groups))
         self.library_ = clone(LibraryMatch() if self.library is None else self.library).fit(X, y)
         self.classes_ = np.union1d(self.classifier_.classes_, self.library_.classes_)
         self.level_classes_ = levels_of(self.classes_)
@@ -201,8 +199,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         check_empty_rows(empty, self.library_.blocks_, all_missing)
         proba, weight = np.full((len(empty), len(self.classes_)), np.nan), np.zeros(len(empty))
         if not empty.all():
-            measured = X.iloc[np.flatnonzero(~empty)] if hasattr(X, "iloc") else np.asarray(X)[~empty]
-            proba[~empty], weight[~empty] = self._blend(measured)
+            proba[~empty], weight[~empty] = self._blend(select_rows(X, np.flatnonzero(~empty)))
         return proba, weight
 
     def _blend(self, X):

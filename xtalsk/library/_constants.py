@@ -6,6 +6,11 @@ chosen. "Not recorded" means that neither a command nor the data of the choice a
 `--simulated` adds compositions.
 """
 
+import numpy as np
+
+FWHM = 2 * np.sqrt(2 * np.log(2))
+"""Full width at half maximum of a Gaussian of standard deviation 1."""
+
 # Comparison of compositions (`_chemistry`); all: not recorded.
 RELATIVE_ERROR = 0.1  # standard deviation of an atomic fraction, relative to the fraction
 ABSOLUTE_ERROR = 0.01  # standard deviation of an atomic fraction in addition to the relative error

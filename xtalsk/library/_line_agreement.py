@@ -6,10 +6,9 @@ import numpy as np
 
 from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.diffraction import locate_peaks
+from xtalsk.library._constants import FWHM
 from xtalsk.library._prototype_constants import MAX_Q, WEAKEST_LINE, WIDTHS
 from xtalsk.simulation import compute_reflections
-
-_FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of standard deviation 1
 
 
 def line_agreement(q, profile, crystal, modality):
@@ -37,7 +36,7 @@ def line_agreement(q, profile, crystal, modality):
     """
     width = WIDTHS[modality]
     measured = np.isfinite(profile) & (q <= MAX_Q)
-    peaks, heights = locate_peaks(q[measured], profile[measured].astype(float), width / _FWHM)
+    peaks, heights = locate_peaks(q[measured], profile[measured].astype(float), width / FWHM)
     lines, amplitudes = _calculated_lines(crystal, modality, q[measured])
     if not len(lines):
         return (0.0 if len(peaks) else np.nan), np.nan

@@ -7,9 +7,8 @@ from sklearn.pipeline import Pipeline
 
 from xtalsk.diffraction import RadialProfile
 from xtalsk.diffraction._smoothing import gaussian_band
-from xtalsk.library._constants import LIBRARY_WIDTH
+from xtalsk.library._constants import FWHM, LIBRARY_WIDTH
 
-_FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of standard deviation 1
 _CRYSTALS_AT_ONCE = 1024
 
 
@@ -75,4 +74,4 @@ def _line_profiles(reflections, start, edges):
         profiles.index_put_(
             (row[inside], place[inside].long()), (intensity * share)[inside].float(), accumulate=True
         )
-    return profiles @ gaussian_band(profiles.shape[1], LIBRARY_WIDTH / _FWHM / step, profiles.dtype, "cpu")
+    return profiles @ gaussian_band(profiles.shape[1], LIBRARY_WIDTH / FWHM / step, profiles.dtype, "cpu")

@@ -2,12 +2,20 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of
 from xtalsk.library._prototype_match import PrototypeMatch
 from xtalsk.library._prototype_votes import blend_votes, vote_weights
-from xtalsk.utils import ALL_MISSING, check_empty_rows, check_option, is_empty_row, most_probable
+from xtalsk.utils import (
+    ALL_MISSING,
+    check_empty_rows,
+    check_option,
+    groups_params,
+    is_empty_row,
+    most_probable,
+    select_rows,
+)
 
 
 class PrototypeBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -95,8 +103,7 @@ class PrototypeBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstim
         """
         check_option("all_missing", self.all_missing, ALL_MISSING)
         validate_data(self, X, y, skip_check_array=True)
-        takes_groups = groups is not None and has_fit_parameter(self.classifier, "groups")
-        self.classifier_ = clone(self.classifier).fit(X, y, **({"groups": groups} if takes_groups else {}))
+        self.classifier_ = clone(self.classifier).fit(X, y, **groups_params(self.classifier, groups))
         prototypes = PrototypeMatch() if self.prototypes is None else self.prototypes
         self.prototypes_ = clone(prototypes).fit(X, y)
         self.classes_ = np.union1d(self.classifier_.classes_, self.prototypes_.classes_)
@@ -129,8 +136,7 @@ class PrototypeBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstim
         check_empty_rows(empty, [block.name for block in self.prototypes_._blocks], self.all_missing)
         out = np.full((len(empty), len(self.classes_)), np.nan)
         if not empty.all():
-            measured = X.iloc[np.flatnonzero(~empty)] if hasattr(X, "iloc") else np.asarray(X)[~empty]
-            out[~empty] = self._blend(measured)
+            out[~empty] = self._blend(select_rows(X, np.flatnonzero(~empty)))
         return out
 
     def _blend(self, X):

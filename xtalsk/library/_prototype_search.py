@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from xtalsk.library._constants import FWHM
 from xtalsk.library._prototype_candidates import find_candidates, make_species
 from xtalsk.library._prototype_constants import (
     FLOOR,
@@ -26,7 +27,6 @@ from xtalsk.library._prototype_constants import (
 from xtalsk.library._prototype_lines import PrototypeLines, factor_tables, invariant_strains
 from xtalsk.utils._threads import in_threads
 
-_FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of standard deviation 1
 _UNKNOWN = object()  # of a row that was not searched yet
 _FEWEST_POINTS = 64  # a profile of fewer measured points of ln q is not compared
 
@@ -103,7 +103,7 @@ class PrototypeSearch:
         self.n_candidates, self.n_refined, self.stray = n_candidates, n_refined, stray
         self.end = min(q[-1], MAX_Q)
         self.lines = PrototypeLines(crystals, table, self.end * np.exp(max_scale_error) * LINE_MARGIN)
-        self.sigma = WIDTHS[modality] / _FWHM
+        self.sigma = WIDTHS[modality] / FWHM
         self._strains, self._known = {}, OrderedDict()
 
     def prepare(self, profile):
@@ -117,7 +117,7 @@ class PrototypeSearch:
         own = slice(measured[0], measured[-1] + 1)
         q, values = self.q[own], profile[own].astype(float)
         values = np.nan_to_num(np.maximum(values - np.nanmedian(values), 0)) ** 0.75
-        values = gaussian_filter1d(values, SMOOTHING[self.modality] / _FWHM / (self.q[1] - self.q[0]))
+        values = gaussian_filter1d(values, SMOOTHING[self.modality] / FWHM / (self.q[1] - self.q[0]))
         start = np.log(q[0])
         axis = np.exp(np.arange(start, np.log(q[-1]), LOG_STEP))
         if len(axis) < _FEWEST_POINTS:

@@ -16,6 +16,7 @@ from xtalsk.library._constants import (
     COARSE_WIDTH,
     ENTRIES_PER_BLOCK,
     FEW_CANDIDATES,
+    FWHM,
     LIBRARY_WIDTH,
     LOCAL_MEAN,
     MASK_BINS,
@@ -26,7 +27,6 @@ from xtalsk.library._profiles import not_measured, pack
 from xtalsk.utils import check_number
 from xtalsk.utils._threads import in_threads
 
-_FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of standard deviation 1
 _STEPS_PER_STEP = 2  # scales of the second stage for each one of the first
 
 
@@ -116,7 +116,7 @@ def contrast(intensity, grid):
 
 def broaden(intensity, width, grid):
     """Return profiles of narrow lines with lines of a full width at half maximum of ``width`` in 1/Å."""
-    sigma = np.sqrt(max(width**2 - LIBRARY_WIDTH**2, 0)) / _FWHM / grid.step
+    sigma = np.sqrt(max(width**2 - LIBRARY_WIDTH**2, 0)) / FWHM / grid.step
     return smooth_profiles(intensity, sigma) if sigma > 0 else intensity
 
 

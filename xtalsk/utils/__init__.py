@@ -17,8 +17,10 @@ from xtalsk.utils._validation import (
     check_column,
     check_number,
     check_option,
+    groups_params,
     is_missing,
     name_rows,
+    select_rows,
     to_float32,
 )
 
@@ -34,10 +36,12 @@ __all__ = [
     "check_empty_rows",
     "check_number",
     "check_option",
+    "groups_params",
     "is_empty_row",
     "is_missing",
     "missing_label",
     "most_probable",
     "name_rows",
+    "select_rows",
     "to_float32",
 ]

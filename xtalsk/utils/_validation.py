@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_scalar
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import has_fit_parameter
 
 
 def is_missing(cell):
@@ -140,6 +141,18 @@ def name_rows(rows):
     """
     listed = ", ".join(str(row) for row in rows[:10])
     return f"row{'s' * (len(rows) > 1)} {listed}{', ...' * (len(rows) > 10)}"
+
+
+def groups_params(estimator, groups):
+    """Return ``{"groups": groups}`` if there are groups and ``fit`` of the estimator takes them, else {}."""
+    return {"groups": groups} if groups is not None and has_fit_parameter(estimator, "groups") else {}
+
+
+def select_rows(X, rows):
+    """Return the rows with these numbers of a table, an array or a list."""
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    return (X if hasattr(X, "shape") else np.asarray(X))[rows]
 
 
 def to_float32(X, names):
