@@ -29,6 +29,7 @@ TRANSFORMERS = sorted(name for name, cls in ESTIMATORS.items() if issubclass(cls
 
 # Constructor arguments with which the checks are fast.
 ARGUMENTS = {
+    "CompoundBlend": {"estimator": DecisionTreeClassifier(random_state=0)},
     "CompositionStatistics": {"presets": ("magpie", "ionic")},
     "ConformalSets": {"estimator": GaussianNB()},
     "EDSComposition": {},

@@ -259,3 +259,31 @@ def test_it_learns_and_makes_a_pipeline(crystals, tmp_path):
         warnings.simplefilter("error")
         specimens = pd.DataFrame({"powder": [None], "formula": ["SiO2"]})
         assert joblib.load(tmp_path / "pipeline.joblib").predict(specimens).shape == (1,)
+
+
+def test_some_specimens_are_compounds_of_which_only_the_formula_is_known():
+    features = make_features(
+        diffraction=("powder", PowderProfile(64)), fractions=("formula", ElementFractions())
+    )
+    compounds = pd.DataFrame({"formula": ["XeF2", "XeF4"], "space_group": [139, 14]})
+    crystals = load_amcsd()[:20]
+    share = {"compounds": compounds, "compound_share": 0.3}
+    settings = {"missing": {"formula": 0.9}, "chunk_size": 512, "random_state": 0, "device": "cpu"}
+    stream = SpecimenStream(crystals, features, **settings, **share)
+    X, y = stream.chunk(0)
+    table = pd.DataFrame(X.numpy(), columns=stream.feature_names_)
+    is_compound = np.isin(y, [14, 139]) & (table["fractions__xe"] > 0)
+    assert 0.25 < is_compound.mean() < 0.35
+    assert table.loc[is_compound].filter(like="diffraction").isna().all(axis=None)
+    assert table.loc[~is_compound].filter(like="diffraction").notna().any(axis=1).mean() > 0.8
+    assert table.notna().any(axis=1).all()
+    xenon = table.loc[is_compound, "fractions__xe"].to_numpy()
+    assert ((xenon > 0.26) == (y[is_compound] == 139)).mean() > 0.9
+    assert set(stream.classes_) == {*crystals.space_groups, 14, 139}
+    plain = SpecimenStream(crystals, features, **settings)
+    assert stream.fingerprint_ != plain.fingerprint_
+    with pytest.raises(ValueError, match="lacks \\['space_group'\\]"):
+        SpecimenStream(crystals, features, compounds=compounds[["formula"]])
+    alone = make_features(diffraction=("powder", PowderProfile(64)))
+    with pytest.raises(ValueError, match="needs features of the column 'formula'"):
+        SpecimenStream(crystals, alone, compounds=compounds)

@@ -29,6 +29,8 @@ def scripts():
         for module in (train, bench_spots):
             patch.setattr(module, "load_amcsd", lambda: crystals)
         patch.setattr(train, "load_experimental", lambda: crystals[:1])
+        compounds = pd.DataFrame({"formula": ["PbS", "CsCl"], "space_group": [225, 221]})
+        patch.setattr(train, "load_compounds", lambda: compounds)
         patch.setattr(train, "spot_conditions", lambda: ([CAMERA], [1.0]))
         patch.setattr(SpecimenStream.sample, "__defaults__", (64,))
         for name, value in (("hidden_size", 16), ("n_filters", 4), ("embedding_size", 16)):

@@ -51,6 +51,7 @@ _PUBLIC = {
         "get_data_home",
         "load_amcsd",
         "load_cif_tree",
+        "load_compounds",
         "load_experimental",
         "load_prototypes",
         "make_random_crystals",
@@ -78,6 +79,7 @@ _PUBLIC = {
     "composition": ["CompositionStatistics", "ElementFractions", "ElementPresence", "RankedElements"],
     "neural": ["FusionClassifier"],
     "library": [
+        "CompoundBlend",
         "LibraryBlend",
         "LibraryMatch",
         "PrototypeBlend",

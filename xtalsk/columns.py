@@ -35,6 +35,7 @@ _NUMBERED = re.compile(r"(.+)_\d+")
 _BIN = re.compile(r"([qde])_(\d{4,})")
 _PIXEL = re.compile(r"pixel_(\d{3,})_(\d{3,})")
 _PEAK = re.compile(r"peak_(\d{2,})_([a-z0-9]+)")
+_OF_COMPOSITION = re.compile(r"(rank\d+|magpie|stoichiometry|valence|ionic)_\w+")
 
 
 def modality_of(column):
@@ -224,6 +225,28 @@ def find_blocks(names, n_features, layouts=None):
     ]
 
 
+def is_chemistry(block, names):
+    """Return whether a block comes from a composition or a spectrum, going by the names of its columns.
+
+    Parameters
+    ----------
+    block : Block
+    names : sequence of str
+        Names of all columns of the feature matrix.
+
+    Examples
+    --------
+    >>> from xtalsk.columns import find_blocks, is_chemistry
+    >>> names = ["eds__fe", "eds__o", "ranked__rank1_z", "lattice__cubic_p_evidence"]
+    >>> [is_chemistry(block, names) for block in find_blocks(names, 4)]
+    [True, True, False]
+    """
+    from xtalsk.utils._formula import FEATURE_NAMES  # readers of files import this module, but not sklearn
+
+    columns = [split_name(names[position])[1] for position in np.ravel(block.columns)]
+    return block.axis == "e" or all(c in FEATURE_NAMES or _OF_COMPOSITION.fullmatch(c) for c in columns)
+
+
 def join_numbered(blocks, names):
     """Join the blocks of a stem, ``lattice_1``, ``lattice_2`` and so on, that have the same columns.
 
@@ -287,4 +310,5 @@ def block_presence(X, blocks):
     -------
     ndarray of bool, shape (n_samples, n_blocks)
     """
-    return np.column_stack([~np.isnan(X[:, b.columns.ravel()]).all(axis=1) for b in blocks])
+    present = [~np.isnan(X[:, b.columns.ravel()]).all(axis=1) for b in blocks]
+    return np.column_stack([np.zeros((len(X), 0), dtype=bool), *present])

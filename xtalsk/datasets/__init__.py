@@ -13,6 +13,7 @@ _MODULE_OF = {
     "get_data_home": "_data_home",
     "load_amcsd": "_amcsd",
     "load_cif_tree": "_cif_tree",
+    "load_compounds": "_compounds",
     "load_experimental": "_experimental",
     "load_prototypes": "_prototypes",
     "make_random_crystals": "_random",

@@ -22,6 +22,8 @@ SOURCES = {
     "httk_cod": "cod",
     "amcsd_old": "amcsd",
     "amcsd_entry": "amcsd",
+    "cod_entry": "cod",
+    "published": "published",
     "obelix": "obelix",
     "openchemistry": "openchemistry",
     "ncrystal": "ncrystal",

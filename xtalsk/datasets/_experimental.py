@@ -11,7 +11,7 @@ def load_experimental(*, return_descr=False):
     """Load experimental structures of inorganic compounds that the packaged AMCSD lacks.
 
     They come from collections with open licences: the Crystallography Open Database (CC0), OBELiX
-    (CC-BY-4.0), OpenChemistry (public domain) and NCrystal (Apache-2.0). Three in ten are monoclinic or
+    (CC-BY-4.0), OpenChemistry (public domain) and NCrystal (Apache-2.0). Four in ten are monoclinic or
     triclinic. 196 zeolite frameworks among them are idealised, not measured. `CrystalSet.ids` begin with
     the collection. `CrystalSet.names` are mineral names where the source gives one, otherwise empty. The
     description states sources, licences, and which entries were left out.
@@ -39,7 +39,7 @@ def load_experimental(*, return_descr=False):
     >>> from xtalsk import CrystalSet, load_amcsd, load_experimental
     >>> crystals = CrystalSet.concatenate([load_amcsd(), load_experimental()])
     >>> len(crystals)
-    10478
+    10902
     """
     with as_file(_DATA / "experimental.npz") as path:
         crystals = CrystalSet.load(path)

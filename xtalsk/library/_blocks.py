@@ -14,7 +14,7 @@ def use_of(block, X, names):
     """Return the use of a block: an item of ``LibraryMatch.blocks_``."""
     if block.name == UNNAMED or (block.layout == "profile" and block.axis in ("q", "d")):
         return "profile"
-    numbers = _element_numbers(block, names)
+    numbers = element_numbers(block, names)
     if numbers is None or not is_compared(numbers).any():
         return "unused"
     values = X[:, block.columns]
@@ -23,12 +23,12 @@ def use_of(block, X, names):
 
 def chemistry_columns(block, names):
     """Return the columns of X that the comparison of a chemistry block uses, and their atomic numbers."""
-    numbers = _element_numbers(block, names)
+    numbers = element_numbers(block, names)
     compared = is_compared(numbers)
     return block.columns[compared], numbers[compared]
 
 
-def _element_numbers(block, names):
+def element_numbers(block, names):
     """Return the atomic numbers of the columns of a block, or None if they are not elements."""
     return element_columns([split_name(name)[1] for name in names[block.columns]])
 

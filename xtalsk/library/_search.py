@@ -280,6 +280,10 @@ class LibrarySearch:
         """Return for each chemistry block the measured amounts and the library."""
         return [(X[:, columns], library) for columns, library in self._prepared().compositions]
 
+    def _misfit(self, X):
+        """Return the misfit of the chemistry with each entry, infinite if it is excluded, (n, n_entries)."""
+        return self._penalty(X)[0].numpy() / self._chemistry_weight()
+
     def _penalty(self, X):
         """Return what chemistry subtracts from the score of each entry, and which entries it leaves.
 

@@ -134,7 +134,7 @@ class LibraryStorage:
         if hasattr(self, "feature_names_in_"):
             arrays["names"] = self.feature_names_in_
         for number, column in enumerate(self.entries_):
-            arrays |= _column_arrays(self.entries_[column], f"entries/{number}")
+            arrays |= column_arrays(self.entries_[column], f"entries/{number}")
         for name, packed in self._library.items():
             arrays[f"{_place(self.blocks_[name])}/{name}"] = packed
         for name, tables in self._arranged().items() if arranged else ():
@@ -223,14 +223,14 @@ def _plain(value):
     return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
-def _column_arrays(column, place):
-    """Return the arrays of one column of ``entries_``."""
+def column_arrays(column, place):
+    """Return the arrays of one column of a table, ``entries_`` or another."""
     if pd.api.types.is_numeric_dtype(column.dtype) and isinstance(column.dtype, np.dtype):
         return {place: column.to_numpy()}
     is_missing = column.isna().to_numpy()
     texts = column.astype(object).where(~is_missing, "").to_numpy()
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"entries_: column {column.name!r} must hold text or numbers, or be missing")
+        raise TypeError(f"column {column.name!r} of a table must hold text or numbers, or be missing")
     texts = np.array([str(text) for text in texts] + [None], dtype=object)[:-1]
     return {place: texts, f"{place}/missing": is_missing}
 
@@ -262,7 +262,7 @@ def restore_library(match, values, arrays):
     if not len(labels) or labels.min() < 0 or labels.max() >= len(classes) or classes.ndim != 1:
         raise ValueError("labels do not belong to classes")
     match.level_classes_ = levels_of(match.classes_)
-    match.entries_ = _read_entries(values["columns"], arrays, len(labels))
+    match.entries_ = check_entries(read_table(values["columns"], arrays, "entries/"), len(labels))
     match._library = {}
     for block in match._used:
         use, n_columns = uses[block.name], len(block.columns)
@@ -277,17 +277,17 @@ def restore_library(match, values, arrays):
     return match
 
 
-def _read_entries(columns, arrays, n_entries):
-    """Return the table of entries."""
+def read_table(columns, arrays, place):
+    """Return the table whose columns have these names, from the arrays of `column_arrays`."""
     table = {}
     for number, column in enumerate(columns):
-        values = arrays[f"entries/{number}"]
+        values = arrays[f"{place}{number}"]
         if values.dtype == object:
-            is_missing = arrays[f"entries/{number}/missing"]
-            _check(column, is_missing, (n_entries,), "b1")
+            is_missing = arrays[f"{place}{number}/missing"]
+            _check(column, is_missing, values.shape, "b1")
             values[is_missing] = None
         table[column] = values
-    return check_entries(pd.DataFrame(table), n_entries)
+    return pd.DataFrame(table)
 
 
 def _read_arranged(match, name, arrays):

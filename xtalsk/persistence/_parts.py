@@ -122,6 +122,8 @@ def _kind_of(value):
 _KIND_OF = {
     "xtalsk.neural._net.FusionNet": "network",
     "xtalsk.library._match.LibraryMatch": "library",
+    "pandas.core.frame.DataFrame": "table",
+    "pandas.DataFrame": "table",
     "xtalsk.library._prototype_match.PrototypeMatch": "prototypes",
     "xtalsk.crystals._crystal_set.CrystalSet": "crystals",
 }
@@ -190,6 +192,18 @@ def _put_library(tree, tensors):
     return storage.restore_library(library.LibraryMatch(), json.loads(tree["values"]), arrays)
 
 
+def _take_table(table):
+    storage = import_module("xtalsk.library._storage")
+    parts = [storage.column_arrays(table[name], str(number)) for number, name in enumerate(table)]
+    texts, tensors = _split({place: array for part in parts for place, array in part.items()})
+    return {"columns": list(table.columns), "texts": texts}, tensors
+
+
+def _put_table(tree, tensors):
+    storage = import_module("xtalsk.library._storage")
+    return storage.read_table(tree["columns"], _join(tree["texts"], tensors), "")
+
+
 def _take_prototypes(match):
     state = {
         name: value for name, value in _state_of(match).items() if name != "_table"
@@ -221,6 +235,7 @@ _KINDS = {
     "tensor": (lambda tensor: ({}, {"tensor": tensor}), lambda _, tensors: tensors["tensor"]),
     "network": (_take_network, _put_network),
     "library": (_take_library, _put_library),
+    "table": (_take_table, _put_table),
     "prototypes": (_take_prototypes, _put_prototypes),
     "crystals": (_take_crystals, _put_crystals),
 }

@@ -15,7 +15,8 @@ from xtalsk.simulation.reflections._cache import crystal_content
 from xtalsk.streaming._constants import PART_SIZE, RANGE_MARGIN
 from xtalsk.streaming._instruments import INSTRUMENTS, Formulas, check_settings, check_zones
 from xtalsk.streaming._sample import Sampled, fitted
-from xtalsk.utils import check_device
+from xtalsk.symmetry import check_space_group
+from xtalsk.utils import check_device, check_number
 from xtalsk.utils._fingerprint import fingerprint
 
 
@@ -48,6 +49,11 @@ class SpecimenStream(Sampled):
     zones : dict of {int: float} or None
         Relative frequency of each number of zones of a specimen. The first columns of spots hold them, the
         others are not measured. By default all numbers are equally frequent.
+    compounds : DataFrame or None
+        Compounds whose structures are not among the crystals, such as those of `load_compounds`: columns
+        ``formula`` and ``space_group``. Of their specimens nothing but the formula is measured.
+    compound_share : float
+        Share of the specimens that are compounds, all equally frequent. 0 without ``compounds``.
     chunk_size : int
         Number of specimens in a chunk.
     device : str
@@ -65,7 +71,7 @@ class SpecimenStream(Sampled):
     columns_ : list of str
         Columns of the specimens that the features use.
     classes_ : ndarray of int
-        Space groups of the crystals.
+        Space groups of the crystals and compounds.
     fingerprint_ : str
         Hash of the crystals and of all settings that determine the specimens.
     rows_ : ndarray of int
@@ -101,6 +107,8 @@ class SpecimenStream(Sampled):
         weights=None,
         missing=None,
         zones=None,
+        compounds=None,
+        compound_share=0.1,
         chunk_size=2048,
         device="auto",
         random_state=None,
@@ -122,12 +130,14 @@ class SpecimenStream(Sampled):
         self.features_ = fitted(features, self.columns_)
         self.feature_names_ = self.features_.get_feature_names_out()
         self._functions = self._featurisers()
-        self._formulas = Formulas(crystals.formulas, *formulas) if formulas else None
+        self._compounds = _check_compounds(compounds, compound_share, formulas)
+        texts = [*crystals.formulas, *self._compounds[0]]
+        self._formulas = Formulas(texts, *formulas) if formulas else None
         self._reflections = self._compute_reflections(crystals, verbose)
         self.rows_ = self._usable(crystals)
-        self._space_groups = np.asarray(crystals.space_groups).astype(np.int64)
+        self._space_groups = np.concatenate([crystals.space_groups, self._compounds[1]]).astype(np.int64)
         weights = _check_weights(weights, len(crystals), self.rows_)
-        self.classes_ = np.unique(self._space_groups[self.rows_[weights > 0]])
+        self.classes_ = np.union1d(self._space_groups[self.rows_[weights > 0]], self._compounds[1])
         self._cumulative = weights.cumsum()
         self._content = self._describe(crystals)
         self._modules = [__name__, *(type(step).__module__ for step in _steps(self._blocks))]
@@ -151,6 +161,8 @@ class SpecimenStream(Sampled):
             "chunk_size": self.chunk_size,
             "random_state": self._seed,
         }
+        if len(self._compounds[0]):
+            content["compounds"] = self._compounds
         return {name: fingerprint(value) for name, value in content.items()}
 
     def chunk(self, k):
@@ -173,22 +185,26 @@ class SpecimenStream(Sampled):
         positions = np.searchsorted(self._cumulative, draws, side="right").clip(max=len(self.rows_) - 1)
         rows = self.rows_[positions]
         parts = [self._part(rows[i : i + PART_SIZE], rng) for i in range(0, len(rows), PART_SIZE)]
-        return torch.cat(parts), self._space_groups[rows]
+        X, rows = zip(*parts, strict=True)
+        return torch.cat(X), self._space_groups[np.concatenate(rows)]
 
     def _part(self, rows, rng):
-        """Return the features of specimens that share one set of conditions."""
+        """Return the features of specimens that share one set of conditions, and their rows.
+
+        Rows from the number of crystals on are compounds.
+        """
         features = {}
         for modality in self._settings:
             render = self._render_zones if modality == "spots" else self._render
             features |= render(modality, rows, rng)
         missing = self._draw_missing(len(rows), rng)
         if self._formulas is not None:
+            rows, only_formula = self._draw_compounds(rows, missing, rng)
             fractions = self._formulas.measure(rows, rng)
             is_empty = ~np.nan_to_num(fractions).any(1)
-            if self.columns_ == ["formula"]:  # a specimen needs at least one column
-                fractions[is_empty] = self._formulas.fractions[rows[is_empty]]
-            else:
-                _hide_empty_formulas(missing, is_empty)
+            exact = is_empty & only_formula  # a specimen needs at least one column
+            fractions[exact] = self._formulas.fractions[rows[exact]]
+            _hide_empty_formulas(missing, is_empty & ~exact)
             for name, function in self._functions["formula"][0].items():
                 features[name] = torch.from_numpy(function(fractions).astype(np.float32)).to(self.device)
         parts = []
@@ -196,7 +212,30 @@ class SpecimenStream(Sampled):
             if name in features:
                 is_missing = torch.from_numpy(missing[modality_of(column)]).to(self.device)
                 parts.append(features[name].float().masked_fill(is_missing[:, None], torch.nan))
-        return torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=1), rows
+
+    def _draw_compounds(self, rows, missing, rng):
+        """Replace rows at random by those of compounds, of which all columns but the formula are missing.
+
+        Returns
+        -------
+        rows : ndarray of int
+        only_formula : ndarray of bool
+            Specimens that have no other column than the formula.
+        """
+        formulas, _, share = self._compounds
+        if self.columns_ == ["formula"]:
+            only_formula = np.ones(len(rows), dtype=bool)
+        else:
+            only_formula = np.zeros(len(rows), dtype=bool)
+        if len(formulas):
+            is_compound = rng.uniform(size=len(rows)) < share
+            drawn = len(self._space_groups) - len(formulas) + rng.randint(len(formulas), size=len(rows))
+            rows, only_formula = np.where(is_compound, drawn, rows), only_formula | is_compound
+            for column in missing:
+                missing[column] = missing[column] | is_compound
+            missing["formula"] &= ~is_compound
+        return rows, only_formula
 
     def _render(self, modality, rows, rng):
         """Return the features of each block of a column, from patterns under randomly chosen conditions."""
@@ -334,6 +373,19 @@ def _check_columns(blocks):
             f"features use the columns {unknown}; a stream makes {available}, and spots_1, spots_2 and so on"
         )
     return columns
+
+
+def _check_compounds(compounds, share, formulas):
+    """Return formulas and space groups of compounds, and their share of the specimens."""
+    if compounds is None:
+        return [], np.zeros(0, dtype=np.int64), 0.0
+    if formulas is None:
+        raise ValueError("compounds needs features of the column 'formula'")
+    absent = [name for name in ("formula", "space_group") if name not in compounds]
+    if absent:
+        raise ValueError(f"compounds must have the columns formula and space_group, it lacks {absent}")
+    check_number(share, "compound_share", min_val=0, max_val=1)
+    return list(compounds["formula"]), check_space_group(compounds["space_group"].to_numpy()), float(share)
 
 
 def _check_missing(missing, modalities):

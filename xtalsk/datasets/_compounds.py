@@ -1,0 +1,47 @@
+"""Packaged list of known inorganic compounds: formula and space group, without atoms."""
+
+from importlib.resources import as_file, files
+
+import pandas as pd
+
+_DATA = files("xtalsk.datasets") / "data"
+
+
+def load_compounds(*, return_descr=False):
+    """Load a list of known inorganic compounds: formula and space group of entries of an open database.
+
+    It covers far more compounds than there are structures in the package. A composition can be looked up in
+    it, with `LibraryMatch` and `CompoundBlend`. The entries are those of the Crystallography Open Database
+    that dara-xrd lists: inorganic, one entry for each formula and space group. 9,000 of them are minerals.
+
+    Parameters
+    ----------
+    return_descr : bool
+        Whether to return the description as well.
+
+    Returns
+    -------
+    compounds : DataFrame of shape (n_compounds, 3)
+        ``id`` is ``cod:`` and the number of the entry, ``formula`` the formula as given there, and
+        ``space_group`` its number.
+    descr : str
+        Only with ``return_descr=True``: sources and licences.
+
+    See Also
+    --------
+    load_amcsd : Mineral structures.
+    CompoundBlend : Joins what such a list says of a composition with what a classifier says.
+
+    Examples
+    --------
+    >>> from xtalsk.datasets import load_compounds
+    >>> compounds = load_compounds()
+    >>> compounds[compounds["formula"] == "CaTiO3"].sort_values("space_group")["space_group"].tolist()
+    [59, 62, 140, 221]
+    """
+    with as_file(_DATA / "compounds.csv.gz") as path:
+        types = {"id": str, "formula": str, "space_group": "int64"}
+        compounds = pd.read_csv(path, dtype=types, keep_default_na=False)  # "NaN" is sodium and nitrogen
+    if not return_descr:
+        return compounds
+    return compounds, (_DATA / "compounds.md").read_text(encoding="utf-8")
