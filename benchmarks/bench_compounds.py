@@ -8,6 +8,8 @@
     entry of its space group has its composition to within 5% of the atoms other than hydrogen.
     The last lines are the answers with a list from which the compounds of the test were taken out.
 
+``--prototypes`` adds `PrototypeBlend` with all structures of the tables but the compounds of the test, and
+`CompoundBlend` around it; for one specimen of each structure.
 ``--fit`` also fits the constants of `CompoundBlend` by likelihood.
 """
 
@@ -16,7 +18,7 @@ import argparse
 import numpy as np
 from _materials_project import load_materials_project
 from _protocols import SHOWN, choose, make_splits, without_faults
-from _training import make_blocks
+from _training import POWDER_GRID, make_blocks
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from sklearn.frozen import FrozenEstimator
@@ -24,6 +26,9 @@ from sklearn.frozen import FrozenEstimator
 from xtalsk import (
     CompoundBlend,
     FusionClassifier,
+    PrototypeBlend,
+    PrototypeMatch,
+    compound_groups,
     load_compounds,
     make_specimens,
 )
@@ -101,9 +106,10 @@ def main():
     parser.add_argument("--n-replicas", type=int, default=3, help="specimens of each")
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--prototypes", action="store_true")
     options = parser.parse_args()
-    crystals = load_materials_project(options.folder, cache=options.cache)
-    crystals = choose(without_faults(crystals), options.n)
+    known = without_faults(load_materials_project(options.folder, cache=options.cache))
+    crystals = choose(known, options.n)
     conditions = {"powder": "harsh", "formula": "typical"}
     X, y, groups = make_specimens(
         crystals,
@@ -111,13 +117,13 @@ def main():
         conditions=conditions,
         n_replicas=options.n_replicas,
         random_state=0,
-        verbose=1,
     )
     table = make_blocks("powder", True, statistics=True).fit_transform(X)
-    train, test = make_splits(y, groups, X.index, folds_run=1)[0]
+    crystal = np.repeat(np.arange(len(crystals)), options.n_replicas)
+    train, test = make_splits(y, groups, np.arange(len(y)), folds_run=1)[0]
     network = FusionClassifier(**NETWORK, max_epochs=options.epochs).fit(table.iloc[train], y[train])
     seen, truth = table.iloc[test], y[test]
-    compounds, crystal = load_compounds(), np.asarray(X.index)[test]
+    compounds, crystal = load_compounds(), crystal[test]
     tested, place = np.unique(crystal, return_inverse=True)
     near, listed = is_listed(crystals.formulas[tested], crystals.space_groups[tested], compounds)
     listed = listed[place]
@@ -130,11 +136,11 @@ def main():
             network.classes_,
             parts,
         )
-    for name, known in (
+    for name, entries in (
         ("list", compounds),
-        ("list without the compounds of the test", compounds[~near.any(axis=0)]),
+        ("list without the test", compounds[~near.any(axis=0)]),
     ):
-        blend = CompoundBlend(FrozenEstimator(network), known, all_missing="missing")
+        blend = CompoundBlend(FrozenEstimator(network), entries, all_missing="missing")
         blend.fit(table.iloc[train], y[train])
         by_list, rows = np.tile(blend.prior_, (len(test), 1)), blend._measured(seen)
         by_list[rows[0]] += 1e3 * blend._look_up(rows[1])[0]
@@ -142,6 +148,20 @@ def main():
         show(f"CompoundBlend, {name}", truth, blend.predict_proba(seen), blend.classes_, parts)
         if options.fit:
             fit(blend, seen, truth)
+    if options.prototypes:
+        of_known = compound_groups(known)
+        in_test = np.isin(of_known, of_known[np.isin(known.ids, crystals.ids[tested])])
+        settings = {"modality": "powder", "q_range": POWDER_GRID["q_range"], "all_missing": "missing"}
+        match = PrototypeMatch(known[np.flatnonzero(~in_test)], **settings)
+        with_votes = PrototypeBlend(FrozenEstimator(network), match, all_missing="missing")
+        with_votes.fit(table.iloc[train], y[train])
+        first = np.unique(crystal, return_index=True)[1]
+        seen, truth, parts = seen.iloc[first], truth[first], {k: rows[first] for k, rows in parts.items()}
+        show("network", truth, network.predict_proba(seen), network.classes_, parts)
+        show("PrototypeBlend", truth, with_votes.predict_proba(seen), with_votes.classes_, parts)
+        blend = CompoundBlend(FrozenEstimator(with_votes), all_missing="missing")
+        blend.fit(table.iloc[train], y[train])
+        show("CompoundBlend of PrototypeBlend", truth, blend.predict_proba(seen), blend.classes_, parts)
 
 
 if __name__ == "__main__":

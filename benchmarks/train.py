@@ -197,7 +197,7 @@ def watcher(path, features):
 def make_published(model, stream, modality, labels):
     """Return a pipeline for specimens; the library is AMCSD and `load_experimental`, none for spot patterns.
 
-    With formulas, what `load_compounds` says of the composition joins in. ``labels`` are space groups with the
+    With formulas, what `load_compounds` says of a composition joins in. ``labels`` are space groups with the
     shares that they have in the training.
 
     An absent column counts as not measured; a column that the pipeline does not know is an error. A row
