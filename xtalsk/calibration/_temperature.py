@@ -33,7 +33,8 @@ from xtalsk.utils import (
 )
 
 _OF_SEARCH_MATCH = {"candidates", "match_probability", "no_match_probability", "nothing_fits", "weight"}
-_DELEGATED = _OF_SEARCH_MATCH | {"classifier_", "library_"}
+_OF_LISTS = {"known_compounds", "listed_probability"}
+_DELEGATED = _OF_SEARCH_MATCH | _OF_LISTS | {"classifier_", "library_"}
 
 
 class SymmetryCalibration(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):

@@ -30,6 +30,10 @@ IMAGE_SUFFIXES = (
 SPECTRUM_SUFFIXES = (".msa", ".emsa", ".ems", ".mas")
 """Files that hold spectra, which are no specimens here."""
 
+MAX_COMPOUNDS = 5
+"""Known compounds of the composition that are listed, one of each space group."""
+
+_COMPOUNDS_READ = 20
 _MODELS = {"powder": "powder", "image": "rings"}  # models for each kind of file
 _STACK = re.compile(r"; give frame, e\.g\. .*")  # advice for Python in errors of `read_image`
 
@@ -52,6 +56,8 @@ class Answer:
         What is sure enough, from `xtalsk.predict_at`; ``not_in_library`` is None where it is not known.
     phases : list of dict
         Known phases that fit best: formula, mineral, space_group and probability.
+    compounds : list of dict
+        Known compounds of a similar composition, whatever the pattern is: id, formula and space_group.
     warnings : list of str
     reason : str
         Why there is no answer.
@@ -72,6 +78,7 @@ class Answer:
     not_in_library: float | None = None
     answer: str = ""
     phases: list = field(default_factory=list)
+    compounds: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
     reason: str = ""
     row: pd.DataFrame | None = None
@@ -240,3 +247,14 @@ def _fill(answer, n_phases):
                 "probability": None if pd.isna(entry["probability"]) else round(entry["probability"], 4),
             }
         )
+    if hasattr(pipeline[-1], "known_compounds"):
+        answer.compounds = _compounds(pipeline[-1].known_compounds(features, _COMPOUNDS_READ))
+
+
+def _compounds(table):
+    """Return the first compounds of different space groups."""
+    table = table.drop_duplicates("label").head(MAX_COMPOUNDS)
+    return [
+        {"id": str(row["id"]), "formula": str(row["formula"]), "space_group": int(row["label"])}
+        for _, row in table.iterrows()
+    ]

@@ -20,11 +20,18 @@ def table_of(answers, n_phases):
 
 
 def _table(answers, n_phases):
-    """Return the table of answers; below each row, the answer that is sure enough."""
+    """Return the table of answers; below each row, the answer that is sure enough, and known compounds."""
     rows = pd.DataFrame([_row(answer, n_phases) for answer in answers])
     head, *lines = rows.to_string(index=False, justify="left").split("\n")
-    pairs = zip(lines, answers, strict=True)
-    return "\n".join([head, *(f"{line.rstrip()}\n  {answer.answer}" for line, answer in pairs)])
+    parts = [head]
+    for line, answer in zip(lines, answers, strict=True):
+        parts += [line.rstrip(), f"  {answer.answer}"]
+        if answer.compounds and n_phases:
+            names = [f"{c['formula']} {space_group_symbol(c['space_group'])}" for c in answer.compounds]
+            parts.append(
+                f"  compounds of about this composition, whatever the pattern is: {', '.join(names)}"
+            )
+    return "\n".join(parts)
 
 
 def _message(answer, text):

@@ -285,17 +285,19 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
 
     def _join(self, X):
         """Return the probabilities of measured rows, and that their compounds are in the list."""
-        own = self._of_classes(self.estimator_, X)
-        listed = np.full(len(own), np.nan)
-        if self.compounds_ is None:
-            return own, listed
-        rows, compositions = self._measured(X)
+        rows = np.zeros(0, dtype=int)
+        if self.compounds_ is not None and np.ndim(X) == 2:
+            rows, compositions = self._measured(X)
         if not len(rows):
-            return own, listed
+            own = self._of_classes(self.estimator_, X)
+            return own, np.full(len(own), np.nan)
         by_diffraction = self._without_chemistry(select_rows(X, rows))
-        answer, by_list = own[rows], self._look_up(compositions)
+        own = self._of_classes(self.estimator_, X)  # last, because a library remembers its last search
+        listed = np.full(len(own), np.nan)
+        answer = own[rows]
         answer[np.isnan(answer).any(axis=1)] = self.prior_
-        own[rows], listed[rows] = join_list(answer, by_diffraction, *by_list, self.prior_)
+        joined = join_list(answer, by_diffraction, *self._look_up(compositions), self.prior_)
+        own[rows], listed[rows] = joined
         return own, listed
 
     def _of_classes(self, estimator, X):

@@ -113,9 +113,10 @@ STOICHIOMETRY_ELEMENTS = 6  # the largest amounts that are compared
 WITHOUT_STRAYS_COST = 8.0  # χ² that leaving out carbon and the metals of grids costs
 SURE_PHASE = 0.99  # rows whose phase is in the library with this probability need no search for structures
 
-# Known compounds (`_compound_blend`). The logit and the powers were fitted by likelihood on harsh powder patterns
-# and typical compositions of 1,000 structures of the Materials Project, none of whose compounds the network had
-# seen, against `load_compounds`, and rounded. `python benchmarks/bench_compounds.py FOLDER --fit` fits them.
+# Known compounds (`_compound_blend`). The logit and the powers were fitted by likelihood on harsh powder
+# patterns and typical compositions of 1,000 structures of the Materials Project, none of whose compounds the
+# network had seen, against `load_compounds`, and rounded. `python benchmarks/bench_compounds.py FOLDER --fit`
+# fits them.
 COMPOUND_SHARPNESS = 3.0  # a compound weighs exp(-this) for each unit of misfit; of 1, 2, 3, 4, 6
 LISTED_LOGIT = (0.8, 3.9)  # logit of the probability to be in the list: first - second · smallest misfit
 POWERS = (0.5, 0.4)  # of the probabilities by diffraction and of the shares in training: they are dependent
