@@ -13,10 +13,20 @@ from _protocols import Q_RANGE, choose, feature_blocks, reducer
 from bench_measured import measured_specimens
 from sklearn.pipeline import make_pipeline
 
-from xtalsk import LibraryMatch, Profile, load_amcsd, make_library, make_specimens, read_profile
+from xtalsk import (
+    LibraryMatch,
+    Profile,
+    load_amcsd,
+    load_experimental,
+    make_library,
+    make_specimens,
+    mcnemar_test,
+    read_profile,
+)
 from xtalsk.crystals import CrystalSet
 from xtalsk.metrics import level_probabilities, top_k_accuracy
-from xtalsk.symmetry import crystal_family, to_level
+from xtalsk.symmetry import LEVELS as SYMMETRY_LEVELS
+from xtalsk.symmetry import to_level
 
 WAVELENGTH = 1.5406
 SHORTEST = 15.0  # degrees; shorter scans are windows around one line
@@ -24,6 +34,8 @@ LEVELS = ("crystal_family", "crystal_system", "extinction_group", "space_group")
 # Space group and formula of the sample where the CIF file holds another phase (bench_powders.py; README.md).
 CORRECTED = {"Tb2BaCoO5": (71, "Tb2BaCoO5"), "Mn2O3": (206, "Mn2O3"), "C": (194, "C")}
 LEFT_OUT = ("Ti-bcc",)  # a halo of an amorphous metal
+HITS = {"crystal system": "system_right", "space group": "space_group_right", "top 5": "in_top5"}
+CHANCE = 0.05  # p-value from which a difference counts as chance
 FOLDERS = {"Fm-3m": 225, "I4Imcm": 140, "P21a": 14, "P3m1": 164, "P61mmc": 194, "Pc": 7, "pm-3m": 221}
 
 
@@ -136,8 +148,11 @@ def judge(name, model, sets):
     scores, predictions = [], []
     for kind, (X, y, names) in sets.items():
         proba, classes = model.predict_proba(X), model.classes_
-        best = classes[np.argsort(-proba, axis=1)[:, :5]]
-        families, labels = level_probabilities(proba, classes, "crystal_family")
+        best = np.where(np.isnan(proba[:, :1]), 0, classes[np.argsort(-proba, axis=1)[:, :5]])  # 0: no answer
+        right = {}
+        for level in ("crystal_family", "crystal_system"):
+            summed, labels = level_probabilities(proba, classes, level)
+            right[level] = (labels[summed.argmax(axis=1)] == to_level(y, level)) & (best[:, 0] > 0)
         scores.append({"model": name, "set": kind, "n": len(y), **measured_scores(y, proba, classes)})
         predictions.append(
             pd.DataFrame(
@@ -150,12 +165,40 @@ def judge(name, model, sets):
                     "predicted": best[:, 0],
                     "top5": [" ".join(map(str, row)) for row in best],
                     "in_top5": (best == y[:, None]).any(axis=1),
-                    "family_right": labels[families.argmax(axis=1)] == crystal_family(y),
+                    "family_right": right["crystal_family"],
+                    "system_right": right["crystal_system"],
+                    "space_group_right": best[:, 0] == y,
                     "probability": proba.max(axis=1),
                 }
             )
         )
     return pd.DataFrame(scores), pd.concat(predictions, ignore_index=True)
+
+
+def compare_hits(predictions):
+    """Test each model against the first one on each set: McNemar's test of `HITS`.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As from `judge`, of all models.
+
+    Returns
+    -------
+    DataFrame
+        One row for each set, model and score: the number of patterns that only this model (``only_it``) or
+        only the first (``only_first``) has right, the difference in points, the p-value and the ``verdict``.
+    """
+    names, rows = predictions["model"].unique(), []
+    for kind, part in predictions.groupby("set", sort=False):
+        for name in names[1:]:
+            for score, column in HITS.items():
+                it, first = (part.loc[part["model"] == model, column] for model in (name, names[0]))
+                test = mcnemar_test(None, it, first)
+                verdict = "chance" if test.pvalue >= CHANCE else "better" if test.difference > 0 else "worse"
+                rows.append([kind, name, score, *test, verdict])
+    columns = ["set", "model", "score", "only_it", "only_first", "points", "pvalue", "verdict"]
+    return pd.DataFrame(rows, columns=columns).assign(points=lambda table: 100 * table["points"])
 
 
 def train_peers(options):
@@ -180,16 +223,29 @@ def train_peers(options):
 
 def models_of(options):
     """Yield the name and the fitted model of each file, then of each published method."""
+    stems = [path.stem for path in options.models]
     for path in options.models:
-        yield path.stem, read_model(path)
+        yield path.stem if stems.count(path.stem) == 1 else str(path), read_model(path)
     if options.peers:
         yield from train_peers(options)
 
 
 def report(scores, predictions):
-    """Print the scores, and the predictions for each powder."""
+    """Print the scores, the tests of their differences, and the predictions for each powder."""
     shown = scores.set_index(["set", "model"]).sort_index(level="set", sort_remaining=False)
     print(shown.round(3).rename(columns=lambda c: c.replace("_", " ")).to_string())
+    tests = compare_hits(predictions)
+    if len(tests):
+        cells = [
+            f"{t.points:+.1f} ({t.only_it} : {t.only_first}), p = {t.pvalue:.2g}, {t.verdict}"
+            for t in tests.itertuples()
+        ]
+        print(
+            f"\npoints against {predictions['model'][0]} (patterns that only this model has right : only the "
+            "first), McNemar's test; of 20 tests, one has p < 0.05 by chance:"
+        )
+        shown = tests.assign(cell=cells).pivot_table("cell", ["set", "model"], "score", "first", sort=False)
+        print(shown.rename_axis(columns=None).to_string() + "\n")
     of_powders = predictions[predictions["set"].str.startswith("powders")]
     for (kind, name), part in of_powders.groupby(["set", "model"], sort=False):
         families, listed = part["family_right"].sum(), part["in_top5"].sum()
@@ -227,13 +283,16 @@ def run(options, results):
     chosen = options.explain or scores["model"][0]
     if chosen not in set(predictions["model"]):
         raise SystemExit(f"no model {chosen!r} to explain, only {list(scores['model'].unique())}")
-    explained = predictions[
-        (predictions["model"] == chosen) & ~predictions["set"].str.endswith("with formula")
-    ]
-    library = Library(load_amcsd())
+    repeated = predictions["set"].str.endswith(("with formula", "odd rows"))
+    explained = predictions[(predictions["model"] == chosen) & ~repeated]
+    library = Library(CrystalSet.concatenate([load_amcsd(), load_experimental()]))
     misses = explain_misses(explained, sets, library)
     print(f"why {chosen} misses the space group:")
     print(pd.crosstab(misses["set"], misses["kind"]).to_string())
+    print("the finest level at which answer and label agree, and the labels that are in the first five:")
+    table = pd.crosstab(misses["set"], misses["agreement"])
+    table = table[[level for level in ("none", *SYMMETRY_LEVELS) if level in table]]
+    print(table.assign(in_top5=misses.groupby("set")["in_top5"].sum()).to_string())
     folder = results if options.save else options.work
     folder.mkdir(parents=True, exist_ok=True)
     scores.to_csv(folder / "measured.csv", index=False, float_format="%.5f")

@@ -29,6 +29,7 @@ from scipy.ndimage import gaussian_filter1d
 from xtalsk import PowderConditions, PowderProfile, Profile, compute_reflections, simulate_powder
 from xtalsk.crystals._faults import find_faults
 from xtalsk.diffraction import locate_peaks
+from xtalsk.symmetry import LEVELS, to_level
 
 KINDS = {
     "impurity": "strong lines remain",
@@ -231,15 +232,19 @@ def explain_misses(predictions, sets, library):
     Returns
     -------
     DataFrame
-        The misses, with the columns of `Evidence` and ``kind``.
+        The misses, with the columns of `Evidence`, ``kind``, and ``agreement``: the finest level of symmetry
+        at which label and prediction are equal.
     """
     rows = []
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     for miss in wrong.to_dict("records"):
         cell = sets[miss["set"]][0]["powder"].iloc[miss["row"]]
         evidence = gather_evidence(library, cell, miss["label"], miss["predicted"])
-        rows.append({**miss, "kind": evidence.kind(), **vars(evidence)})
-    return pd.DataFrame(rows, columns=None if rows else [*predictions.columns, "kind"])
+        pair = [miss["label"], miss["predicted"]]
+        equal = [level for level in LEVELS if len(set(to_level(pair, level))) == 1]
+        agreement = equal[-1] if equal else "none"
+        rows.append({**miss, "kind": evidence.kind(), "agreement": agreement, **vars(evidence)})
+    return pd.DataFrame(rows, columns=None if rows else [*predictions.columns, "kind", "agreement"])
 
 
 def _curve(ax, q, profile, level, colour, label):
@@ -273,7 +278,9 @@ def _panel(ax, miss, cell, library):
         _curve(ax, library.q, shown, level, colour, f"{role} {number}: {title}, {miss[fit]:.2f}")
     _curve(ax, library.q, views[view], 1, "k", "measured")
     change = f", shifted {miss['shift']:+.1f}°, stretched {100 * miss['stretch']:+.2f}%" if view else ""
-    ax.set_title(f"{miss['name'][:34]}{change}", fontsize=8.5, loc="left")
+    ax.set_title(
+        f"{miss['name'][:34]}{change}, answer at {miss['probability']:.2f}", fontsize=8.5, loc="left"
+    )
     ax.set(yticks=[], xlim=(library.q[seen][0], library.q[seen][-1]), ylim=(-0.05, 3.05))
     ax.tick_params(labelsize=7)
 
@@ -308,7 +315,7 @@ def draw_misses(misses, sets, library, path, n_examples=3):
     fig.supxlabel(
         "q = 1/d (1/Å); square roots of the intensity. Above and below: the most similar structures of the "
         "labelled and of the predicted space group, with their cosines. The measured pattern is shifted and "
-        "stretched to fit the upper one.",
+        "stretched to fit the upper one. Titles give the probability of the answer.",
         fontsize=9,
     )
     fig.savefig(path, dpi=100)

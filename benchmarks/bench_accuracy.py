@@ -12,8 +12,9 @@ There are three protocols. Each prints one table; ``--save`` writes every fold t
     Measured patterns, on which no weights were trained: FOLDER holds ``minerals.npz``, ``powders`` and
     ``thin_films``. FILE is a file of `xtalsk.save`, or a name of `load_pretrained`, of a pipeline for the
     columns ``powder`` and ``formula``.
-    ``--peers`` trains the published methods on simulated minerals in the same run. The command also prints
-    the reasons for wrong space groups and draws examples (``misses.png``).
+    ``--peers`` trains the published methods on simulated minerals in the same run. McNemar's test compares
+    each model with the first one. The command also prints the reasons for wrong space groups and draws
+    examples (``misses.png``).
 
 ``python benchmarks/bench_accuracy.py c FOLDER --cache FILE.npz``
     Structures of the Materials Project (tables ``mp_*.csv.gz`` in FOLDER) whose compounds are in no training

@@ -1,12 +1,13 @@
 import pickle
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from xtalsk.baselines import BASELINES, make_baseline
+from xtalsk.baselines import BASELINES, check_baselines, make_baseline
 
 SMALL = {
     "hist_gradient_boosting": {"max_iter": 10, "max_features": 1.0},
@@ -77,6 +78,16 @@ def test_missing_package_names_the_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"pip install xtalsk\[boosting\]"):
         make_baseline(name)
+
+
+def test_names_of_baselines(monkeypatch):
+    assert check_baselines(False) == check_baselines([]) == ()
+    assert check_baselines("prior") == check_baselines(["prior"]) == ("prior",)
+    monkeypatch.setitem(sys.modules, "xgboost", ModuleType("xgboost"))
+    sys.modules["xgboost"].__spec__ = "installed"
+    assert check_baselines(True) == ("extra_trees", "xgboost")
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    assert check_baselines(True) == ("extra_trees", "hist_gradient_boosting")
 
 
 @parametrize_with_checks([make_small("xgboost", n_jobs=1)])

@@ -26,6 +26,7 @@ import _misses
 import _protocol_models
 import _protocols
 import bench_accuracy
+import bench_pairs
 from _materials_project import load_materials_project
 from _peers import ParkNet, TenPeaks
 
@@ -281,7 +282,7 @@ def test_moved_patterns_are_found_and_drawn(library, tmp_path):
     sets = {"some": (pd.DataFrame({"powder": pd.Series(cells, dtype=object)}), [225, 62], ["a", "b"])}
     said = pd.DataFrame(
         {
-            "set": "some", "name": ["a", "b"], "row": [0, 1], "label": [225, 62], "predicted": [1, 225],
+            "set": "some", "name": ["a", "b"], "row": [0, 1], "label": [225, 62], "predicted": [221, 225],
             "probability": 0.5,
         }
     )  # fmt: skip
@@ -290,8 +291,57 @@ def test_moved_patterns_are_found_and_drawn(library, tmp_path):
     assert misses["fit_true"].min() > 0.85
     assert misses["stretch"].tolist() == pytest.approx([0.0, 0.0125], abs=0.0026)
     assert misses["true_row"][1] == rows[1]
+    assert misses["agreement"].tolist() == ["point_group", "none"]
     _misses.draw_misses(misses, sets, library, tmp_path / "misses.png")
     assert (tmp_path / "misses.png").stat().st_size > 10_000
+
+
+class Certain(BaseEstimator):
+    """A model of four space groups that answers as given, without answer where this is 0."""
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.classes_ = np.array([14, 15, 62, 225])
+
+    def predict_proba(self, X):
+        answers = np.array(self.answers)[:, None]
+        return np.where(answers == 0, np.nan, 0.9 * (answers == self.classes_) + 0.025)
+
+
+def test_models_are_tested_against_the_first_one():
+    y = np.repeat([14, 15], 10)
+    sets = {"some": (pd.DataFrame(index=range(20)), y, ["a"] * 20)}
+    answers = {"good": y, "monoclinic": np.where(y == 14, 15, y), "silent": 0 * y}
+    predictions = pd.concat([_measured.judge(name, Certain(a), sets)[1] for name, a in answers.items()])
+    tests = _measured.compare_hits(predictions).set_index(["model", "score"])
+    assert tests.loc[("monoclinic", "crystal system"), "verdict"] == "chance"
+    row = tests.loc[("monoclinic", "space group")]
+    assert (row["only_it"], row["only_first"], row["points"], row["verdict"]) == (0, 10, -50, "worse")
+    assert row["pvalue"] == pytest.approx(2 * 0.5**10)
+    assert tests.loc["silent", "only_first"].tolist() == [20, 20, 20]
+    reversed_order = _measured.compare_hits(predictions[::-1].reset_index(drop=True))
+    assert reversed_order["verdict"].tolist() == ["better"] * 6
+
+
+def test_crystals_of_pairs_are_balanced(library):
+    chosen = bench_pairs.balanced(library.crystals, 3)
+    counts = pd.Series(chosen.space_groups).value_counts()
+    assert counts.max() == 3
+    assert set(counts.index) <= set(np.unique(bench_pairs.PAIRS))
+    named = pd.Series(list(zip(chosen.space_groups, chosen.formulas, strict=True)))
+    assert not named.duplicated().any()
+
+
+def test_separation_does_not_depend_on_the_prior():
+    rng = np.random.default_rng(0)
+    y, classes = np.repeat([14, 15, 225], 100), np.array([14, 15, 225])
+    odds = np.exp(rng.normal((y == 15) * 1.0))
+    for prior in (1, 0.01):
+        proba = np.stack([np.ones(300), prior * odds, np.zeros(300)], axis=1)
+        areas = bench_pairs.separations(y, proba / proba.sum(axis=1, keepdims=True), classes)
+        # two normal distributions of unit width, one apart: 0.76
+        assert areas[0] == pytest.approx(0.76, abs=0.05)
+        assert np.isnan(areas[1])
 
 
 def test_quick_options_are_small():

@@ -98,6 +98,49 @@ def test_other_labels_have_one_level():
     assert scores["label_accuracy"] == 0.5
 
 
+def test_confused_pairs_agree_with_the_confusion_matrix(scored):
+    y, proba, classes = scored
+    matrix = sklearn_metrics.confusion_matrix(y, classes[proba.argmax(axis=1)], labels=classes)
+    pairs = metrics.confused_pairs(y, proba, classes, n=100)
+    both = matrix + matrix.T
+    assert len(pairs) == np.count_nonzero(np.triu(both, 1))
+    totals = pairs["first_as_second"] + pairs["second_as_first"]
+    assert totals.is_monotonic_decreasing
+    for (first, second), row in pairs.iterrows():
+        i, j = np.searchsorted(classes, [first, second])
+        assert (row["n_first"], row["n_second"]) == ((y == first).sum(), (y == second).sum())
+        assert (row["first_as_second"], row["second_as_first"]) == (matrix[i, j], matrix[j, i])
+        part = np.isin(y, [first, second])
+        assert row["labelled_first"] == pytest.approx(matrix[[i, j], i].sum() / part.sum())
+        assert row["labelled_second"] == pytest.approx(matrix[[i, j], j].sum() / part.sum())
+        assert row["accuracy"] == pytest.approx((matrix[i, i] + matrix[j, j]) / part.sum())
+        of_two = classes[[i, j]][proba[part][:, [i, j]].argmax(axis=1)]
+        assert row["accuracy_of_two"] == pytest.approx(np.mean(of_two == y[part]))
+    assert metrics.confused_pairs(y, proba, classes, n=2).equals(pairs.head(2))
+
+
+def test_given_pairs_and_coarser_levels():
+    y, classes = [14, 14, 15, 2, 2], [14, 15, 62]
+    proba = [[0.5, 0.4, 0.1], [0.2, 0.3, 0.5], [0.6, 0.4, 0], [0.1, 0.1, 0.8], [np.nan] * 3]
+    pairs = metrics.confused_pairs(y, proba, classes, pairs=[(15, 14), (2, 62), (225, 227)])
+    assert pairs.index.tolist() == [(15, 14), (2, 62), (225, 227)]
+    assert pairs.loc[(15, 14)].tolist() == pytest.approx([1, 2, 1, 0, 0, 2 / 3, 1 / 3, 1 / 3])
+    # the group 2 is no class; one of its specimens has no answer
+    assert pairs.loc[(2, 62)].tolist() == [2, 0, 1, 0, 0, 0.5, 0, 0]
+    assert pairs.loc[(225, 227)].tolist()[:4] == [0] * 4
+    assert pairs.loc[(225, 227)][4:].isna().all()
+    coarse = metrics.confused_pairs(y, proba, classes, level="point_group")
+    assert coarse.index.tolist() == [("-1", "mmm")]
+    assert coarse.iloc[0]["first_as_second"] == 1
+    assert len(metrics.confused_pairs([14], [[1.0, 0.0]], [14, 15])) == 0
+
+
+@pytest.mark.parametrize("pair", [(14,), (14, 14), (14, 231), ("mmm", "2/m")])
+def test_pairs_must_be_labels_of_the_level(pair):
+    with pytest.raises(ValueError, match="two labels of the level 'space_group', got"):
+        metrics.confused_pairs([14], [[1.0, 0.0]], [14, 15], pairs=[(14, 15), pair])
+
+
 def test_bad_input(scored):
     y, proba, classes = scored
     with pytest.raises(ValueError, match="shape"):

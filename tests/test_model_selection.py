@@ -7,6 +7,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -22,7 +23,7 @@ from xtalsk.baselines import make_baseline
 from xtalsk.compose import make_features
 from xtalsk.composition import ElementFractions, ElementPresence, RankedElements
 from xtalsk.metrics import make_level_scorers
-from xtalsk.model_selection import compare, paired_test
+from xtalsk.model_selection import compare, mcnemar_test, paired_test
 from xtalsk.neural import FusionClassifier
 
 CELLS = ["NaCl", "KCl", "LiF", "SiO2", "GeO2", "SnO2", "CaCO3", "FeCO3", "MnCO3"]
@@ -215,6 +216,37 @@ def test_baselines_on_all_blocks(data, features, recorder):
     assert mean.loc[trees, "label_accuracy"] == by_hand.loc["trees", "label_accuracy"]
     with pytest.raises(ValueError, match="name must be one of"):
         compare(models, X, y, groups=groups, cv=3, baselines=["trees"])
+
+
+def test_baselines_on_a_table_of_features(data, features, recorder):
+    X, y, groups = data
+    models, table = {"a": recorder, "b": recorder}, features.fit_transform(X)
+    table = compare(models, table, y, groups=groups, cv=3, baselines="extra_trees")
+    assert list(table["model"].unique()) == ["extra_trees on all features", "a", "b", "prior"]
+    with pytest.raises(ValueError, match=r"baselines need a model with blocks.*\['a'\] has such blocks"):
+        compare({"a": recorder}, X, y, groups=groups, cv=3, baselines=["extra_trees"])
+
+
+class Numbered(Recorder):
+    """Classifier that records which space group each of the labels of its fits stands for."""
+
+    def __init__(self, space_groups=None):
+        self.space_groups = space_groups
+
+    def fit(self, X, y):
+        self.fits.append(np.asarray(self.space_groups)[np.unique(y)].tolist())
+        self.classes_ = np.unique(y)
+        return self
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_votes_know_the_space_groups_of_their_fold(n_jobs, data, recorder):
+    y = data[1]
+    splits = [(np.flatnonzero(y != rare), np.flatnonzero(y == rare)) for rare in (136, 154)]
+    vote = VotingClassifier([("network", Numbered(np.unique(y)))], voting="soft")
+    with parallel_config("threading"):
+        compare({"vote": vote}, np.zeros((36, 1)), y, cv=splits, n_jobs=n_jobs)
+    assert sorted(recorder.fits) == [[136, 167, 225], [154, 167, 225]]
 
 
 def test_blocks_dropped_already_do_not_count(data, features):
@@ -422,3 +454,49 @@ def test_paired_test_bad_input():
         paired_test(table, "a", "c", "acc")
     with pytest.raises(ValueError, match="two folds"):
         paired_test(make_table([0.5], [0.4]), "a", "b", "acc")
+
+
+def test_mcnemar_test_by_hand():
+    y = np.repeat([14, 15, 62], 4)
+    a = y.copy()
+    a[0] = 15
+    b = np.where(np.arange(12) < 7, 2, y)
+    test = mcnemar_test(y, a, b)
+    assert (test.only_a, test.only_b) == (6, 0)
+    assert test.difference == pytest.approx(6 / 12)
+    assert test.pvalue == pytest.approx(2 * 0.5**6)
+    assert mcnemar_test(y, b, a) == (0, 6, -test.difference, test.pvalue)
+    assert mcnemar_test(y.astype(str), a.astype(str), b.astype(str), level=None) == test
+    assert mcnemar_test(None, a == y, b == y) == test
+    assert mcnemar_test(y, a, a) == (0, 0, 0, 1)
+
+
+def test_mcnemar_test_at_coarser_levels():
+    y, a, b = [14, 62, 225], [15, 63, 216], [2, 166, 227]
+    assert mcnemar_test(y, a, b) == (0, 0, 0, 1)
+    assert mcnemar_test(y, a, b, level="crystal_system")[:2] == (2, 0)
+    assert mcnemar_test(y, a, b, level="point_group")[:2] == (2, 1)
+
+
+@pytest.mark.parametrize("no_answer", [[0, 62, 225], [None, 62, 225], [np.nan, 62, 225]])
+def test_no_answer_counts_as_wrong(no_answer):
+    assert mcnemar_test([14, 62, 225], [14, 62, 225], no_answer)[:2] == (1, 0)
+    assert mcnemar_test(["a", "b"], ["a", "b"], [None, "b"], level=None)[:2] == (1, 0)
+    # the label with which a missing answer is filled in is no answer either
+    assert mcnemar_test([1, 62, 225], no_answer, [1, 62, 225])[:2] == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (([14, 2], [14, 2], [14]), "inconsistent numbers of samples"),
+        (([14], [14], [[14]]), r"predicted_b must have shape \(n_samples,\), got \(1, 1\)"),
+        (([14, 2], [14, 2], [0, 300]), "predicted_b: .* got 300 at position 1"),
+        (([14], [True], [14]), "predicted_a must be space groups, got booleans"),
+        ((None, [14], [14]), "predicted_a must be booleans"),
+        (([], [], []), "at least one specimen"),
+    ],
+)
+def test_mcnemar_test_bad_input(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        mcnemar_test(*arguments)

@@ -2,10 +2,15 @@ import gemmi
 import numpy as np
 import pytest
 import spglib
+from pymatgen.core import Element
 
 from xtalsk.crystals import CrystalSet
 from xtalsk.crystals._wyckoff import space_group_operations
 from xtalsk.datasets import load_amcsd, make_random_crystals
+from xtalsk.datasets._contacts import describe_contacts
+from xtalsk.datasets._reference import count_atoms
+from xtalsk.datasets._space_group_shares import count_space_groups
+from xtalsk.symmetry import crystal_system
 
 RADII = np.array([0.0] + [gemmi.Element(z).covalent_r for z in range(1, 99)])
 
@@ -105,6 +110,15 @@ def test_random_state():
         ({"min_distance": 0.0}, ValueError, "min_distance"),
         ({"min_distance": 1.5}, ValueError, "min_distance"),
         ({"reference": "amcsd"}, ValueError, "reference"),
+        ({"packing": "dense"}, ValueError, "packing"),
+        ({"prior": "minerals"}, ValueError, "n_crystals"),
+        ({"space_groups": None}, ValueError, "n_crystals"),
+        ({"n_crystals": 0}, ValueError, "n_crystals"),
+        ({"n_crystals": 2, "n_per_group": 2}, ValueError, "n_per_group"),
+        ({"n_crystals": 2, "prior": "organic"}, ValueError, "'minerals', 'inorganic'"),
+        ({"n_crystals": 2, "prior": np.ones(7)}, ValueError, "230 finite weights"),
+        ({"n_crystals": 2, "prior": np.full(230, -1)}, ValueError, "230 finite weights"),
+        ({"n_crystals": 2, "prior": np.zeros(230)}, ValueError, "prior is 0"),
         ({"random_state": "seed"}, ValueError, "seed"),
         ({"space_groups": 228, "max_sites": 1}, RuntimeError, "space group 228"),
     ],
@@ -123,3 +137,84 @@ def test_empty_reference(amcsd):
 def test_no_output(capfd):
     make_random_crystals([97, 139], 20, random_state=0)
     assert capfd.readouterr() == ("", "")
+
+
+def distances_of(crystals, i):
+    """Distances of all atoms of a crystal (n, n); on the diagonal those to their nearest images."""
+    structure = crystals.to_pymatgen(i)
+    distances = structure.distance_matrix
+    np.fill_diagonal(distances, min(structure.lattice.get_niggli_reduced_lattice().abc))
+    return np.array([site.specie.Z for site in structure]), distances
+
+
+def shortest_oxygen_distances(crystals):
+    pairs = [distances_of(crystals, i) for i in range(len(crystals))]
+    return [distances[np.ix_(z == 8, z == 8)].min() for z, distances in pairs if (z == 8).any()]
+
+
+def test_packing_of_the_reference():
+    groups = [2, 14, 15, 19, 62, 166]
+    packed, loose = (
+        make_random_crystals(groups, 5, packing=packing, random_state=0)
+        for packing in ("reference", "covalent")
+    )
+    assert packed.space_groups.tolist() == np.repeat(groups, 5).tolist()
+    for i in range(len(packed)):
+        z, distances = distances_of(packed, i)
+        ratios = distances / (RADII[z][:, None] + RADII[z])
+        assert ratios.min() >= 0.75 - 1e-6
+        assert ratios.min(axis=0).max() < 1.7  # 1.3, eased with each attempt
+        cell = packed.lattices[i], packed.to_pymatgen(i).frac_coords, z
+        assert spglib.get_symmetry_dataset(cell, symprec=0.01).number == packed.space_groups[i]
+    # oxygens touch at 2.2 to 2.8 Å in minerals
+    assert np.median(shortest_oxygen_distances(packed)) > 2.1
+    assert np.median(shortest_oxygen_distances(loose)) < 1.8
+
+
+def test_distances_of_the_reference(amcsd):
+    is_whole = np.minimum.reduceat(amcsd.occupancies, amcsd.offsets[:-1]) == 1
+    reference = amcsd[np.flatnonzero(is_whole)[:15]]
+    contacts, (_, order) = describe_contacts(reference), count_atoms(reference)
+    for row, i in enumerate(order.tolist()):
+        z, distances = distances_of(reference, i)
+        present = np.unique(z)
+        expected = [[distances[np.ix_(z == a, z == b)].min() for b in present] for a in present]
+        k = contacts.n_kinds[row]
+        found = contacts.distances[contacts.starts[row] :][: k * k].reshape(k, k)
+        np.testing.assert_allclose(found, np.minimum(expected, 4.0), atol=1e-4)
+        np.testing.assert_array_equal(contacts.kinds[row, present], np.arange(k))
+
+
+def test_volumes_follow_the_elements(amcsd):
+    volumes = describe_contacts(amcsd[:3000]).volumes
+    assert 7 < volumes[8] < 12  # oxygen
+    assert volumes[Element("Mg").Z] < volumes[Element("Ca").Z] < volumes[Element("K").Z]
+
+
+@pytest.mark.parametrize(
+    ("is_mineral", "monoclinic", "tetragonal"),
+    [(True, (0.29, 0.34), (0.07, 0.10)), (False, (0.21, 0.25), (0.12, 0.15))],
+)
+def test_published_shares(is_mineral, monoclinic, tetragonal):
+    counts = count_space_groups(is_mineral)
+    assert counts.shape == (230,)
+    assert counts.argmax() == 13  # P2_1/c
+    shares = counts / counts.sum()
+    systems = crystal_system(np.arange(1, 231))
+    for system, (low, high) in {"monoclinic": monoclinic, "tetragonal": tetragonal}.items():
+        assert low < shares[systems == system].sum() < high
+
+
+def test_prior(amcsd):
+    weights = np.zeros(230)
+    weights[[1, 13]] = 1.0, 3.0
+    groups = make_random_crystals(n_crystals=60, prior=weights, random_state=0).space_groups
+    assert set(groups) == {2, 14}
+    assert 30 < (groups == 14).sum() < 58
+    one = make_random_crystals([2, 14, 62], n_crystals=4, prior=weights * [k == 1 for k in range(230)])
+    assert one.space_groups.tolist() == [2] * 4
+    reference = amcsd[:40]
+    as_reference = make_random_crystals(n_crystals=10, reference=reference, random_state=0)
+    assert set(as_reference.space_groups) <= set(reference.space_groups)
+    minerals = make_random_crystals(range(1, 16), n_crystals=10, prior="minerals", random_state=0)
+    assert minerals.space_groups.max() <= 15

@@ -37,6 +37,25 @@ CHUNK_SIZE = 256
 SYMPREC = 0.02
 """Tolerance in Å of the search for symmetry that confirms each crystal. Set by eye."""
 
+# Random crystals: packing after the reference
+CUTOFF = 4.0
+"""Distance in Å that stands for all larger ones between two elements of a reference crystal. Set by eye."""
+SAME_PLACE = 0.5
+"""Distance in Å below which two reference sites count as one that two elements share. Set by eye."""
+START_DISTANCE = 0.5
+"""Smallest distance of two atoms over the sum of their covalent radii before they move apart. Set by eye."""
+RELAXATION = (8, 4, 1.02, 0.5, 0.9)
+"""Steps before a lattice grows, times that it grows, the factor of its growth, the share of an overlap that
+one step removes, and the distance over that of the reference that is enough. Set by eye, for speed."""
+HOPE = 0.9
+"""A crystal is given up before a growth if all the growth left would not bring its atoms this close to the
+distance that is enough. Set by eye."""
+FARTHEST_NEIGHBOUR = 1.3
+"""Largest distance of an atom to its nearest neighbour over the sum of their covalent radii. Set by eye:
+400 triclinic crystals of the Materials Project have hardly any atom without such a neighbour."""
+EASING = 0.97
+"""Factor on the distances of the reference with each attempt at a crystal. Set by eye."""
+
 # Specimens that are simulated in parallel
 SPECIMENS_PER_PART = 128
 """Specimens of one task of a worker: about half a second of images. Set by eye; the specimens depend on

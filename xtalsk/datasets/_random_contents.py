@@ -34,6 +34,8 @@ class Batch:
         First orbit and first atom of each crystal.
     orbits, elements : ndarray of int, shape (n_orbits,)
         Row in the `WyckoffTable` and atomic number of each orbit, in the order of placement.
+    references : ndarray of int, shape (n,)
+        Row in the `ReferenceStatistics` of the crystal that lends its elements.
     """
 
     lattices: np.ndarray
@@ -41,9 +43,10 @@ class Batch:
     orbits: np.ndarray
     elements: np.ndarray
     atom_offsets: np.ndarray
+    references: np.ndarray
 
 
-def draw_batch(numbers, attempt, table, statistics, max_sites, rng):
+def draw_batch(numbers, attempt, table, statistics, max_sites, rng, volumes=None):
     """Draw cells and contents of crystals. The number of atoms depends on the attempt.
 
     Parameters
@@ -57,30 +60,44 @@ def draw_batch(numbers, attempt, table, statistics, max_sites, rng):
     max_sites : int
         Most atoms in the primitive cell.
     rng : RandomState
+    volumes : ndarray of shape (99,) or None
+        Atomic volumes in Å³, by which the volume per atom of a reference crystal changes with the amounts.
 
     Returns
     -------
     Batch
     """
     lattices, systems = _draw_lattices(numbers, statistics, rng), crystal_system(numbers)
-    orbits, elements, n_atoms = [], [], []
+    orbits, elements, n_atoms, references = [], [], [], []
     for i, number in enumerate(numbers.tolist()):
         size = _draw_size(systems[i], attempt, statistics, max_sites, rng)
         positions = np.array(draw_positions(number, size, max_sites, rng)) + table.first[number]
         multiplicities = table.multiplicities[positions]
-        kinds, atom_volume = _choose_elements(multiplicities.tolist(), statistics, rng)
+        kinds, row = _choose_elements(multiplicities.tolist(), statistics, rng)
         n_atoms.append(multiplicities.sum())
-        lattices[i] *= np.cbrt(atom_volume * n_atoms[-1] * np.exp(VOLUME_SPREAD * rng.standard_normal()))
+        volume = statistics.atom_volumes[row] * n_atoms[-1]
+        if volumes is not None:
+            volume *= _relative_volume(kinds, multiplicities, statistics.amounts[row], volumes)
+        lattices[i] *= np.cbrt(volume * np.exp(VOLUME_SPREAD * rng.standard_normal()))
         order = np.lexsort((-COVALENT_RADII[kinds], table.freedoms[positions] > 0))
         orbits.append(positions[order])
         elements.append(kinds[order])
+        references.append(row)
     return Batch(
         lattices=lattices,
         orbit_offsets=np.cumsum([0] + [len(o) for o in orbits]),
         orbits=np.concatenate(orbits),
         elements=np.concatenate(elements),
         atom_offsets=np.cumsum([0, *n_atoms]),
+        references=np.array(references),
     )
+
+
+def _relative_volume(elements, multiplicities, amounts, volumes):
+    """Volume per atom of orbits of elements, over that of a reference crystal with amounts (99,)."""
+    expected = amounts @ volumes / amounts.sum()
+    mean = multiplicities @ volumes[elements] / multiplicities.sum()
+    return mean / expected if expected > 0 else 1.0
 
 
 def _draw_lattices(numbers, statistics, rng):
@@ -118,7 +135,7 @@ def _draw_size(system, attempt, statistics, max_sites, rng):
 def _choose_elements(multiplicities, statistics, rng):
     """Choose an element for each orbit, in amounts close to those of a reference crystal.
 
-    Returns the atomic numbers (n_orbits,) and the volume per atom in Å³ of the reference crystal.
+    Returns the atomic numbers (n_orbits,) and the row of the reference crystal.
     """
     row = _draw_reference_row(len(multiplicities), statistics, rng)
     present = np.flatnonzero(statistics.amounts[row])
@@ -134,7 +151,7 @@ def _choose_elements(multiplicities, statistics, rng):
         elements[i] = max(candidates, key=missing.get)
         missing[elements[i]] -= multiplicities[i]
         absent.discard(elements[i])
-    return np.array(elements), statistics.atom_volumes[row]
+    return np.array(elements), row
 
 
 def _draw_reference_row(n_orbits, statistics, rng):

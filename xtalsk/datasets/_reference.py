@@ -42,10 +42,8 @@ class ReferenceStatistics:
 
 def describe(reference):
     """`ReferenceStatistics` of a CrystalSet."""
-    amounts = np.zeros((len(reference), 99))
-    np.add.at(amounts, (reference.crystal_of_site, reference.atomic_numbers), reference.occupancies)
+    amounts, order = count_atoms(reference)
     n_atoms, n_elements = amounts.sum(axis=1), (amounts > 0).sum(axis=1)
-    order = np.argsort(n_elements, kind="stable")
     volumes = reference.volumes / n_atoms
     bravais, systems = bravais_lattice(reference.space_groups), crystal_system(reference.space_groups)
     cells = cell_parameters(reference.lattices)
@@ -59,6 +57,13 @@ def describe(reference):
         shapes={b: cells[is_standard & (bravais == b)] for b in np.unique(bravais)},
         u_iso=_u_iso_by_element(reference),
     )
+
+
+def count_atoms(reference):
+    """Atoms in the cells of n crystals (n, 99), by atomic number, and their order by number of elements."""
+    amounts = np.zeros((len(reference), 99))
+    np.add.at(amounts, (reference.crystal_of_site, reference.atomic_numbers), reference.occupancies)
+    return amounts, np.argsort((amounts > 0).sum(axis=1), kind="stable")
 
 
 @cache

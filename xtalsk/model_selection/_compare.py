@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold, check_cv, cross_validate
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length
 from tqdm import tqdm
 
@@ -48,25 +49,45 @@ def _default_scoring(pipelines, y, hierarchy):
     return make_level_scorers(hierarchy)
 
 
-def _cross_validate(name, model, X, y, groups, **options):
+def _for_labels(model, y, y_train):
+    """Return a clone whose parameters ``space_groups`` are the labels of a training part.
+
+    Tools of scikit-learn such as VotingClassifier number the labels that they are fitted on. A rare space
+    group may be absent from a fold, so the numbers differ between folds.
+    """
+    labels = np.unique(y)
+    params = {
+        name: np.unique(y_train)
+        for name, value in model.get_params(deep=True).items()
+        if name.rsplit("__", 1)[-1] == "space_groups" and np.array_equal(value, labels)
+    }
+    return clone(model).set_params(**params)
+
+
+def _cross_validate(name, model, X, y, groups, cv, n_jobs, **options):
     """Return the rows of one model in the table of `compare`."""
-    params = {} if groups is None else fit_params(model, groups)
+    options["params"] = {} if groups is None else fit_params(model, groups)
     try:
         with config_context(enable_metadata_routing=False):
-            result = cross_validate(clone(model), X, y, params=params, error_score="raise", **options)
+            folds = Parallel(n_jobs)(
+                delayed(cross_validate)(
+                    _for_labels(model, y, y[split[0]]), X, y, cv=[split], error_score="raise", **options
+                )
+                for split in cv
+            )
     except Exception as error:
         raise RuntimeError(f"the model {name!r} failed: {error}") from error
+    result = {key: np.concatenate([fold[key] for fold in folds]) for key in folds[0]}
     scores = {key.removeprefix("test_"): value for key, value in result.items() if key.startswith("test_")}
-    splits = options["cv"]
     return pd.DataFrame(
         {
             "model": name,
-            "fold": range(len(splits)),
+            "fold": range(len(cv)),
             **scores,
             "fit_time": result["fit_time"],
             "predict_time": result["score_time"],
-            "n_train": [len(train) for train, _ in splits],
-            "n_test": [len(test) for _, test in splits],
+            "n_train": [len(train) for train, _ in cv],
+            "n_test": [len(test) for _, test in cv],
         }
     )
 
@@ -117,10 +138,12 @@ def compare(
     chemistry_only : bool, default=False
         Whether to repeat these models also without their diffraction blocks, as
         ``"<name> (chemistry only)"``.
-    baselines : sequence of str, default=()
+    baselines : bool, str or sequence of str, default=()
         Classifiers of `make_baseline`, such as ``"extra_trees"``. Each is also fitted on all blocks that a
         model has from `make_features`, as ``"<baseline> on the blocks of <name>"``, once for models with the
-        same blocks.
+        same blocks. For models without such blocks it is fitted on X, as ``"<baseline> on all features"``, if
+        X is a table of numbers. True stands for extra trees and boosted trees, of XGBoost if it is
+        installed, with the settings that `make_baseline` documents.
     n_jobs : int or None, default=None
         Number of folds to run in parallel.
     verbose : int, default=0
@@ -137,8 +160,8 @@ def compare(
     ------
     ValueError
         If there is no model, another model is named ``"prior"``, the lengths of X, y and groups differ, a
-        group is in both parts of a split, or labels are not space-group numbers although ``hierarchy`` asks
-        for levels of symmetry.
+        group is in both parts of a split, labels are not space-group numbers although ``hierarchy`` asks
+        for levels of symmetry, or no model has features for the baselines.
     RuntimeError
         If a model fails; the message names it.
 
@@ -146,6 +169,10 @@ def compare(
     -----
     At each level of symmetry, the class with the highest summed probability is scored, which can belong to
     another class than the most probable space group. Specimens without answer (rows of NaN) count as wrong.
+
+    ``VotingClassifier`` and ``StackingClassifier`` number the labels of each training part. A network among
+    their members needs ``space_groups=np.unique(y)``; each fold replaces it by the labels of its training
+    part, where rare space groups can be absent.
 
     Each model computes its features in each fold. If that takes long, set ``memory`` of the pipelines:
     pipelines that start with the same features then share them.

@@ -1,9 +1,14 @@
-"""Statistical test of the difference between two models."""
+"""Statistical tests of the difference between two models: over folds, and over specimens."""
 
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
 from scipy.stats import t as student_t
+from sklearn.utils.validation import check_consistent_length
+
+from xtalsk.symmetry import to_level
 
 
 class PairedTest(NamedTuple):
@@ -105,3 +110,97 @@ def paired_test(table, a, b, metric):
         float(2 * student_t.sf(abs(statistic), n_folds - 1)),
         (float(mean - margin), float(mean + margin)),
     )
+
+
+class McNemarTest(NamedTuple):
+    """Result of `mcnemar_test`.
+
+    Attributes
+    ----------
+    only_a, only_b : int
+        Number of specimens for which only this model is right.
+    difference : float
+        Accuracy of ``a`` minus accuracy of ``b``.
+    pvalue : float
+        Two-sided p-value: probability of a difference at least as large if the models are equally good.
+    """
+
+    only_a: int
+    only_b: int
+    difference: float
+    pvalue: float
+
+
+def mcnemar_test(y_true, predicted_a, predicted_b, *, level="space_group"):
+    """Test whether one of two models is better on the same specimens.
+
+    This is the exact form of McNemar's test [1]_. Specimens for which both models are right, or both wrong,
+    do not count. If the models are equally good, each of the others is a fair toss of a coin. The specimens
+    must be independent: repeats of one compound make the p-value too small.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or None
+        Labels. None: the predictions are booleans that say whether a model is right, for instance whether
+        the label is among its first five.
+    predicted_a, predicted_b : array-like of shape (n_samples,)
+        Predicted labels. NaN, None and the space group 0 are no answer and count as wrong.
+    level : str or None, default="space_group"
+        One of `xtalsk.symmetry.LEVELS`: the labels are space-group numbers, which are compared at this
+        level. None: any labels. It does not matter for booleans.
+
+    Returns
+    -------
+    McNemarTest
+        ``only_a``, ``only_b``, ``difference`` and ``pvalue``. The p-value is 1 if both models are right for
+        the same specimens.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, there are no specimens, a label is not a space group although there is a
+        level, or only some of the arguments are booleans. The message names the argument.
+
+    References
+    ----------
+    .. [1] Q. McNemar, Note on the sampling error of the difference between correlated proportions or
+       percentages, Psychometrika 12, 153 (1947).
+
+    Examples
+    --------
+    >>> from xtalsk.model_selection import mcnemar_test
+    >>> y = [14, 14, 15, 62, 62, 62, 225, 227]
+    >>> mcnemar_test(y, [14, 14, 15, 62, 62, 62, 225, 216], [14, 15, 14, 33, 63, 19, 225, 227])
+    McNemarTest(only_a=5, only_b=1, difference=0.5, pvalue=0.21875)
+    >>> mcnemar_test(None, [True, True, False], [True, False, True])
+    McNemarTest(only_a=1, only_b=1, difference=0.0, pvalue=1.0)
+    """
+    check_consistent_length(y_true, predicted_a, predicted_b)
+    a = _is_right(y_true, predicted_a, level, "predicted_a")
+    b = _is_right(y_true, predicted_b, level, "predicted_b")
+    if not len(a):
+        raise ValueError("expected at least one specimen, got none")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    pvalue = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return McNemarTest(only_a, only_b, (only_a - only_b) / len(a), pvalue)
+
+
+def _is_right(y_true, predicted, level, name):
+    """Return for each specimen whether the prediction is right; no answer is wrong."""
+    predicted = np.asarray(predicted)
+    if predicted.ndim != 1:
+        raise ValueError(f"{name} must have shape (n_samples,), got {predicted.shape}")
+    if y_true is None:
+        if predicted.dtype != bool:
+            raise ValueError(f"{name} must be booleans if y_true is None, got {predicted.dtype}")
+        return predicted
+    if level is None:
+        return (predicted == np.asarray(y_true)) & ~pd.isna(predicted)
+    if predicted.dtype == bool:
+        raise ValueError(f"{name} must be space groups, got booleans; they need y_true=None")
+    no_answer = pd.isna(predicted) | (predicted == 0)
+    try:
+        answers = to_level(np.where(no_answer, 1, predicted), level)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return (answers == to_level(y_true, level)) & ~no_answer

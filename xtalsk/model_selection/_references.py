@@ -10,7 +10,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from xtalsk.baselines import make_baseline
+from xtalsk.baselines import check_baselines, make_baseline
 from xtalsk.columns import kind_of
 from xtalsk.utils import is_missing
 
@@ -59,6 +59,12 @@ def fit_params(model, groups):
         name, last = model.steps[-1]
         return {f"{name}__{key}": value for key, value in fit_params(last, groups).items()}
     return {"groups": groups} if has_fit_parameter(model, "groups") else {}
+
+
+def _is_numeric(X):
+    """Return whether an input is a table of numbers."""
+    types = X.dtypes if hasattr(X, "iloc") else [np.asarray(X).dtype]
+    return all(dtype.kind in "fiub" for dtype in types)
 
 
 def _is_measured(X, columns):
@@ -149,17 +155,29 @@ def _derived_models(pipelines, X, chemistry_only):
             yield f"{name} ({suffix})", derived
 
 
-def _baseline_models(pipelines, baselines):
-    """Yield names and models: each baseline on all blocks of a model, once for models with equal blocks."""
+def _baseline_models(pipelines, X, baselines):
+    """Yield names and models: each baseline on all features of a model, once for models with equal features.
+
+    The features are the blocks of `make_features`; without such blocks, the input itself if it is numbers.
+    """
     known = set()
     for name, model in pipelines.items():
-        features = _features_of(model)
-        if features is None or joblib.hash(clone(features[1])) in known:
+        _, features = _features_of(model) or (None, None)
+        key = joblib.hash(clone(features)) if features is not None else None
+        if key in known or (features is None and not _is_numeric(X)):
             continue
-        known.add(joblib.hash(clone(features[1])))
+        known.add(key)
         for baseline in baselines:
             classifier = make_baseline(baseline, random_state=0)
-            yield f"{baseline} on the blocks of {name}", make_pipeline(clone(features[1]), classifier)
+            if features is None:
+                yield f"{baseline} on all features", classifier
+            else:
+                yield f"{baseline} on the blocks of {name}", make_pipeline(clone(features), classifier)
+    if baselines and not known:
+        raise ValueError(
+            "baselines need a model with blocks of make_features, or an input of numbers; no model of "
+            f"{list(pipelines)} has such blocks"
+        )
 
 
 def add_references(pipelines, X, chemistry_only, baselines=()):
@@ -170,8 +188,8 @@ def add_references(pipelines, X, chemistry_only, baselines=()):
     pipelines : dict of str to classifier
     X : DataFrame of specimens
     chemistry_only : bool
-    baselines : sequence of str
-        Classifiers of `make_baseline`.
+    baselines : bool, str or sequence of str
+        Classifiers of `make_baseline`; see `compare`.
 
     Returns
     -------
@@ -181,9 +199,9 @@ def add_references(pipelines, X, chemistry_only, baselines=()):
     Raises
     ------
     ValueError
-        If another model has the name ``"prior"``.
+        If another model has the name ``"prior"``, or no model has features for the baselines.
     """
-    pipelines = {**dict(_baseline_models(pipelines, baselines)), **pipelines}
+    pipelines = {**dict(_baseline_models(pipelines, X, check_baselines(baselines))), **pipelines}
     models = dict(pipelines)
     for name, derived in _derived_models(pipelines, X, chemistry_only):
         models.setdefault(name, derived)

@@ -46,6 +46,16 @@ MAX_CHANGE = 0.02  # largest change of a parameter in one step, as a share of th
 MIN_DEVIATION = 0.05  # smallest deviation of a line in log_m20, in bins
 PARAMETER_PRICE = 1.5  # evidence that each parameter of a cell costs, times log(1 + number of lines)
 
+# Extinction groups (`_extinction_scores`). Chosen of two to five values each on 1,500 to 3,000 harsh powder
+# patterns of Materials Project structures (script not kept), by how often the true group is the likeliest of
+# its lattice type, and by its mean log-probability there.
+ABSENCE_SIGMA = 1.5  # least prominence of the lines with which absences are compared, in noises ...
+ABSENCE_MIN_HEIGHT = 0.002  # ... and as a share of the highest value
+N_ABSENCE_LINES = 40  # number of these lines, from the lowest
+ABSENCE_BLEND = 2.0  # an absent line nearer to a present one, in bins, counts for nothing
+STRAY_SHARE = 0.05  # probability that an absent line seems observed, beside that of foreign lines
+MIN_LOG_PROBABILITY = -15.0  # less likely groups have this log-probability; set by eye
+
 # Indices reached along each axis in the list of calculated lines (`_tables`).
 REACH = {
     "cubic": (10.5, 10.5, 10.5),

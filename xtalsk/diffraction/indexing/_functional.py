@@ -34,12 +34,16 @@ from xtalsk.diffraction._peak_search import find_lines
 from xtalsk.diffraction.indexing import _twin
 from xtalsk.diffraction.indexing._cell_table import cells_of_fits
 from xtalsk.diffraction.indexing._constants import (
+    ABSENCE_MIN_HEIGHT,
+    ABSENCE_SIGMA,
     LENIENT_MIN_HEIGHT,
     LENIENT_SIGMA,
+    N_ABSENCE_LINES,
     N_LINES,
     N_RATIOS,
     SHIFT_SPACING,
 )
+from xtalsk.diffraction.indexing._extinction_scores import extinction_names, log_probabilities
 from xtalsk.diffraction.indexing._lattices import lattice_types
 from xtalsk.diffraction.indexing._refine import FIGURES, fit_cells
 from xtalsk.diffraction.indexing._search import make_lines, search_cells
@@ -75,6 +79,7 @@ def figure_names(options=DEFAULT):
         for name, n_settings in settings_of_classes(family).items():
             settings = [""] if n_settings == 1 else [f"_{k}" for k in range(1, n_settings + 1)]
             names += [f"{family}_{name}{k}" for k in settings]
+    names += extinction_names(options) if options.absences else []
     names += ["lines", "lines_in_all", "q_first", "q_last"]
     names += [f"q_ratio_{k}" for k in range(2, N_RATIOS + 1)]
     return names + [f"lenient_{name}" for name in names] if options.lenient else names
@@ -119,20 +124,22 @@ def _line_features(q, _, total):
 
 
 def _batched_figures(lines, tolerance, step, options):
-    """Figures (n, n_types, n_figures) and shares of absence classes, a list, by batched tensors."""
-    figures, absences = [], []
+    """Figures (n, n_types, n_figures), lists of shares of absence classes and of fits, by batched tensors."""
+    figures, absences, fits = [], [], []
     for family in families(lines.q.device, lines.q.dtype, options):
         fitted = fit_cells(search_cells(lines, family, tolerance), family, lines, tolerance, step)
         figures.append(fitted.figures)
         absences.append(_absences(fitted, family))
-    return torch.cat(figures, 1).to(lines.q.dtype), [x.to(lines.q.dtype) for x in absences]
+        fits.append(fitted)
+    return torch.cat(figures, 1).to(lines.q.dtype), [x.to(lines.q.dtype) for x in absences], fits
 
 
 def _compiled_figures(lines, tolerance, step, options, n_threads=None):
     """Compute what `_batched_figures` computes, by compiled loops on a processor."""
     found = _twin.index_patterns(lines, tolerance, step, n_threads, options)
     figures = torch.from_numpy(np.concatenate([fits.figures for fits in found], axis=1))
-    return figures.to(lines.q.dtype), [torch.from_numpy(fits.absences).to(lines.q.dtype) for fits in found]
+    absences = [torch.from_numpy(fits.absences).to(lines.q.dtype) for fits in found]
+    return figures.to(lines.q.dtype), absences, [fits.best_fits for fits in found]
 
 
 def _measured_bins(profiles, compiled):
@@ -144,13 +151,13 @@ def _measured_bins(profiles, compiled):
     return measured.to(torch.int8).argmax(1, keepdim=True), measured.any(1)
 
 
-def _lines_of_profiles(profiles, q0, step, thresholds, compiled):
+def _lines_of_profiles(profiles, q0, step, thresholds, compiled, n_lines=N_LINES):
     """Lines of profiles: q and prominence, (n, n_lines), and the numbers of all their lines (n,)."""
     n_sigma, min_height = thresholds
     if compiled:
-        found = _twin.find_lines(profiles, q0, step, N_LINES, n_sigma, min_height)
+        found = _twin.find_lines(profiles, q0, step, n_lines, n_sigma, min_height)
     else:
-        found = find_lines(profiles.double(), q0, step, N_LINES, n_sigma=n_sigma, min_height=min_height)
+        found = find_lines(profiles.double(), q0, step, n_lines, n_sigma=n_sigma, min_height=min_height)
     return tuple(x.to(profiles.dtype) for x in found)
 
 
@@ -168,15 +175,23 @@ def _moved_lines(found, low, tolerance, step, options, compiled):
         yield shift, make_lines(q - shift, prominence, low - shift, tolerance, with_table=not compiled)
 
 
-def _figures_of_lines(found, low, tolerance, step, options, n_threads, compiled):
-    """Figures, margins and absences of one set of lines, at the trial shift of highest evidence."""
+def _figures_of_lines(found, weak, low, tolerance, step, options, n_threads, compiled):
+    """Figures, margins and absences of one set of lines, at the trial shift of highest evidence.
+
+    ``weak`` are the lines with which absences are compared, if they are.
+    """
     best, highest = None, None
-    for _, lines in _moved_lines(found, low, tolerance, step, options, compiled):
+    for shift, lines in _moved_lines(found, low, tolerance, step, options, compiled):
         if compiled:
-            figures, absences = _compiled_figures(lines, tolerance, step, options, n_threads)
+            figures, absences, fits = _compiled_figures(lines, tolerance, step, options, n_threads)
         else:
-            figures, absences = _batched_figures(lines, tolerance, step, options)
-        columns = torch.cat([figures.flatten(1), _margins(figures[:, :, 0], options), *absences], 1)
+            figures, absences, fits = _batched_figures(lines, tolerance, step, options)
+        columns = [figures.flatten(1), _margins(figures[:, :, 0], options), *absences]
+        if options.absences:
+            compared = make_lines(weak[0] - shift, weak[1], low - shift, tolerance, with_table=False)
+            chances = log_probabilities(fits, compared, tolerance, step, options, n_threads)
+            columns.append(chances.to(figures.dtype))
+        columns = torch.cat(columns, 1)
         merit = torch.where(figures[..., _LOG_VOLUME] != 0, figures[..., 0], -torch.inf).amax(1)
         if best is None:
             best, highest = columns, merit
@@ -257,9 +272,12 @@ def lattice_figures(profiles, q0, step, *, tolerance=None, n_threads=None, compi
         compiled = is_possible and is_compiled_or_worth_it(_KERNELS, len(profiles))
     low, is_measured = _measured_bins(profiles, compiled)
     low = q0 + step * low.to(profiles.dtype)
-    columns = []
+    columns, weak = [], None
+    if options.absences:
+        thresholds = ABSENCE_SIGMA, ABSENCE_MIN_HEIGHT
+        weak = _lines_of_profiles(profiles, q0, step, thresholds, compiled, N_ABSENCE_LINES)
     for thresholds in _thresholds(options):
         found = _lines_of_profiles(profiles, q0, step, thresholds, compiled)
-        columns.append(_figures_of_lines(found, low, tolerance, step, options, n_threads, compiled))
+        columns.append(_figures_of_lines(found, weak, low, tolerance, step, options, n_threads, compiled))
         columns.append(_line_features(*found))
     return torch.where(is_measured[:, None], torch.cat(columns, 1), torch.nan)

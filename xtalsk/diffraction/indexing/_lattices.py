@@ -82,8 +82,8 @@ def _row(family, h, k, m):
     }[family]
 
 
-def _reflections(family, reach):
-    """Yield the indices of one reflection of each form; the others of a form have the same q in any cell."""
+def lattice_reflections(family, reach):
+    """Yield the indices and the row of one reflection of each form; the others have the same q."""
     top = [int(r) for r in reach]
     low_h = -top[0] if family in ("monoclinic", "triclinic") else 0
     low_k = -top[1] if family == "triclinic" else 0
@@ -91,7 +91,7 @@ def _reflections(family, reach):
         is_within = sum((i / r) ** 2 for i, r in zip(hkl, reach, strict=True)) <= 1
         is_first = hkl[2] > 0 or hkl[0] > 0 or (hkl[0] == 0 and hkl[1] > 0)  # not the opposite of another
         if is_within and is_first:
-            yield hkl
+            yield hkl, _row(family, *hkl)
 
 
 def lattice_lines(family, reach):
@@ -112,8 +112,7 @@ def lattice_lines(family, reach):
     """
     conditions = [test for variants in _CONDITIONS[family].values() for test in variants]
     lines = {}
-    for hkl in _reflections(family, reach):
-        row = _row(family, *hkl)
+    for hkl, row in lattice_reflections(family, reach):
         norm = sum((i / r) ** 2 for i, r in zip(hkl, reach, strict=True))
         is_allowed = np.array([test(*hkl) for test in conditions])
         before = lines.get(row, (norm, is_allowed))

@@ -28,9 +28,11 @@ class Fit(NamedTuple):
     order: torch.Tensor  # (n, n_types, n_rows) the row of each calculated line
     predicted: torch.Tensor  # (n, n_types, n_rows) whether it lies in the range, apart from the line before
     observed: torch.Tensor  # (n, n_types, n_rows) whether it is predicted and observed
+    shift: torch.Tensor  # (n, n_types, 1) of the zero, in 1/Å
+    variant: torch.Tensor  # (n, n_types, 1) of the lattice; -1 where there is no cell
 
 
-class _Matches(NamedTuple):
+class Matches(NamedTuple):
     """Comparison of calculated and observed lines of k cells."""
 
     deviation: (
@@ -66,7 +68,7 @@ def fit_cells(candidates, family, lines, tolerance, step):
     cells, lines = cells.double(), lines._replace(**{name: getattr(lines, name).double() for name in _REAL})
     cells, shift = _refine_cells(cells, variants, family, lines, tolerance, step)
     q, order = _calculate_lines(cells, variants, family)
-    matches = _match_lines(q, shift, lines, TIGHT_SHARE * tolerance)
+    matches = match_lines(q, shift, lines, TIGHT_SHARE * tolerance)
     volume = cell_volume(reduce_cells(cells, family), family)
     figures, n_calculated = _figures(matches, volume, cells.shape[2], lines, tolerance, step)
     enough_lines = lines.count[:, None] >= cells.shape[2] + 2
@@ -74,7 +76,8 @@ def fit_cells(candidates, family, lines, tolerance, step):
     figures = torch.where(is_usable[..., None], figures, 0)
     merit = torch.where(is_usable, figures[..., 0], -torch.inf)
     best = merit.unflatten(1, (len(family.types), -1)).argmax(2)
-    columns = (figures, q, order, matches.predicted, matches.observed)
+    variants = torch.where(is_usable, variants, -1)
+    columns = (figures, q, order, matches.predicted, matches.observed, shift[..., None], variants[..., None])
     return Fit(*(_take_best(column, best) for column in columns))
 
 
@@ -130,15 +133,15 @@ def _least_squares_step(cells, shift, rows, q, tolerance, step):
     return cells, (shift + change[..., -1]).clamp(-step, step)
 
 
-def _match_lines(q, shift, lines, tight):
-    """Compare calculated lines ``q`` (n, k, n_rows) with the observed ones, `_Matches`; ``tight`` in 1/Å."""
+def match_lines(q, shift, lines, tight):
+    """Compare calculated lines ``q`` (n, k, n_rows) with the observed ones, `Matches`; ``tight`` in 1/Å."""
     moved = torch.where(lines.valid[:, None], lines.q[:, None] - shift[..., None], 2 * _FAR)
     deviation = (moved - q.gather(2, _nearest(q, moved))).abs()
     explained = lines.valid[:, None] & (deviation < tight)
     predicted = (q >= lines.low[..., None]) & (q <= lines.last[..., None] + tight)
     predicted[..., 1:] &= q.diff(dim=2) > tight / 2
     observed = predicted & ((q - moved.gather(2, _nearest(moved, q))).abs() < tight)
-    return _Matches(deviation, explained, predicted, observed)
+    return Matches(deviation, explained, predicted, observed)
 
 
 def _figures(matches, volume, n_parameters, lines, tolerance, step):

@@ -49,6 +49,7 @@ class Options(NamedTuple):
     deep: bool = False  # whether to try more assignments of monoclinic lattices
     zero_shift: float | None = None  # largest shift of the zero in 1/Å; None for one bin
     lenient: bool = False  # whether to index a second set of lines, with weaker ones
+    absences: bool = False  # whether to compare the extinction groups
 
     @property
     def families(self):

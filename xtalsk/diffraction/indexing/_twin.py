@@ -13,6 +13,7 @@ import torch
 
 from xtalsk.diffraction._constants import LINE_LAG, LINE_MIN_HEIGHT, LINE_SIGMA
 from xtalsk.diffraction.indexing._constants import GRID_SIZE, N_FIRST_ROWS, N_SECOND_ROWS
+from xtalsk.diffraction.indexing._extinctions import extinctions
 from xtalsk.diffraction.indexing._lattices import FAMILIES
 from xtalsk.diffraction.indexing._search import low_squares
 from xtalsk.diffraction.indexing._tables import DEFAULT, families
@@ -30,12 +31,16 @@ class Fits(NamedTuple):
     absences: np.ndarray  # (n, n_classes)
 
     @property
+    def best_fits(self):
+        """The best fit of each type (n, n_types, FIT_SIZE)."""
+        return np.take_along_axis(self.fits, self.best[..., None, None], 2)[:, :, 0]
+
+    @property
     def figures(self):
         """Figures of the best fits (n, n_types, n_figures), 0 where there is no cell."""
         from xtalsk.diffraction.indexing._family_kernels import FIGURES
 
-        figures = np.take_along_axis(self.fits[..., FIGURES:], self.best[..., None, None], 2)[:, :, 0]
-        return np.nan_to_num(figures, nan=0.0)
+        return np.nan_to_num(self.best_fits[..., FIGURES:], nan=0.0)
 
 
 def _pad(x, axes, size=4):
@@ -97,6 +102,13 @@ def _arrays_of_families(options):
     return tuple(_family_arrays(family) for family in families(options=options))
 
 
+@cache
+def arrays_of_extinctions(family):
+    """Rows and members of a family as in `_family_arrays`, and the arrays of its `Extinctions`."""
+    _, _, rows, members, *_ = _family_arrays(families(options=DEFAULT)[FAMILIES.index(family)])
+    return rows, members, *extinctions(family)[1:]
+
+
 def find_lines(profiles, q0, step, n_lines, n_sigma=LINE_SIGMA, min_height=LINE_MIN_HEIGHT):
     """Compute what `_peak_search.find_lines` computes, on a processor."""
     from xtalsk.diffraction.indexing._line_kernels import lines_of_profiles
@@ -132,7 +144,7 @@ def index_patterns(lines, tolerance, step, n_threads=None, options=DEFAULT):
     counts, chance = lines.valid.sum(1).numpy(), lines.chance.contiguous().numpy()
     ends = (end[:, 0].contiguous().numpy() for end in (lines.low, lines.last))
     columns = (q, weights, counts, *ends, chance)
-    options = options._replace(zero_shift=None, lenient=False)  # the caller's concern
+    options = options._replace(zero_shift=None, lenient=False, absences=False)  # the caller's concern
     tables = families(options=options)
     low = [low_squares(lines, family).contiguous().numpy() for family in tables]
     results = [_empty_fits(len(q), family) for family in tables]
