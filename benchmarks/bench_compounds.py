@@ -32,7 +32,7 @@ from xtalsk import (
     load_compounds,
     make_specimens,
 )
-from xtalsk.library._compound_blend import join_list
+from xtalsk.library._compound_list import join_list
 from xtalsk.metrics import level_scores
 from xtalsk.simulation.spectra._formulas import atomic_fractions
 

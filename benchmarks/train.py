@@ -105,7 +105,7 @@ through its training named 7 points more of crystal systems and 4 more of space 
 and 9 and 5 more from one with its formula (768 specimens of the held-out fold). Profile and polar image of
 one zone say too little to have two votes of three."""
 
-BLEND = {"powder": {"midpoint": 0.7, "width": 0.03}, "rings": {}}
+BLEND = {"powder": {"midpoint": 0.65, "width": 0.08}, "rings": {}}
 """Parameters of `LibraryBlend`. Those of powders were chosen on the 301 measured minerals of protocol B, with
 this network and this library: 0.711 of the space groups, 0.694 with the defaults."""
 

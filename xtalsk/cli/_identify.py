@@ -33,7 +33,7 @@ SPECTRUM_SUFFIXES = (".msa", ".emsa", ".ems", ".mas")
 MAX_COMPOUNDS = 5
 """Known compounds of the composition that are listed, one of each space group."""
 
-_COMPOUNDS_READ = 20
+_COMPOUNDS_READ = 50
 _MODELS = {"powder": "powder", "image": "rings"}  # models for each kind of file
 _STACK = re.compile(r"; give frame, e\.g\. .*")  # advice for Python in errors of `read_image`
 
@@ -57,7 +57,8 @@ class Answer:
     phases : list of dict
         Known phases that fit best: formula, mineral, space_group and probability.
     compounds : list of dict
-        Known compounds of a similar composition, whatever the pattern is: id, formula and space_group.
+        Known compounds of a similar composition, the most plausible first: id, formula
+        and space_group.
     warnings : list of str
     reason : str
         Why there is no answer.
@@ -252,7 +253,7 @@ def _fill(answer, n_phases):
 
 
 def _compounds(table):
-    """Return the first compounds of different space groups."""
+    """Return compounds of different space groups."""
     table = table.drop_duplicates("label").head(MAX_COMPOUNDS)
     return [
         {"id": str(row["id"]), "formula": str(row["formula"]), "space_group": int(row["label"])}

@@ -28,9 +28,7 @@ def _table(answers, n_phases):
         parts += [line.rstrip(), f"  {answer.answer}"]
         if answer.compounds and n_phases:
             names = [f"{c['formula']} {space_group_symbol(c['space_group'])}" for c in answer.compounds]
-            parts.append(
-                f"  compounds of about this composition, whatever the pattern is: {', '.join(names)}"
-            )
+            parts.append(f"  known compounds of about this composition: {', '.join(names)}")
     return "\n".join(parts)
 
 

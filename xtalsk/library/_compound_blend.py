@@ -1,22 +1,22 @@
 """A classifier, joined with what a list of known compounds says of the composition."""
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of
 from xtalsk.columns import find_blocks, is_chemistry
 from xtalsk.library._blocks import element_numbers, use_of
+from xtalsk.library._compound_list import join_list, read_compounds
 from xtalsk.library._constants import (
     COMPOUND_SHARPNESS,
     COMPOUNDS_AT_ONCE,
-    LEAST_PROBABILITY,
-    LISTED_LOGIT,
-    POWERS,
 )
 from xtalsk.library._match import LibraryMatch
-from xtalsk.simulation.spectra._formulas import atomic_fractions
 from xtalsk.symmetry import check_space_group
 from xtalsk.utils import (
     ALL_MISSING,
@@ -188,7 +188,7 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         blocks = [block for block in self._blocks if uses[block.name] in ("fractions", "presence")]
         if not blocks:
             return None
-        compounds, fractions, groups = _read_compounds(self.compounds)
+        compounds, fractions, groups = read_compounds(self.compounds)
         table = {}
         for block in blocks:
             own = fractions[:, element_numbers(block, names) - 1]
@@ -233,32 +233,40 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         return self._answer(X, "missing")[1]
 
     def known_compounds(self, X, n=5):
-        """Return the listed compounds whose composition is most similar, whatever the pattern is.
+        """Return the listed compounds of similar composition, the most plausible first.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         n : int
-            Number of compounds for each row.
+            Number of compounds for each row, at most 100.
 
         Returns
         -------
         DataFrame
-            As from `LibraryMatch.candidates`; rows without composition have none.
+            ``row`` counts the rows of X from 0 and ``rank`` the compounds from 1. Then follow the columns of
+            the list; ``label``, the space group; ``score``, the share of the compound by composition alone;
+            and ``probability``, that of its space group by `predict_proba`. The order is that of their
+            product. Rows without composition have no compounds.
 
         Raises
         ------
         ValueError
-            If X has no composition at all.
+            If X has no block with one column for each element, or if nothing was measured in a row and
+            ``all_missing="raise"``.
         """
-        check_is_fitted(self)
-        validate_data(self, X, reset=False, skip_check_array=True)
+        check_scalar(n, "n", Integral, min_val=1)
+        proba = self.predict_proba(X)
         if self.compounds_ is None:
             raise ValueError(f"no block of X has one column for each element: {self._names()}")
         rows, measured = self._measured(X)
-        table = self.compounds_.candidates(measured, n)
+        table = self.compounds_.candidates(measured, self.compounds_.n_best)
         table["row"] = rows[table["row"]]
-        return table
+        table["probability"] = proba[table["row"], np.searchsorted(self.classes_, table["label"])]
+        order = np.lexsort([-table["score"] * table["probability"], table["row"]])
+        table = table.iloc[order].drop(columns=["similarity", "scale", "width"])
+        table["rank"] = table.groupby("row").cumcount() + 1
+        return table[table["rank"] <= n].reset_index(drop=True)
 
     def _names(self):
         return [block.name for block in self._blocks]
@@ -362,52 +370,3 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-def join_list(answer, by_diffraction, by_list, misfit, prior, logit=LISTED_LOGIT, powers=POWERS):
-    """Join the answer of a classifier with what a list of compounds says, see `CompoundBlend`.
-
-    Parameters
-    ----------
-    answer, by_diffraction : ndarray of shape (n, n_classes)
-        Probabilities of the classifier with the composition and without it, NaN without diffraction.
-    by_list : ndarray of shape (n, n_classes)
-        Shares of the classes among similar compounds.
-    misfit : ndarray of shape (n,)
-        That of the most similar compound.
-    prior : ndarray of shape (n_classes,)
-    logit : (float, float)
-        The logit of the probability to be in the list is first - second · misfit.
-    powers : (float, float)
-        Powers of ``by_diffraction`` and of ``prior``.
-
-    Returns
-    -------
-    proba : ndarray of shape (n, n_classes)
-    listed : ndarray of shape (n,)
-        Probability that the compound is in the list.
-    """
-    ratio = (by_diffraction + LEAST_PROBABILITY) ** powers[0] / prior ** powers[1]
-    ratio /= ratio @ prior[:, None]
-    share = 1 / (1 + np.exp(np.minimum(logit[1] * misfit - logit[0], 500.0)))[:, None]
-    known = share * np.where(np.isnan(ratio), 1, ratio) * by_list
-    unknown = (1 - share) * answer
-    total = (known + unknown).sum(axis=1, keepdims=True)
-    return (known + unknown) / total, (known.sum(axis=1, keepdims=True) / total)[:, 0]
-
-
-def _read_compounds(compounds):
-    """Return the table of the list, the atomic fractions of its formulas and its space groups."""
-    if compounds is None:
-        from xtalsk.datasets import load_compounds
-
-        compounds = load_compounds()
-    absent = [name for name in ("formula", "space_group") if name not in getattr(compounds, "columns", ())]
-    if absent:
-        raise ValueError(
-            f"compounds must be a table with the columns formula and space_group, it lacks {absent}"
-        )
-    if not len(compounds):
-        raise ValueError("compounds has no row")
-    groups = check_space_group(compounds["space_group"].to_numpy())
-    return compounds.drop(columns="space_group"), atomic_fractions(compounds["formula"]), groups

@@ -118,7 +118,13 @@ SURE_PHASE = 0.99  # rows whose phase is in the library with this probability ne
 # network had seen, against `load_compounds`, and rounded. `python benchmarks/bench_compounds.py FOLDER --fit`
 # fits them.
 COMPOUND_SHARPNESS = 3.0  # a compound weighs exp(-this) for each unit of misfit; of 1, 2, 3, 4, 6
-LISTED_LOGIT = (0.8, 4.0)  # logit of the probability to be in the list: first - second · smallest misfit
-POWERS = (0.4, 0.3)  # of the probabilities by diffraction and of the shares in training: they are dependent
+LISTED_LOGIT = (0.9, 3.9)  # logit of the probability to be in the list: first - second · smallest misfit
+POWERS = (
+    0.35,
+    0.35,
+)  # of the probabilities by diffraction, if they are not sure, and of the shares in training
+CONFIDENCE_POWER = (
+    3  # the former rises to 1 with this power of the confidence; set by eye, of equal likelihood
+)
 LEAST_PROBABILITY = 1e-5  # probability that no class falls below; set by eye
 COMPOUNDS_AT_ONCE = 64  # rows that are compared with the list at once: 30 MB for 59,000 compounds
