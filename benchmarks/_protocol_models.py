@@ -245,6 +245,9 @@ def make_models(modality, features, entries, *, epochs=None, n_jobs=2, **options
         "search-match": OfBlocks(match, ["diffraction", "fractions"]),
         "search-match (diffraction only)": OfBlocks(match, ["diffraction"]),
         "search-match (chemistry only)": OfBlocks(match, ["fractions"]),
+        "extra trees on all blocks": OfBlocks(
+            make_baseline("extra_trees", n_estimators=120, random_state=0, n_jobs=n_jobs), list(blocks)
+        ),
         "boosted matminer": OfBlocks(make_pipeline(CompositionStatistics(), boosted), ["fractions"]),
         **{name: OfBlocks(model, ["diffraction"]) for name, model in peers.items()},
     }
