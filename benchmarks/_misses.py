@@ -314,7 +314,7 @@ def draw_misses(misses, sets, library, path, n_examples=3):
         line[0].set_ylabel(f"{kind} ({len(part)})\n{KINDS[kind]}", fontsize=10)
     fig.supxlabel(
         "q = 1/d (1/Å); square roots of the intensity. Above and below: the most similar structures of the "
-        "labelled and of the predicted space group, with their cosines. The measured pattern is shifted and "
+        "labelled and of the predicted space group, with their cosines.\nThe measured pattern is shifted and "
         "stretched to fit the upper one. Titles give the probability of the answer.",
         fontsize=9,
     )

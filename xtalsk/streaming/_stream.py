@@ -12,11 +12,11 @@ from xtalsk.crystals import BrokenEntryWarning
 from xtalsk.crystals._faults import find_faults
 from xtalsk.simulation import compute_reflections
 from xtalsk.simulation.reflections._cache import crystal_content
+from xtalsk.streaming._checks import check_columns, check_compounds, check_missing, check_weights
 from xtalsk.streaming._constants import PART_SIZE, RANGE_MARGIN
-from xtalsk.streaming._instruments import INSTRUMENTS, Formulas, check_settings, check_zones
+from xtalsk.streaming._instruments import Formulas, check_settings, check_zones
 from xtalsk.streaming._sample import Sampled, fitted
-from xtalsk.symmetry import check_space_group
-from xtalsk.utils import check_device, check_number
+from xtalsk.utils import check_device
 from xtalsk.utils._fingerprint import fingerprint
 
 
@@ -119,9 +119,9 @@ class SpecimenStream(Sampled):
         self.device = check_device(device)
         self._seed = int(check_random_state(random_state).randint(2**31))
         self._blocks = list(features.transformers)
-        self.columns_ = _check_columns(self._blocks)
+        self.columns_ = check_columns(self._blocks)
         modalities = list(dict.fromkeys(map(modality_of, self.columns_)))
-        self._missing = _check_missing(missing or {}, modalities)
+        self._missing = check_missing(missing or {}, modalities)
         self._settings, formulas = check_settings(modalities, conditions, shares or {})
         zone_columns = self._columns_of("spots")
         if zones is not None and not zone_columns:
@@ -130,13 +130,13 @@ class SpecimenStream(Sampled):
         self.features_ = fitted(features, self.columns_)
         self.feature_names_ = self.features_.get_feature_names_out()
         self._functions = self._featurisers()
-        self._compounds = _check_compounds(compounds, compound_share, formulas)
+        self._compounds = check_compounds(compounds, compound_share, formulas)
         texts = [*crystals.formulas, *self._compounds[0]]
         self._formulas = Formulas(texts, *formulas) if formulas else None
         self._reflections = self._compute_reflections(crystals, verbose)
         self.rows_ = self._usable(crystals)
         self._space_groups = np.concatenate([crystals.space_groups, self._compounds[1]]).astype(np.int64)
-        weights = _check_weights(weights, len(crystals), self.rows_)
+        weights = check_weights(weights, len(crystals), self.rows_)
         self.classes_ = np.union1d(self._space_groups[self.rows_[weights > 0]], self._compounds[1])
         self._cumulative = weights.cumsum()
         self._content = self._describe(crystals)
@@ -361,49 +361,6 @@ def _hide_empty_formulas(missing, is_empty):
     """Mark formulas without any detected element as missing; the other columns of these rows are measured."""
     for column in missing:
         missing[column] = missing[column] | is_empty if column == "formula" else missing[column] & ~is_empty
-
-
-def _check_columns(blocks):
-    """Return the columns that the features use."""
-    columns = list(dict.fromkeys(column for _, transformer, column in blocks if transformer != "drop"))
-    available = [*INSTRUMENTS, "formula"]
-    unknown = [c for c in columns if c not in available and modality_of(c) != "spots"]
-    if unknown:
-        raise ValueError(
-            f"features use the columns {unknown}; a stream makes {available}, and spots_1, spots_2 and so on"
-        )
-    return columns
-
-
-def _check_compounds(compounds, share, formulas):
-    """Return formulas and space groups of compounds, and their share of the specimens."""
-    if compounds is None:
-        return [], np.zeros(0, dtype=np.int64), 0.0
-    if formulas is None:
-        raise ValueError("compounds needs features of the column 'formula'")
-    absent = [name for name in ("formula", "space_group") if name not in compounds]
-    if absent:
-        raise ValueError(f"compounds must have the columns formula and space_group, it lacks {absent}")
-    check_number(share, "compound_share", min_val=0, max_val=1)
-    return list(compounds["formula"]), check_space_group(compounds["space_group"].to_numpy()), float(share)
-
-
-def _check_missing(missing, modalities):
-    """Return the probability of each modality to be missing."""
-    unknown = sorted(set(missing) - set(modalities))
-    if unknown or not all(0 <= p <= 1 for p in missing.values()):
-        raise ValueError(f"missing must give probabilities from 0 to 1 for {modalities}, got {missing}")
-    return {modality: float(missing.get(modality, 0.0)) for modality in modalities}
-
-
-def _check_weights(weights, n, rows):
-    """Return the weights of the crystals that are used."""
-    weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
-    if weights.shape != (n,) or not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"weights must be {n} finite numbers, one for each crystal, none below 0")
-    if not weights[rows].any():
-        raise ValueError("weights are 0 for all crystals that can be used")
-    return weights[rows]
 
 
 def _steps(blocks):
