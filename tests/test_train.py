@@ -24,7 +24,7 @@ def train(monkeypatch):
     monkeypatch.setattr(train, "load_amcsd", lambda: crystals)
     monkeypatch.setattr(train, "load_experimental", lambda: crystals[:1])
     compounds = pd.DataFrame({"formula": ["PbS", "CsCl"], "space_group": [225, 221]})
-    for place in ("train.load_compounds", "xtalsk.datasets.load_compounds"):
+    for place in ("train.load_compounds", "xtalsk.datasets._compounds.load_compounds"):
         monkeypatch.setattr(place, lambda: compounds)
     lab = PowderConditions(two_theta=(10, 80, 0.1), peak_counts=1e3)
     monkeypatch.setattr(train, "powder_conditions", lambda: ([lab], [1.0]))

@@ -12,6 +12,7 @@ from sklearn.utils import column_or_1d, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of, space_groups_of
+from xtalsk._passed_on import OF_SEARCH_MATCH, PARTS
 from xtalsk.calibration._chain import Chain
 from xtalsk.calibration._constants import ALL, CHAIN, MIN_SPECIMENS
 from xtalsk.calibration._specimens import (
@@ -32,9 +33,8 @@ from xtalsk.utils import (
     select_rows,
 )
 
-_OF_SEARCH_MATCH = {"candidates", "match_probability", "no_match_probability", "nothing_fits", "weight"}
 _OF_LISTS = {"known_compounds", "listed_probability"}
-_DELEGATED = _OF_SEARCH_MATCH | _OF_LISTS | {"classifier_", "library_"}
+_DELEGATED = OF_SEARCH_MATCH | _OF_LISTS | PARTS
 
 
 class SymmetryCalibration(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):

@@ -4,6 +4,8 @@ from importlib.resources import as_file, files
 
 import pandas as pd
 
+from xtalsk.symmetry import check_space_group
+
 _DATA = files("xtalsk.datasets") / "data"
 
 
@@ -45,3 +47,24 @@ def load_compounds(*, return_descr=False):
     if not return_descr:
         return compounds
     return compounds, (_DATA / "compounds.md").read_text(encoding="utf-8")
+
+
+def check_compounds(compounds):
+    """Return the formulas and the space-group numbers of a table like that of `load_compounds`.
+
+    Returns
+    -------
+    formulas : list of str
+    space_groups : ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If it is no such table, or a space group is none.
+    """
+    absent = [name for name in ("formula", "space_group") if name not in getattr(compounds, "columns", ())]
+    if absent:
+        raise ValueError(
+            f"compounds must be a table with the columns formula and space_group, it lacks {absent}"
+        )
+    return list(compounds["formula"]), check_space_group(compounds["space_group"].to_numpy())

@@ -9,13 +9,11 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of
+from xtalsk._passed_on import OF_SEARCH_MATCH, PARTS
 from xtalsk.columns import find_blocks, is_chemistry
 from xtalsk.library._blocks import element_numbers, use_of
 from xtalsk.library._compound_list import join_list, read_compounds
-from xtalsk.library._constants import (
-    COMPOUND_SHARPNESS,
-    COMPOUNDS_AT_ONCE,
-)
+from xtalsk.library._constants import COMPOUND_SHARPNESS, COMPOUNDS_AT_ONCE
 from xtalsk.library._match import LibraryMatch
 from xtalsk.symmetry import check_space_group
 from xtalsk.utils import (
@@ -27,16 +25,6 @@ from xtalsk.utils import (
     most_probable,
     select_rows,
 )
-
-_DELEGATED = {
-    "candidates",
-    "match_probability",
-    "no_match_probability",
-    "nothing_fits",
-    "weight",
-    "classifier_",
-    "library_",
-}
 
 
 class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -170,11 +158,9 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         if isinstance(self.chemistry, str) and self.chemistry == "auto":
             chosen = [block for block in self._blocks if names is not None and is_chemistry(block, names)]
         else:
-            unknown = sorted(set(self.chemistry) - {block.name for block in self._blocks})
+            unknown = sorted(set(self.chemistry) - set(self._names()))
             if unknown:
-                raise ValueError(
-                    f"chemistry names the blocks {unknown}; X has {[block.name for block in self._blocks]}"
-                )
+                raise ValueError(f"chemistry names the blocks {unknown}; X has {self._names()}")
             chosen = [block for block in self._blocks if block.name in self.chemistry]
         return np.concatenate([np.zeros(0, dtype=int), *(block.columns.ravel() for block in chosen)])
 
@@ -362,7 +348,7 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         return most_probable(self.predict_proba(X), self.classes_)
 
     def __getattr__(self, name):
-        if name in _DELEGATED and "estimator_" in vars(self):
+        if name in OF_SEARCH_MATCH | PARTS and "estimator_" in vars(self):
             return getattr(self.estimator_, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

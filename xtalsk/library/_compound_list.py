@@ -3,7 +3,6 @@
 import numpy as np
 
 from xtalsk.library._constants import CONFIDENCE_POWER, LEAST_PROBABILITY, LISTED_LOGIT, POWERS
-from xtalsk.symmetry import check_space_group
 
 
 def join_list(answer, by_diffraction, by_list, misfit, prior, logit=LISTED_LOGIT, powers=POWERS):
@@ -43,18 +42,11 @@ def join_list(answer, by_diffraction, by_list, misfit, prior, logit=LISTED_LOGIT
 
 def read_compounds(compounds):
     """Return the table of the list, the atomic fractions of its formulas and its space groups."""
+    from xtalsk.datasets._compounds import check_compounds, load_compounds
     from xtalsk.simulation.spectra._formulas import atomic_fractions  # imports pymatgen
 
-    if compounds is None:
-        from xtalsk.datasets import load_compounds
-
-        compounds = load_compounds()
-    absent = [name for name in ("formula", "space_group") if name not in getattr(compounds, "columns", ())]
-    if absent:
-        raise ValueError(
-            f"compounds must be a table with the columns formula and space_group, it lacks {absent}"
-        )
-    if not len(compounds):
+    compounds = load_compounds() if compounds is None else compounds
+    formulas, groups = check_compounds(compounds)
+    if not formulas:
         raise ValueError("compounds has no row")
-    groups = check_space_group(compounds["space_group"].to_numpy())
-    return compounds.drop(columns="space_group"), atomic_fractions(compounds["formula"]), groups
+    return compounds.drop(columns="space_group"), atomic_fractions(formulas), groups

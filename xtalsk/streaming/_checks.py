@@ -3,8 +3,8 @@
 import numpy as np
 
 from xtalsk.columns import modality_of
+from xtalsk.datasets._compounds import check_compounds as check_table
 from xtalsk.streaming._instruments import INSTRUMENTS
-from xtalsk.symmetry import check_space_group
 from xtalsk.utils import check_number
 
 
@@ -26,11 +26,8 @@ def check_compounds(compounds, share, formulas):
         return [], np.zeros(0, dtype=np.int64), 0.0
     if formulas is None:
         raise ValueError("compounds needs features of the column 'formula'")
-    absent = [name for name in ("formula", "space_group") if name not in compounds]
-    if absent:
-        raise ValueError(f"compounds must have the columns formula and space_group, it lacks {absent}")
     check_number(share, "compound_share", min_val=0, max_val=1)
-    return list(compounds["formula"]), check_space_group(compounds["space_group"].to_numpy()), float(share)
+    return *check_table(compounds), float(share)
 
 
 def check_missing(missing, modalities):
