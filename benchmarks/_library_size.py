@@ -25,6 +25,7 @@ from xtalsk import (
     make_library,
     make_specimens,
 )
+from xtalsk.library._profiles import subtract_local_mean
 from xtalsk.library._scaled import _at_widths, to_intensity
 
 PROFILES = {"powder": PowderProfile(n_bins=1024, q_range=(0.1, 0.9)), "rings": RadialProfile(on_error="warn")}
@@ -114,9 +115,10 @@ def full_scores(match, rows, profiles, library):
 
 
 def unit_profiles(match, X):
-    """Return emphasised profiles of length 1, float32."""
+    """Return emphasised profiles of length 1 without a share of their local mean, float32."""
     block = next(block for block in match._used if match.blocks_[block.name] == "profile")
     profiles = match._emphasise(np.ascontiguousarray(X[:, block.columns]))
+    profiles = subtract_local_mean(profiles, match.local_mean)
     return (profiles / profiles.norm(dim=1, keepdim=True).clamp_min(1e-9)).numpy()
 
 

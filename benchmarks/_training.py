@@ -73,7 +73,10 @@ because microscopes mostly see phases of high symmetry. Triclinic crystals have 
 
 
 def powder_conditions():
-    """Return the conditions of powder patterns and the share of each."""
+    """Return the conditions of powder patterns and the share of each.
+
+    One in eleven is of a film, whose crystallites have a preferred orientation along its normal.
+    """
     quick = replace(PowderConditions.harsh(), two_theta=(5.0, 90.0, 0.02))
     shifted = replace(quick, zero_shift=norm(0.0, 0.05), displacement=norm(0.0, 0.05))
     raw = replace(
@@ -93,16 +96,24 @@ def powder_conditions():
         crystallite_size=loguniform(50, 800),
         march_parameter=Sometimes(0.7, loguniform(0.2, 1.6), otherwise=1.0),
     )
+    film = replace(
+        fine,
+        march_parameter=loguniform(0.15, 0.9),
+        crystallite_size=loguniform(100, 1500),
+        line_counts=lognorm(s=1.5, scale=2e5),
+    )
     cobalt = {"wavelength": 1.788996, "ka2_wavelength": 1.792835}
     molybdenum = {"wavelength": 0.709317, "ka2_wavelength": 0.713607, "two_theta": (3.0, 42.0, 0.01)}
     mixture = [
-        (0.38, quick),
-        (0.12, replace(shifted, two_theta=(10.0, 80.0, 0.02))),
+        (0.31, quick),
+        (0.10, replace(shifted, two_theta=(10.0, 80.0, 0.02))),
         (0.16, raw),
         (0.08, replace(raw, two_theta=(10.0, 70.0, 0.02))),
         (0.07, replace(raw, two_theta=(15.0, 90.0, 0.04))),
         (0.07, replace(fine, two_theta=(10.0, 80.0, 0.04))),
         (0.05, replace(fine, two_theta=(5.0, 60.0, 0.02))),
+        (0.05, replace(film, two_theta=(5.0, 70.0, 0.02))),
+        (0.04, replace(film, two_theta=(10.0, 60.0, 0.02))),
         (0.04, replace(raw, two_theta=(5.0, 100.0, 0.02), **cobalt)),
         (0.03, replace(shifted, **molybdenum)),
     ]

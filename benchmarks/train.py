@@ -47,6 +47,7 @@ from xtalsk import (
     load_amcsd,
     load_compounds,
     load_experimental,
+    load_pretrained,
     make_library,
     make_random_crystals,
 )
@@ -140,9 +141,20 @@ def load_crystals(folder, cache, n_random, systems, fold=None, experimental=None
     return CrystalSet.concatenate(list(sets.values())), weights, counts
 
 
-def model_of(modality):
-    """Return the parameters of the network of a modality."""
-    return SPOT_MODEL if modality == "spots" else MODEL
+def network_parameters(options):
+    """Return the parameters of the network."""
+    parameters = SPOT_MODEL if options.modality == "spots" else MODEL
+    rate = {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
+    return parameters | rate
+
+
+def network_of(name):
+    """Return the network in a pretrained model or in a file."""
+    pipeline = xtalsk.load(name) if name.endswith(".xtalsk") else load_pretrained(name)
+    step = pipeline[-1]
+    while not isinstance(step, FusionClassifier):
+        step = getattr(step, "estimator_", None) or getattr(step, "classifier_", None) or step.estimator
+    return step
 
 
 def conditions_of(modality, chemistry):
@@ -241,7 +253,8 @@ def make_card(options, counts, device, seconds):
         "source_shares": SHARES,
         "system_shares": system_shares(options.modality),
         **spots,
-        "model": {k: v for k, v in model_of(options.modality).items() if k != "random_state"},
+        "start": options.start,
+        "model": {k: v for k, v in network_parameters(options).items() if k != "random_state"},
         "conditions": {
             column: [
                 {"share": s, "conditions": repr(c)} for s, c in zip(shares[column], members, strict=True)
@@ -302,6 +315,12 @@ def parse_options(arguments):
     parser.add_argument(
         "--watch", metavar="NPZ", help="measured powder patterns that are scored, not used for training"
     )
+    parser.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="a pretrained model or a .xtalsk file whose network gives the first weights",
+    )
+    parser.add_argument("--learning-rate", type=float, help="highest learning rate, by default 3e-3")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -329,12 +348,13 @@ def main(arguments=None):
     with_compounds = options.chemistry and options.exclude_fold is None
     compounds = load_compounds() if with_compounds else None
     stream = make_stream(options.modality, options.chemistry, crystals, weights, options, compounds)
-    model = FusionClassifier(**model_of(options.modality), device=options.device)
+    model = FusionClassifier(**network_parameters(options), device=options.device)
     model = fit_stream(
         model,
         stream,
         options.n_specimens,
         n_uses=options.n_uses,
+        start=None if options.start is None else network_of(options.start),
         checkpoint=checkpoint,
         n_jobs=options.n_jobs,
         callback=watcher(options.watch if options.modality == "powder" else None, stream.features_),

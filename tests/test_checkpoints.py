@@ -178,6 +178,27 @@ def test_a_folder_is_refused(stream, tmp_path):
             fit_stream(make_model(), stream, N_SPECIMENS, checkpoint=file)
 
 
+def test_a_training_from_trained_weights_resumes_and_knows_its_start(stream, whole, checkpoint, tmp_path):
+    file = tmp_path / "state"
+    straight = fit_stream(make_model(), stream, N_SPECIMENS, start=whole)
+    with pytest.raises(Stopped):
+        fit_stream(
+            make_model(),
+            stream,
+            N_SPECIMENS,
+            start=whole,
+            checkpoint=file,
+            checkpoint_every=1,
+            callback=stop_at(3),
+        )
+    assert_identical(fit_stream(make_model(), stream, N_SPECIMENS, start=whole, checkpoint=file), straight)
+    assert straight.loss_curve_[0] < whole.loss_curve_[0]
+    for content, start in ((file.read_bytes(), None), (checkpoint, whole)):
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError, match="first weights"):
+            fit_stream(make_model(), stream, N_SPECIMENS, start=start, checkpoint=file)
+
+
 def other_trainings(crystals):
     """Yield streams with other crystals of the same ids, or other settings, and what must be named."""
     heavier = replace(crystals, atomic_numbers=crystals.atomic_numbers + 1)

@@ -96,6 +96,23 @@ def test_known_compounds_come_with_their_entries(blend):
         plain.known_compounds(np.eye(3))
 
 
+def test_common_compounds_come_first():
+    X = specimens(["ZnS"] * 3, np.eye(3))
+    counted = LIST.assign(n_structures=[1, 9, 0, 0, 0])
+    parts = FrozenEstimator(Pattern().fit(X, [186, 216, 225]))
+    plain, blend = (CompoundBlend(parts, table).fit(X, [186, 216, 225]) for table in (LIST, counted))
+    alone = specimens(["ZnS"], [[np.nan] * 3])
+    p_zincblende, p_wurtzite = (np.searchsorted(blend.classes_, group) for group in (216, 186))
+    proba = plain.predict_proba(alone)[0]
+    assert proba[p_wurtzite] == pytest.approx(proba[p_zincblende])
+    proba, shares = blend.predict_proba(alone)[0], blend.known_compounds(alone)
+    assert 2 < proba[p_wurtzite] / proba[p_zincblende] <= 3  # root of 9; the classifier has equal shares
+    assert shares["id"].tolist()[:2] == ["b", "a"]
+    assert shares["score"][0] / shares["score"][1] == pytest.approx(3)
+    assert plain.known_compounds(alone)["score"].sum() == pytest.approx(1)
+    assert blend.predict(specimens(["ZnS"], [[0.1, 0.8, 0.1]])).tolist() == [216]
+
+
 def test_blocks_of_the_composition_are_recognised_by_their_columns():
     features = make_features(
         fractions=("formula", ElementFractions()),
@@ -117,6 +134,11 @@ def test_blocks_of_the_composition_are_recognised_by_their_columns():
         (LIST.assign(space_group=300), "integers from 1 to 230"),
         (LIST.assign(formula="Xx2"), "Xx2"),
         (LIST[:0], "compounds has no row"),
+        (
+            LIST.assign(n_structures=[1, 2, -1, 1, 1]),
+            r"n_structures of compounds must be numbers from 0, got \[-1\]",
+        ),
+        (LIST.assign(n_structures=[1, 2, "x", 1, 1]), r"numbers from 0, got \['x'\]"),
     ],
 )
 def test_a_list_that_is_none_raises(compounds, message):
@@ -158,3 +180,6 @@ def test_the_packaged_list():
     assert {225} <= by_formula["CaF2"]
     assert {152, 154} & by_formula["SiO2"]
     assert "NaN" in by_formula.index  # sodium and nitrogen, no missing value
+    silica = compounds[compounds["formula"] == "SiO2"].set_index("space_group")["n_structures"]
+    assert silica[[152, 92]].min() > 10  # quartz, cristobalite
+    assert silica.median() == 0

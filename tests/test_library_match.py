@@ -87,7 +87,8 @@ def test_cosine_is_the_cosine_over_common_bins():
     rng = np.random.default_rng(0)
     measured, library = rng.uniform(size=(4, 64)), rng.uniform(size=(6, 64))
     measured[1, :20] = measured[2, 50:] = library[3, 10:30] = np.nan
-    match = LibraryMatch(power=1, baseline=None, smoothing=0, max_shift=0, max_stretch=0, n_best=6)
+    plain = {"power": 1, "baseline": None, "smoothing": 0, "local_mean": 0, "max_shift": 0, "max_stretch": 0}
+    match = LibraryMatch(**plain, n_best=6)
     table = match.fit(library, np.arange(6)).candidates(measured, n=6)
     for row, label, similarity in table[["row", "label", "similarity"]].itertuples(index=False):
         a, b = measured[row], library[label]

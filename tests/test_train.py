@@ -83,3 +83,14 @@ def test_a_pipeline_is_trained_and_answers_whatever_was_measured(train, tmp_path
     np.testing.assert_array_equal(packed.predict_proba(both[:2]), pipeline.predict_proba(both[:2]))
     assert card["training"]["n_specimens"] == 128
     assert "## Limits" in card.to_markdown()
+
+    train.main(
+        [*arguments, "--start", "powder", "--learning-rate", "1e-9", "--out", str(tmp_path / "more.xtalsk")]
+    )
+    more = xtalsk.load(tmp_path / "more.xtalsk")
+    former, fitted = (train.network_of(str(path)) for path in (out, tmp_path / "more.xtalsk"))
+    state = former.net_.all_weights()[-1].state_dict()
+    for name, value in fitted.net_.all_weights()[-1].state_dict().items():
+        if name.endswith("weight"):
+            np.testing.assert_allclose(value, state[name], atol=1e-5)
+    assert more[-1].get_params()

@@ -94,6 +94,17 @@ def test_labels_that_are_positions_as_well_as_numbers(data, small):
     assert model.space_groups_.tolist() == [2, 14]
 
 
+def test_codes_of_a_part_of_the_labels(data, small):
+    X, y, _ = data
+    part = y != 14
+    codes = np.unique(y[part], return_inverse=True)[1]  # as VotingClassifier makes them
+    model = small(hierarchy="space_group", space_groups=np.unique(y), max_epochs=1)
+    with pytest.warns(UserWarning, match=r"labels are 0 to 2, but space_groups has 4 numbers.*compare"):
+        model.fit(X[part], codes)
+    model.set_params(space_groups=np.unique(y[part])).fit(X[part], codes)
+    assert model.space_groups_.tolist() == [2, 62, 225]
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [

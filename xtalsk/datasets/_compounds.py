@@ -2,6 +2,7 @@
 
 from importlib.resources import as_file, files
 
+import numpy as np
 import pandas as pd
 
 from xtalsk.symmetry import check_space_group
@@ -23,9 +24,10 @@ def load_compounds(*, return_descr=False):
 
     Returns
     -------
-    compounds : DataFrame of shape (n_compounds, 3)
-        ``id`` is ``cod:`` and the number of the entry, ``formula`` the formula as given there, and
-        ``space_group`` its number.
+    compounds : DataFrame of shape (n_compounds, 4)
+        ``id`` is ``cod:`` and the number of the entry, ``formula`` the formula as given there,
+        ``space_group`` its number, and ``n_structures`` how many structures of `load_amcsd` and
+        `load_experimental` are this compound: a common polymorph has been measured more often.
     descr : str
         Only with ``return_descr=True``: sources and licences.
 
@@ -42,7 +44,7 @@ def load_compounds(*, return_descr=False):
     [59, 62, 140, 221]
     """
     with as_file(_DATA / "compounds.csv.gz") as path:
-        types = {"id": str, "formula": str, "space_group": "int64"}
+        types = {"id": str, "formula": str, "space_group": "int64", "n_structures": "int64"}
         compounds = pd.read_csv(path, dtype=types, keep_default_na=False)  # "NaN" is sodium and nitrogen
     if not return_descr:
         return compounds
@@ -60,11 +62,16 @@ def check_compounds(compounds):
     Raises
     ------
     ValueError
-        If it is no such table, or a space group is none.
+        If it is no such table, a space group is none, or a number of structures is no number from 0.
     """
     absent = [name for name in ("formula", "space_group") if name not in getattr(compounds, "columns", ())]
     if absent:
         raise ValueError(
             f"compounds must be a table with the columns formula and space_group, it lacks {absent}"
         )
-    return list(compounds["formula"]), check_space_group(compounds["space_group"].to_numpy())
+    groups = check_space_group(compounds["space_group"].to_numpy())
+    if "n_structures" in compounds:
+        counts = pd.to_numeric(compounds["n_structures"], errors="coerce")
+        if wrong := compounds["n_structures"][~(counts.ge(0) & np.isfinite(counts))].tolist():
+            raise ValueError(f"n_structures of compounds must be numbers from 0, got {wrong[:3]}")
+    return list(compounds["formula"]), groups

@@ -12,7 +12,7 @@ import torch
 from scipy.special import softmax
 
 from xtalsk.library._constants import MAX_TIES, TIED
-from xtalsk.library._profiles import ProfileLibrary
+from xtalsk.library._profiles import ProfileLibrary, subtract_local_mean
 from xtalsk.library._strays import misfit_with_strays
 
 
@@ -103,7 +103,7 @@ def compare_rigidly(library, profiles, is_candidate=None):
 
     ``is_candidate``: see `ProfileLibrary.cosine`.
     """
-    profiles = profiles.to(library.dtype).contiguous()
+    profiles = subtract_local_mean(profiles.to(library.dtype).contiguous(), library.local_mean)
     is_measured = ~profiles.isnan()
     values = profiles.nan_to_num(0)
     return RigidComparison(library, values, is_measured, *library.cosine(values, is_measured, is_candidate))

@@ -12,7 +12,7 @@ from xtalsk._levels import LevelsMixin, levels_of
 from xtalsk._passed_on import OF_SEARCH_MATCH, PARTS
 from xtalsk.columns import find_blocks, is_chemistry
 from xtalsk.library._blocks import element_numbers, use_of
-from xtalsk.library._compound_list import join_list, read_compounds
+from xtalsk.library._compound_list import common_weights, join_list, read_compounds
 from xtalsk.library._constants import COMPOUND_SHARPNESS, COMPOUNDS_AT_ONCE
 from xtalsk.library._match import LibraryMatch
 from xtalsk.symmetry import check_space_group
@@ -50,7 +50,8 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         `LibraryBlend`. Labels are space-group numbers. A fitted classifier in a
         `sklearn.frozen.FrozenEstimator` is not fitted again.
     compounds : DataFrame or None, default=None
-        Columns ``formula`` and ``space_group``, and any others. None is the list of
+        Columns ``formula`` and ``space_group``, and any others. ``n_structures``, if it is there, says how
+        often each compound has been measured; frequent ones count more. None is the list of
         `xtalsk.datasets.load_compounds`. For a test on unknown compounds, leave the compounds of the test out
         of the list.
     chemistry : "auto" or sequence of str, default="auto"
@@ -100,6 +101,8 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
     >>> CompoundBlend(tree, compounds).fit(X, [225, 225, 225]).predict(X)
     array([225, 221, 225])
     """
+
+    _weights = 1.0  # of classifiers that were saved before compounds had weights
 
     def __init__(
         self,
@@ -174,7 +177,7 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         blocks = [block for block in self._blocks if uses[block.name] in ("fractions", "presence")]
         if not blocks:
             return None
-        compounds, fractions, groups = read_compounds(self.compounds)
+        compounds, fractions, groups, self._weights = read_compounds(self.compounds)
         table = {}
         for block in blocks:
             own = fractions[:, element_numbers(block, names) - 1]
@@ -231,9 +234,9 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         -------
         DataFrame
             ``row`` counts the rows of X from 0 and ``rank`` the compounds from 1. Then follow the columns of
-            the list; ``label``, the space group; ``score``, the share of the compound by composition alone;
-            and ``probability``, that of its space group by `predict_proba`. The order is that of their
-            product. Rows without composition have no compounds.
+            the list; ``label``, the space group; ``score``, the share of the compound by composition and
+            number of structures, among the nearest; and ``probability``, that of its space group by
+            `predict_proba`. The order is that of their product. Rows without composition have no compounds.
 
         Raises
         ------
@@ -249,6 +252,8 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         table = self.compounds_.candidates(measured, self.compounds_.n_best)
         table["row"] = rows[table["row"]]
         table["probability"] = proba[table["row"], np.searchsorted(self.classes_, table["label"])]
+        table["score"] *= common_weights(table)
+        table["score"] /= table.groupby("row")["score"].transform("sum")
         order = np.lexsort([-table["score"] * table["probability"], table["row"]])
         table = table.iloc[order].drop(columns=["similarity", "scale", "width"])
         table["rank"] = table.groupby("row").cumcount() + 1
@@ -316,6 +321,7 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
             misfit[part] = least
             with np.errstate(invalid="ignore"):
                 weights = np.nan_to_num(np.exp(-COMPOUND_SHARPNESS * (misfits - least[:, None])))
+            weights *= self._weights
             sums = np.add.reduceat(weights[:, order].astype(float), starts, axis=1)
             out[part, labels[order][starts]] = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-300)
         return out, misfit

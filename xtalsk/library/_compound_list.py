@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xtalsk.library._constants import CONFIDENCE_POWER, LEAST_PROBABILITY, LISTED_LOGIT, POWERS
+from xtalsk.library._constants import COMMON_POWER, CONFIDENCE_POWER, LEAST_PROBABILITY, LISTED_LOGIT, POWERS
 
 
 def join_list(answer, by_diffraction, by_list, misfit, prior, logit=LISTED_LOGIT, powers=POWERS):
@@ -41,7 +41,7 @@ def join_list(answer, by_diffraction, by_list, misfit, prior, logit=LISTED_LOGIT
 
 
 def read_compounds(compounds):
-    """Return the table of the list, the atomic fractions of its formulas and its space groups."""
+    """Return the table of the list, the fractions of its formulas, its space groups, and their weights."""
     from xtalsk.datasets._compounds import check_compounds, load_compounds
     from xtalsk.simulation.spectra._formulas import atomic_fractions  # imports pymatgen
 
@@ -49,4 +49,16 @@ def read_compounds(compounds):
     formulas, groups = check_compounds(compounds)
     if not formulas:
         raise ValueError("compounds has no row")
-    return compounds.drop(columns="space_group"), atomic_fractions(formulas), groups
+    return (
+        compounds.drop(columns="space_group"),
+        atomic_fractions(formulas),
+        groups,
+        common_weights(compounds),
+    )
+
+
+def common_weights(compounds):
+    """Return the weight of each compound of a table by its number of structures, 1 if the table has none."""
+    if "n_structures" not in compounds:
+        return np.ones(len(compounds))
+    return np.maximum(compounds["n_structures"].to_numpy(dtype=float), 1) ** COMMON_POWER

@@ -42,12 +42,13 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
     Rings are compared at several line widths and scales: instruments record lines of 0.01 to 0.05 1/Å, and
     camera lengths are wrong by some per cent. See ``line_widths``. Each profile is weighted by sqrt(q) and
     loses its local mean, and the cosine is that of the best width and scale. ``power``, ``baseline``,
-    ``smoothing``, ``max_stretch`` and ``max_shift`` then have no effect.
+    ``smoothing``, ``local_mean``, ``max_stretch`` and ``max_shift`` then have no effect.
 
     Otherwise, the comparison has two stages. The first compares a row with all entries: each profile loses
-    its median, is compressed and smoothed, and the cosine between two profiles is their similarity. Bins that
-    were not measured are left out. The second stage compares the ``n_best`` best entries again while parts of
-    the pattern shift to fit, because solid solution changes the cells of natural crystals.
+    its median, is compressed and smoothed, and loses a share of its local mean. The cosine between two
+    profiles is their similarity. Bins that were not measured are left out. The second stage compares the
+    ``n_best`` best entries again while parts of the pattern shift to fit, because solid solution changes the
+    cells of natural crystals.
 
     Chemistry that differs lowers the score. The scores of the ``n_best`` entries become probabilities of
     phases, see `match_probability`, which are summed by label. The labels of similar structures are added
@@ -77,6 +78,9 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
         features of either sign.
     smoothing : float, default=1.5
         Standard deviation, in bins, of the Gaussian that smooths both sides of the comparison.
+    local_mean : float, default=0.5
+        Share of the local mean, over 173 bins, that both sides lose. Without it, crowded patterns
+        resemble every pattern with broad or weak lines.
     max_stretch : float, default=0.005
         Largest shift of a line in the second stage, relative to its position.
     max_shift : float, default=1.0
@@ -180,7 +184,7 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
 
     stray = ()  # classifiers that were saved before these parameters existed know no strays and one width
     line_widths, max_scale_error, scale_error = None, 0.0, 0.02
-    isostructural, storage = True, "int16"
+    isostructural, storage, local_mean = True, "int16", 0.0
 
     def __init__(
         self,
@@ -188,6 +192,7 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
         *,
         baseline="median",
         smoothing=1.5,
+        local_mean=0.5,
         max_stretch=0.005,
         max_shift=1.0,
         chemistry_weight=None,
@@ -206,6 +211,7 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
         self.power = power
         self.baseline = baseline
         self.smoothing = smoothing
+        self.local_mean = local_mean
         self.max_stretch = max_stretch
         self.max_shift = max_shift
         self.chemistry_weight = chemistry_weight

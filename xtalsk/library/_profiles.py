@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.ndimage import uniform_filter1d
 from torch.nn import functional as F
 
 from xtalsk.diffraction._functional import smooth_profiles
@@ -10,6 +11,7 @@ from xtalsk.library._constants import (
     BEND_COST,
     ENTRIES_PER_BLOCK,
     FEW_CANDIDATES,
+    LOCAL_BINS,
     MAX_BEND,
     MAX_DOUBLE_SIZE,
     SEGMENT_BINS,
@@ -48,6 +50,29 @@ def emphasise(profiles, baseline, power, smoothing):
     if power != 1:
         profiles = profiles.sign() * profiles.abs() ** power
     return smooth_profiles(profiles, smoothing) if smoothing else profiles
+
+
+def subtract_local_mean(profiles, share):
+    """Subtract a share of the mean over `LOCAL_BINS` bins; unmeasured bins do not count.
+
+    Parameters
+    ----------
+    profiles : Tensor of shape (n, n_bins)
+    share : float
+
+    Returns
+    -------
+    Tensor of shape (n, n_bins)
+        NaN stays NaN.
+    """
+    if not share:
+        return profiles
+    counted = (~profiles.isnan()).to(profiles).numpy()
+    sums, counts = (
+        uniform_filter1d(table, LOCAL_BINS, axis=1, mode="constant")
+        for table in (profiles.nan_to_num(0).numpy(), counted)
+    )
+    return profiles - share * torch.from_numpy(sums / np.maximum(counts, 1 / (2 * LOCAL_BINS)))
 
 
 def pack(profiles, dtype=torch.int8):
@@ -108,6 +133,19 @@ def _shift_entries(profile, entries, widths, scale, costs):
     return np.where(scale == 0, 0, np.minimum(best.max(axis=1), 1))
 
 
+def _without_local_mean(packed, share):
+    """Return packed profiles less a share of their local mean, packed, a block of entries at a time."""
+    if not share:
+        return packed
+    out, dtype = np.empty_like(packed), getattr(torch, packed.dtype.name)
+    for first in range(0, len(packed), ENTRIES_PER_BLOCK):
+        block = packed[first : first + ENTRIES_PER_BLOCK]
+        is_missing = torch.from_numpy(block == not_measured(block))
+        profiles = torch.from_numpy(block).float().masked_fill_(is_missing, torch.nan)
+        out[first : first + len(block)] = pack(subtract_local_mean(profiles, share), dtype)
+    return out
+
+
 class ProfileLibrary:
     """Profiles of a library, arranged for the comparison with measured ones.
 
@@ -120,18 +158,23 @@ class ProfileLibrary:
         See `pack`. It is not copied if all bins were measured.
     first : int
         Number of bin widths between the zero of the axis and the first bin.
+    local_mean : float
+        Share of the local mean that both sides lose, see `subtract_local_mean`. Files hold profiles that have
+        not lost it: zeros between lines make them small.
 
     Attributes
     ----------
     packed : ndarray of shape (n_entries, n_bins)
         0 where not measured.
+    local_mean : float
     dtype : torch.dtype
         That of profiles to compare.
     """
 
-    def __init__(self, packed, first):
+    def __init__(self, packed, first, local_mean=0.0):
         self.dtype = torch.float64 if packed.size < MAX_DOUBLE_SIZE else torch.float32
-        lowest = not_measured(packed)
+        self.local_mean = local_mean
+        packed, lowest = _without_local_mean(packed, local_mean), not_measured(packed)
         if packed.min() > lowest:
             self.packed, masks = packed, torch.ones(1, packed.shape[1])
         else:

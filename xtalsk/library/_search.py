@@ -85,6 +85,7 @@ class LibrarySearch:
         for name in ("smoothing", "max_shift", "chemistry_weight"):
             if name != "chemistry_weight" or self.chemistry_weight is not None:
                 check_number(getattr(self, name), name, min_val=0)
+        check_number(self.local_mean, "local_mean", min_val=0, max_val=1)
         check_number(self.max_stretch, "max_stretch", min_val=0, max_val=0.1)
         check_scalar(self.n_best, "n_best", Integral, min_val=1)
         check_option("baseline", self.baseline, ("median", None))
@@ -190,7 +191,7 @@ class LibrarySearch:
         """Return the library of one block of profiles."""
         packed = self._library[block.name]
         if block.name not in self._grids:
-            return ProfileLibrary(packed, block.first)
+            return ProfileLibrary(packed, block.first, self.local_mean)
         grid, price = self._grids[block.name], SCALE_COST / self.scale_error**2
         arranged = arranged or arrange_profiles(packed, grid, self._line_widths())
         exact = packed if packed.dtype == np.int16 else None  # older libraries have one byte a bin

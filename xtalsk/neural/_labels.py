@@ -81,6 +81,15 @@ def _warn_of_doubt(classes, space_groups):
                 UserWarning,
                 stacklevel=5,
             )
+    elif n < len(space_groups) and np.array_equal(classes, np.arange(n)):
+        warnings.warn(
+            f"the labels are 0 to {n - 1}, but space_groups has {len(space_groups)} numbers: if a tool of "
+            f"scikit-learn made codes of a part of the data, they do not stand for these space groups, as in "
+            f"GridSearchCV over a VotingClassifier whose folds lack some. xtalsk.model_selection.compare "
+            f"gives each fold its own list",
+            UserWarning,
+            stacklevel=5,
+        )
     elif 0 not in classes and classes[-1] < len(space_groups) and np.isin(classes, space_groups).all():
         warnings.warn(
             f"the labels {classes.tolist()} can be positions in space_groups as well as its numbers; they "

@@ -34,7 +34,7 @@ class CheckpointError(ValueError):
     """
 
 
-def make_plan(model, stream, n_chunks, n_uses):
+def make_plan(model, stream, n_chunks, n_uses, start=None):
     """Return all that determines the result of a training, as plain values.
 
     Parameters
@@ -42,6 +42,8 @@ def make_plan(model, stream, n_chunks, n_uses):
     model : FusionClassifier
     stream : SpecimenStream
     n_chunks, n_uses : int
+    start : FusionClassifier or None
+        Trained network that gave the first weights.
 
     Returns
     -------
@@ -54,9 +56,16 @@ def make_plan(model, stream, n_chunks, n_uses):
     return {
         "n_chunks": int(n_chunks),
         "n_uses": int(n_uses),
+        "first weights": None if start is None else fingerprint(_weights(start)),
         "parameters of the model": {name: fingerprint(value) for name, value in params.items()},
         **plan_of_stream(stream, f"{__package__}._fit"),
     }
+
+
+def _weights(model):
+    """Return the weights of a trained network that predict, as arrays by name."""
+    module = model.net_.all_weights()[-1]
+    return {name: value.cpu().numpy() for name, value in module.state_dict().items()}
 
 
 def plan_of_stream(stream, *modules):

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.utils import check_scalar
 from tqdm import tqdm
 
-from xtalsk.neural import learn_chunk, schedule_factor, start_stream
+from xtalsk.neural import copy_weights, learn_chunk, schedule_factor, start_stream
 from xtalsk.streaming._checkpoint import make_plan, resume, write_checkpoint
 
 
@@ -24,6 +24,7 @@ def fit_stream(
     n_specimens,
     *,
     n_uses=1,
+    start=None,
     checkpoint=None,
     checkpoint_every=20,
     callback=None,
@@ -47,6 +48,11 @@ def fit_stream(
         How often each specimen is used. Each step of the training uses the last ``n_uses`` chunks,
         shuffled, and ``augment`` disturbs each specimen in a new way each time. Specimens of the last
         chunks are used less often. Use 1 if rendering is fast compared with training.
+    start : FusionClassifier or None
+        Trained network whose weights are the first weights of the new one: the sub-networks of blocks with
+        the same name and size, and, if all blocks agree, the joint head. Layers of classes are taken over by
+        class. Other weights are random, as all are with None. A lower ``learning_rate`` than that of a
+        training from the beginning keeps more of what was learnt.
     checkpoint : path or None
         File for the state of the training. If the file exists, the training is resumed from it, and the
         result is identical to that of a training without interruption. The file has a checksum and holds no
@@ -78,7 +84,7 @@ def fit_stream(
     OSError
         If the checkpoint cannot be written, for example because the disk is full.
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or no sub-network of ``start`` fits.
 
     Examples
     --------
@@ -106,13 +112,15 @@ def fit_stream(
         )
     plan, done, trained, seconds = None, 0, None, 0.0
     if checkpoint is not None:
-        plan = make_plan(model, stream, n_chunks, n_uses)
+        plan = make_plan(model, stream, n_chunks, n_uses, start)
         done, trained, seconds = resume(checkpoint, plan, model, stream)
     if done == n_chunks:
         return trained
-    start = time.perf_counter() - seconds
+    began = time.perf_counter() - seconds
     if trained is None:
         trained = start_stream(clone(model), *stream.sample(), stream.classes_)
+        if start is not None:
+            copy_weights(trained, start)
     pools = _render_ahead(stream, done, n_chunks, n_uses, n_jobs)
     for X, y in tqdm(pools, desc="chunks", disable=not verbose, initial=done, total=n_chunks):
         progress = (done + 0.5) / n_chunks
@@ -121,7 +129,7 @@ def fit_stream(
         done += 1
         if done % checkpoint_every == 0 or done == n_chunks:
             if checkpoint is not None:
-                write_checkpoint(checkpoint, plan, done, trained, time.perf_counter() - start)
+                write_checkpoint(checkpoint, plan, done, trained, time.perf_counter() - began)
             if callback is not None:
                 callback(trained, done * stream.chunk_size)
     return trained
