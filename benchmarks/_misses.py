@@ -279,7 +279,7 @@ def _panel(ax, miss, cell, library):
     _curve(ax, library.q, views[view], 1, "k", "measured")
     change = f", shifted {miss['shift']:+.1f}°, stretched {100 * miss['stretch']:+.2f}%" if view else ""
     ax.set_title(
-        f"{miss['name'][:34]}{change}, answer at {miss['probability']:.2f}", fontsize=8.5, loc="left"
+        f"{miss['name'][:21]}{change}, answer at {miss['probability']:.2f}", fontsize=8.5, loc="left"
     )
     ax.set(yticks=[], xlim=(library.q[seen][0], library.q[seen][-1]), ylim=(-0.05, 3.05))
     ax.tick_params(labelsize=7)

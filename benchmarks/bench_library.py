@@ -50,6 +50,7 @@ PLAIN = {
     "power": 1,
     "baseline": None,
     "smoothing": 0,
+    "local_mean": 0,
     "max_stretch": 0,
     "max_shift": 0,
     "chemistry_weight": 0,
@@ -92,7 +93,8 @@ def measured(path, library, features):
     X = features.transform(specimens)
     even = np.arange(len(y)) % 2 == 0
     rows = {}
-    for name, params in (("plain cosine", PLAIN), ("LibraryMatch", {})):
+    models = {"plain cosine": PLAIN, "no local mean": {"local_mean": 0}, "LibraryMatch": {}}
+    for name, params in models.items():
         model = LibraryMatch(**params).fit(*library)
         for part, chosen in (("all", even | ~even), ("even", even), ("odd", ~even)):
             rows[name, part] = scores(model, X[chosen], y[chosen])
@@ -106,17 +108,24 @@ def measured(path, library, features):
     print("\nby similarity\n", (100 * groups.mean()).round(1).to_frame("space group").assign(n=groups.size()))
 
 
-def simulated(n, crystals):
-    """Print the accuracy on simulated patterns, with and without chemistry."""
+def simulated(n, crystals, conditions):
+    """Print the accuracy on simulated patterns, with and without chemistry and the local mean."""
     features = make_features(**FEATURES, **CHEMISTRY)
     X, y, entries = make_library(crystals, features, random_state=0)
-    specimens, _, groups = make_specimens(crystals, ("powder", "formula"), conditions="harsh", random_state=7)
+    specimens, _, groups = make_specimens(
+        crystals, ("powder", "formula"), conditions=conditions, random_state=7
+    )
     specimens = specimens[specimens["formula"].notna()]
     rows = np.sort(np.random.default_rng(0).choice(specimens.index, n, replace=False))
     queries = features.transform(specimens.loc[rows])
     table = {}
     for content in ("entry known", "entry unknown", "compound unknown"):
-        for blocks in (["diffraction", "chemistry"], ["diffraction"], ["chemistry"]):
+        for blocks, local_mean in (
+            (["diffraction", "chemistry"], 0.5),
+            (["diffraction"], 0.5),
+            (["diffraction"], 0),
+            (["chemistry"], 0.5),
+        ):
             accuracies = []
             for k in range(4):
                 part = np.arange(n) % 4 == k
@@ -128,10 +137,12 @@ def simulated(n, crystals):
                 if content == "entry unknown":
                     drop[rows[part]] = True
                 columns = [c for c in X if c.split("__")[0] in blocks]
-                model = LibraryMatch().fit(X.loc[~drop, columns], y[~drop], entries[~drop])
+                model = LibraryMatch(local_mean=local_mean)
+                model.fit(X.loc[~drop, columns], y[~drop], entries[~drop])
                 accuracies.append(scores(model, queries.loc[part, columns], y[rows[part]]))
-            table[content, " + ".join(blocks)] = pd.DataFrame(accuracies).mean()
-    print(f"\n{n} simulated harsh patterns")
+            name = " + ".join(blocks) + ("" if local_mean else ", no local mean")
+            table[content, name] = pd.DataFrame(accuracies).mean()
+    print(f"\n{n} simulated {conditions} patterns")
     print(pd.DataFrame(table).T.round(1).to_string())
 
 
@@ -175,6 +186,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", help="a .npz file, 'rings', 'probability', 'structures' or 'size'")
     parser.add_argument("--simulated", type=int, default=0, metavar="N", help="number of simulated patterns")
+    parser.add_argument(
+        "--conditions", choices=("typical", "harsh"), default="harsh", help="of the simulated patterns"
+    )
     parser.add_argument("--n", type=int, default=100_000, help="number of entries for 'size'")
     parser.add_argument("--modality", choices=("powder", "rings"), default="powder", help="for 'size'")
     options = parser.parse_args()
@@ -194,7 +208,7 @@ def main():
     features = make_features(**FEATURES)
     measured(options.file, make_library(crystals, features, random_state=0), features)
     if options.simulated:
-        simulated(options.simulated, crystals)
+        simulated(options.simulated, crystals, options.conditions)
 
 
 if __name__ == "__main__":

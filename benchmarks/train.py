@@ -106,9 +106,9 @@ through its training named 7 points more of crystal systems and 4 more of space 
 and 9 and 5 more from one with its formula (768 specimens of the held-out fold). Profile and polar image of
 one zone say too little to have two votes of three."""
 
-BLEND = {"powder": {"midpoint": 0.65, "width": 0.08}, "rings": {}}
-"""Parameters of `LibraryBlend`. Those of powders were chosen on the 301 measured minerals of protocol B, with
-this network and this library: 0.711 of the space groups, 0.694 with the defaults."""
+BLEND = {"powder": {"max_weight": 0.8}, "rings": {}}
+"""Parameters of `LibraryBlend`. That of powders was chosen with the defaults of the others on the 301 measured
+minerals of protocol B, with this network and this library."""
 
 N_LABELS = 20_000  # crystals drawn to count the shares of the space groups in the training
 
@@ -253,7 +253,7 @@ def make_card(options, counts, device, seconds):
         "source_shares": SHARES,
         "system_shares": system_shares(options.modality),
         **spots,
-        "start": options.start,
+        "start": options.start and Path(options.start).stem,
         "model": {k: v for k, v in network_parameters(options).items() if k != "random_state"},
         "conditions": {
             column: [
