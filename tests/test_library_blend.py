@@ -42,7 +42,7 @@ def library_rows():
 
 def test_the_library_predicts_its_own_patterns_and_the_classifier_the_others(library_rows):
     X, y = library_rows
-    blend = LibraryBlend(Constant(), midpoint=0.9, width=0.05).fit(X, y)
+    blend = LibraryBlend(Constant(), midpoint=0.9).fit(X, y)
     assert blend.classes_.tolist() == [2, 14, 62, 167, 225]
     assert (blend.predict(X) == y).all()
     other_patterns = make_patterns(8, 1)

@@ -160,7 +160,7 @@ def test_library_and_prototypes_together(match, dummy, measured):
     inner = PrototypeBlend(FrozenEstimator(dummy), FrozenEstimator(match)).fit(X, y)
     both = LibraryBlend(FrozenEstimator(inner), FrozenEstimator(library)).fit(X, y)
     np.testing.assert_array_equal(both.predict(X), y)
-    np.testing.assert_allclose(both.weight(X)[0], 0.9, atol=0.02)
+    np.testing.assert_allclose(both.weight(X)[0], 0.9, atol=0.01)
 
 
 def test_parameters_are_searched(measured):
