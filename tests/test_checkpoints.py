@@ -199,6 +199,12 @@ def test_a_training_from_trained_weights_resumes_and_knows_its_start(stream, who
             fit_stream(make_model(), stream, N_SPECIMENS, start=start, checkpoint=file)
 
 
+@pytest.mark.parametrize("start", [make_model(), "powder"])
+def test_a_start_that_is_no_trained_network_raises(stream, start):
+    with pytest.raises(ValueError, match="start must be a fitted FusionClassifier"):
+        fit_stream(make_model(), stream, N_SPECIMENS, start=start)
+
+
 def other_trainings(crystals):
     """Yield streams with other crystals of the same ids, or other settings, and what must be named."""
     heavier = replace(crystals, atomic_numbers=crystals.atomic_numbers + 1)

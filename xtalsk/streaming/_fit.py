@@ -104,6 +104,8 @@ def fit_stream(
         raise ValueError(f"n_jobs={n_jobs} needs a stream with device='cpu'; this one is on {stream.device}")
     if model.early_stopping or model.sampling is not None:
         raise ValueError("a stream needs early_stopping=False and sampling=None; SpecimenStream has weights")
+    if start is not None and not hasattr(start, "net_"):
+        raise ValueError(f"start must be a fitted FusionClassifier, got {type(start).__name__}")
     n_chunks = -(-n_specimens // stream.chunk_size)
     if n_chunks > (n_stored := getattr(stream, "n_chunks", n_chunks)):  # endless streams have no number
         raise ValueError(
