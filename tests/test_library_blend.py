@@ -165,12 +165,18 @@ def test_the_classifier_predicts_rows_that_no_entry_fits(library_rows):
     X, y = library_rows
     fractions = ElementFractions().set_output(transform="pandas")
     X = pd.concat([X, fractions.fit_transform(["NaCl", "KCl"] * 4).add_prefix("eds__")], axis=1)
-    blend = LibraryBlend(Constant()).fit(X, y)
+    blend = LibraryBlend(Constant(), LibraryMatch(isostructural=False)).fit(X, y)
     iron = X.copy()
     iron.loc[2, X.columns.str.startswith("eds__")] = fractions.transform(["Fe"]).to_numpy()
     assert blend.weight(iron)[2] == 0
     assert blend.predict(iron)[[1, 2, 3]].tolist() == [2, 225, 14]
     assert blend.nothing_fits(iron)[2]
+    similar = LibraryBlend(Constant()).fit(X, y)
+    assert 0.5 < similar.weight(iron)[2] < 0.9  # the structure of other elements has the same pattern
+    assert similar.predict(iron)[2] == 14
+    by_similarity = LibraryBlend(Constant(), weighting="similarity").fit(X, y)
+    assert similar.weight(X).min() > 0.85
+    assert not np.allclose(similar.weight(X), by_similarity.weight(X), atol=1e-3)
 
 
 def test_groups_reach_a_classifier_whose_fit_takes_them(library_rows):

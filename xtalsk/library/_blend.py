@@ -45,8 +45,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         None uses `LibraryMatch` with its default parameters. A fitted library in a `FrozenEstimator` is not
         fitted again.
     weighting : {"auto", "probability", "similarity"}, default="auto"
-        What the weight of the library depends on. "auto" takes the probability for rings that are compared at
-        several line widths, and the similarity for all else.
+        What the weight of the library depends on. "auto" takes the probability for rows with a composition,
+        and for rings that are compared at several line widths; and the similarity for all else.
     midpoint : float, default=0.65
         Similarity at which the weight of the library is half of ``max_weight``.
     width : float, default=0.05
@@ -210,7 +210,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         from_classifier = self.classifier_.predict_proba(X)
         rows = self.library_._check_rows(X, None)
         from_library, similarity, by_label = self.library_._search(rows)
-        weight = self._library_weight(similarity, by_label.sum(axis=1))
+        has_chemistry = self.library_._has_chemistry(rows)
+        weight = self._library_weight(similarity, by_label.sum(axis=1), has_chemistry)
         fits = ~np.isnan(from_library).any(axis=1)
         weight[~self.library_._has_profile(rows) & fits] = self.weight_without_profile
         weight[np.isnan(from_classifier).any(axis=1)] = 1
@@ -221,16 +222,16 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         proba[np.ix_(weight < 1, columns)] += (1 - weight[weight < 1, None]) * from_classifier[weight < 1]
         return proba, np.where(fits, weight, 0)
 
-    def _library_weight(self, similarity, probability):
+    def _library_weight(self, similarity, probability, has_chemistry):
         """Return the weight of the library for each similarity and probability; 0 if both are NaN."""
         similarity = similarity.astype(float)
         with np.errstate(over="ignore"):
             share = 1 / (1 + np.exp((self.midpoint - similarity) / self.width))
         share = np.where(np.isnan(similarity), 0, share)
-        is_scaled = self.weighting == "auto" and self.library_._grids
-        if self.weighting == "probability" or is_scaled:
-            share = np.where(np.isnan(probability), share, probability)
-        return self.max_weight * share
+        by_probability = self.weighting == "probability"
+        if self.weighting == "auto":
+            by_probability = has_chemistry | bool(self.library_._grids)
+        return self.max_weight * np.where(by_probability & ~np.isnan(probability), probability, share)
 
     def predict(self, X):
         """Return the most probable class.
