@@ -120,11 +120,11 @@ def simulated(n, crystals, conditions):
     queries = features.transform(specimens.loc[rows])
     table = {}
     for content in ("entry known", "entry unknown", "compound unknown"):
-        for blocks, local_mean in (
-            (["diffraction", "chemistry"], 0.5),
-            (["diffraction"], 0.5),
-            (["diffraction"], 0),
-            (["chemistry"], 0.5),
+        for blocks, params in (
+            (["diffraction", "chemistry"], {}),
+            (["diffraction"], {}),
+            (["diffraction"], {"local_mean": 0}),
+            (["chemistry"], {}),
         ):
             accuracies = []
             for k in range(4):
@@ -137,10 +137,9 @@ def simulated(n, crystals, conditions):
                 if content == "entry unknown":
                     drop[rows[part]] = True
                 columns = [c for c in X if c.split("__")[0] in blocks]
-                model = LibraryMatch(local_mean=local_mean)
-                model.fit(X.loc[~drop, columns], y[~drop], entries[~drop])
+                model = LibraryMatch(**params).fit(X.loc[~drop, columns], y[~drop], entries[~drop])
                 accuracies.append(scores(model, queries.loc[part, columns], y[rows[part]]))
-            name = " + ".join(blocks) + ("" if local_mean else ", no local mean")
+            name = " + ".join(blocks) + (", no local mean" if params else "")
             table[content, name] = pd.DataFrame(accuracies).mean()
     print(f"\n{n} simulated {conditions} patterns")
     print(pd.DataFrame(table).T.round(1).to_string())

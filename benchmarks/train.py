@@ -152,10 +152,8 @@ def network_parameters(options):
 def network_of(name):
     """Return the network in a pretrained model or in a file."""
     pipeline = xtalsk.load(name) if name.endswith(".xtalsk") else load_pretrained(name)
-    step = pipeline[-1]
-    while not isinstance(step, FusionClassifier):
-        step = getattr(step, "estimator_", None) or getattr(step, "classifier_", None) or step.estimator
-    return step
+    network = getattr(pipeline[-1], "classifier_", pipeline[-1])
+    return getattr(network, "estimator", network)  # blends have a frozen one
 
 
 def conditions_of(modality, chemistry):

@@ -102,8 +102,6 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
     array([225, 221, 225])
     """
 
-    _weights = 1.0  # of classifiers that were saved before compounds had weights
-
     def __init__(
         self,
         estimator,
@@ -177,7 +175,7 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         blocks = [block for block in self._blocks if uses[block.name] in ("fractions", "presence")]
         if not blocks:
             return None
-        compounds, fractions, groups, self._weights = read_compounds(self.compounds)
+        compounds, fractions, groups = read_compounds(self.compounds)
         table = {}
         for block in blocks:
             own = fractions[:, element_numbers(block, names) - 1]
@@ -313,6 +311,7 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
         labels = np.searchsorted(self.classes_, compounds.classes_)[compounds._labels]
         order = np.argsort(labels, kind="stable")
         starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+        common = common_weights(compounds.entries_)
         out, misfit = np.zeros((len(values), len(self.classes_))), np.full(len(values), np.inf)
         for first in range(0, len(values), COMPOUNDS_AT_ONCE):
             part = slice(first, first + COMPOUNDS_AT_ONCE)
@@ -321,7 +320,7 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
             misfit[part] = least
             with np.errstate(invalid="ignore"):
                 weights = np.nan_to_num(np.exp(-COMPOUND_SHARPNESS * (misfits - least[:, None])))
-            weights *= self._weights
+            weights *= common
             sums = np.add.reduceat(weights[:, order].astype(float), starts, axis=1)
             out[part, labels[order][starts]] = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-300)
         return out, misfit

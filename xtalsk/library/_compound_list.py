@@ -41,7 +41,7 @@ def join_list(answer, by_diffraction, by_list, misfit, prior, logit=LISTED_LOGIT
 
 
 def read_compounds(compounds):
-    """Return the table of the list, the fractions of its formulas, its space groups, and their weights."""
+    """Return the table of the list, the atomic fractions of its formulas and its space groups."""
     from xtalsk.datasets._compounds import check_compounds, load_compounds
     from xtalsk.simulation.spectra._formulas import atomic_fractions  # imports pymatgen
 
@@ -49,12 +49,7 @@ def read_compounds(compounds):
     formulas, groups = check_compounds(compounds)
     if not formulas:
         raise ValueError("compounds has no row")
-    return (
-        compounds.drop(columns="space_group"),
-        atomic_fractions(formulas),
-        groups,
-        common_weights(compounds),
-    )
+    return compounds.drop(columns="space_group"), atomic_fractions(formulas), groups
 
 
 def common_weights(compounds):

@@ -96,6 +96,12 @@ def pack(profiles, dtype=torch.int8):
     return scaled.round().nan_to_num(limits.min).to(dtype).numpy()
 
 
+def unpack(packed):
+    """Return profiles of `pack` as floats, NaN where not measured; any scale."""
+    is_missing = torch.from_numpy(packed == not_measured(packed))
+    return torch.from_numpy(packed).float().masked_fill_(is_missing, torch.nan)
+
+
 def distinct_masks(is_measured):
     """Find the distinct masks of measured bins.
 
@@ -139,10 +145,8 @@ def _without_local_mean(packed, share):
         return packed
     out, dtype = np.empty_like(packed), getattr(torch, packed.dtype.name)
     for first in range(0, len(packed), ENTRIES_PER_BLOCK):
-        block = packed[first : first + ENTRIES_PER_BLOCK]
-        is_missing = torch.from_numpy(block == not_measured(block))
-        profiles = torch.from_numpy(block).float().masked_fill_(is_missing, torch.nan)
-        out[first : first + len(block)] = pack(subtract_local_mean(profiles, share), dtype)
+        block = slice(first, first + ENTRIES_PER_BLOCK)
+        out[block] = pack(subtract_local_mean(unpack(packed[block]), share), dtype)
     return out
 
 

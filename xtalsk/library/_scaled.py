@@ -23,7 +23,7 @@ from xtalsk.library._constants import (
     SCALE_STEP,
     SHORTLIST_SHARE,
 )
-from xtalsk.library._profiles import not_measured, pack
+from xtalsk.library._profiles import not_measured, pack, unpack
 from xtalsk.utils import check_number
 from xtalsk.utils._threads import in_threads
 
@@ -212,7 +212,7 @@ def arrange_profiles(packed, grid, widths):
 
 def _arrange_block(packed, grid, widths):
     """Return what `arrange_profiles` returns, of a few entries."""
-    intensity = _intensity_of(packed)
+    intensity = unpack(packed).square_()
     at_widths = [pack(profiles) for profiles in _at_widths(intensity, grid, widths)]
     entries = contrast(broaden(intensity, COARSE_WIDTH, grid), grid)
     measured = sum_groups(coarse((~entries.isnan()).float()))
@@ -222,12 +222,6 @@ def _arrange_block(packed, grid, widths):
     squares = sum_groups(entries.square())
     tables = {"entries": entries, "squares": squares, "measured": measured}
     return {"widths": np.stack(at_widths, axis=1)} | {name: t.numpy() for name, t in tables.items()}
-
-
-def _intensity_of(packed):
-    """Return packed square roots as intensities, NaN where not measured; any scale."""
-    is_missing = torch.from_numpy(packed == not_measured(packed))
-    return torch.from_numpy(packed).float().masked_fill_(is_missing, torch.nan).square_()
 
 
 def _at_widths(intensity, grid, widths):
@@ -353,7 +347,7 @@ class ScaledLibrary:
     def refine_exactly(self, profiles, rows, entries, nearest):
         """Return what `refine` returns, of pairs of rows and entries, each (n_pairs,), without rounding."""
         distinct, place = np.unique(entries.numpy(), return_inverse=True)
-        lines = _at_widths(_intensity_of(self.packed[distinct]), self.grid, self.widths)
+        lines = _at_widths(unpack(self.packed[distinct]).square_(), self.grid, self.widths)
         lines = torch.stack(lines, 1).nan_to_num(not_measured(self.arranged["widths"])).numpy()
         place = torch.from_numpy(place.reshape(-1, 1))
         return [table.squeeze(1) for table in self._refine(profiles, lines, place, nearest[:, None], rows)]
