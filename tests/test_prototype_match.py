@@ -21,12 +21,13 @@ from xtalsk import (
     make_specimens,
 )
 from xtalsk.crystals._constants import MIN_CONTACT
+from xtalsk.crystals._elements import element_volumes
 from xtalsk.library._line_agreement import line_agreement
 from xtalsk.library._lines import features_of_lines
 from xtalsk.library._prototype_candidates import find_candidates, make_species
 from xtalsk.library._prototype_lines import FACTOR_STEP, PrototypeLines, factor_tables, invariant_strains
 from xtalsk.library._prototype_search import refined_lattice
-from xtalsk.library._prototype_table import PrototypeTable, element_volumes
+from xtalsk.library._prototype_table import PrototypeTable
 from xtalsk.utils import NotMeasuredWarning
 
 

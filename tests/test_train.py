@@ -39,14 +39,15 @@ def train(monkeypatch):
 def test_a_pipeline_is_trained_and_answers_whatever_was_measured(train, tmp_path, monkeypatch):
     out = tmp_path / "powder.xtalsk"
     arguments = ["--modality", "powder", "--chemistry", "--out", str(out), "--n-random", "0"]
-    arguments += ["--n-specimens", "128", "--n-uses", "2", "--chunk-size", "64", "--device", "cpu"]
+    arguments += ["--n-substituted", "30", "--n-specimens", "128", "--n-uses", "2"]
+    arguments += ["--chunk-size", "64", "--device", "cpu"]
     train.main(arguments)
     written = out.stat().st_mtime_ns
     train.main(arguments)  # takes the finished training up, and ends at once
     assert out.stat().st_mtime_ns > written
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["n_specimens"] == 128
-    assert card["crystals"] == {"amcsd": 40, "experimental": 1}
+    assert card["crystals"] == {"amcsd": 40, "experimental": 1, "substituted": 30}
     assert "PowderConditions(" in card["conditions"]["powder"][0]["conditions"]
 
     pipeline = xtalsk.load(out)

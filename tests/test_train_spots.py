@@ -51,6 +51,8 @@ def trained(scripts, tmp_path_factory):
         str(out),
         "--n-random",
         "0",
+        "--n-substituted",
+        "0",
         "--device",
         "cpu",
     ]

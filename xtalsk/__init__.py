@@ -56,6 +56,7 @@ _PUBLIC = {
         "load_prototypes",
         "make_random_crystals",
         "make_specimens",
+        "substitute_elements",
     ],
     "diffraction": [
         "IndexingScores",

@@ -143,6 +143,10 @@ def test_elements_without_amounts_are_presence_only(cell):
         assert np.isnan(out).all(axis=1).tolist() == [False, True]
 
 
+def test_symbols_that_spell_a_unit_are_no_unit():
+    assert as_dict(parse_formula("NpPm3")) == pytest.approx({"Np": 0.25, "Pm": 0.75})
+
+
 def test_unknown_elements_in_a_list():
     with pytest.raises(ValueError, match=r"row 1 .*unknown element 'Qq'"):
         ElementPresence().fit_transform(["SiO2", "Ba, Qq"])
@@ -154,6 +158,7 @@ def test_unknown_elements_in_a_list():
         ("Fe 50 wt% Ni 50 wt%", "it gives weights"),
         ("Fe70Ni30 (wt.%)", "it gives weights"),
         ("Fe 50 weight percent Ni 50 weight percent", "it gives weights"),
+        ("Fe 500 ppm", "it gives weights"),
         ("50% Fe 50% Ni", "of weight or of atoms"),
         ("Fe 50Ni 50", "ambiguous"),
         ("Ba, Ti, O3", "'Ba' in a list separated by commas"),

@@ -6,6 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from xtalsk.crystals import BrokenEntryWarning, CrystalSet
+from xtalsk.crystals._formulas import formula_of
 from xtalsk.crystals._orbits import expand_sites
 
 CSCL = """data_cscl
@@ -286,3 +287,7 @@ def test_offsets_and_indices_of_a_mapped_file_are_checked(crystals, tmp_path):
     bad.save(tmp_path / "crystals", compressed=False)
     with pytest.raises(ValueError, match="offsets"):
         CrystalSet.load(tmp_path / "crystals", mmap=True)
+
+
+def test_the_formula_keeps_a_trace():
+    assert formula_of(np.array([11, 17, 19]), np.array([1.0, 1.0, 0.008])) == "KNa125Cl125"

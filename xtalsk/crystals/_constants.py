@@ -92,3 +92,13 @@ N_SUFFICIENT_ORBITS = 4
 """Choices of more orbits than this are taken without a search for more symmetry. Set by eye."""
 TRIAL_SYMPREC = 1e-4
 """Tolerance in Å of the search for symmetry on chosen positions, without rounding. Set by eye."""
+
+# Likeness and size of elements in crystals
+ELECTRONEGATIVITY_UNIT = 0.4
+"""Difference of Pauling electronegativities that counts as a distance of 1 between elements. Set by eye."""
+RADIUS_UNIT = 0.15
+"""Difference of the logarithms of covalent radii that counts as 1. Set by eye."""
+ORDER_UNIT = 15.0
+"""Difference of Mendeleev numbers that counts as 1. Set by eye."""
+START_WEIGHT = 0.05
+"""Number of crystals that the volume of an element from its covalent radius counts as. Set by eye."""

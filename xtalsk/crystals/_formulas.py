@@ -24,7 +24,7 @@ def formula_of(atomic_numbers, occupancies):
     elements = sorted((Element.from_Z(z) for z in np.flatnonzero(amounts)), key=lambda e: e.iupac_ordering)
     counts = np.array([amounts[element.Z] for element in elements])
     rounded = np.round(counts)
-    if np.abs(counts - rounded).max() < WHOLE_AMOUNT:
+    if np.abs(counts - rounded).max() < WHOLE_AMOUNT and rounded.min() > 0:
         counts = rounded / np.gcd.reduce(rounded.astype(int))
     else:
         counts = counts / counts.min()

@@ -18,6 +18,7 @@ _MODULE_OF = {
     "load_prototypes": "_prototypes",
     "make_random_crystals": "_random",
     "make_specimens": "_specimens",
+    "substitute_elements": "_substituted",
 }
 
 __all__ = list(_MODULE_OF)

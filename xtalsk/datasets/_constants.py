@@ -56,6 +56,12 @@ FARTHEST_NEIGHBOUR = 1.3
 EASING = 0.97
 """Factor on the distances of the reference with each attempt at a crystal. Set by eye."""
 
+# Crystals with substituted elements
+LEAST_ATOMS = 50
+"""Atoms of an element in all crystals together from which it may replace others. Set by eye."""
+SMALLEST_ATOM = 1.0
+"""Smallest volume of an atom in Å³, because a fit to few crystals may give 0. Set by eye."""
+
 # Specimens that are simulated in parallel
 SPECIMENS_PER_PART = 128
 """Specimens of one task of a worker: about half a second of images. Set by eye; the specimens depend on

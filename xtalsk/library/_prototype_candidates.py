@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xtalsk.crystals._elements import element_distances
 from xtalsk.library._chemistry import stabilise_variance
 from xtalsk.library._constants import ABSENT_FRACTION, TOLERATED_CHI2, TRACE_FRACTION
 from xtalsk.library._prototype_constants import (
@@ -21,7 +22,6 @@ from xtalsk.library._prototype_constants import (
     TIED_ASSIGNMENT,
     WITHOUT_STRAY_COST,
 )
-from xtalsk.library._prototype_table import element_distances
 
 _FEW_STRUCTURES = 200  # structures that are compared if there are thousands of assignments
 

@@ -10,15 +10,10 @@ MAX_STOICHIOMETRY = 40.0  # largest χ² of the amounts of a candidate
 TIED_ASSIGNMENT = 6.0  # χ² above that of the best assignment of elements to sites that others may have
 ASSIGNMENTS = 4  # assignments of elements to the sites of one prototype that are compared
 MEMBERS = 2  # compared decorations of one class of similar prototypes
-ELECTRONEGATIVITY_UNIT = 0.4  # difference of Pauling electronegativities that counts as 1; by eye
-RADIUS_UNIT = 0.15  # difference of the logarithms of covalent radii that counts as 1; by eye
-ORDER_UNIT = 15.0  # difference of Mendeleev numbers that counts as 1; by eye
 MERGED_DISTANCE = 0.9  # elements up to this distance may share a site
 MERGED_COST = 1.5  # cost in the score of two elements that share a site; by eye
 LEFT_OUT = 3  # traces and elements of film and grid that may be left out of one composition; set by eye
 WITHOUT_STRAY_COST = 1.0  # cost in the score of leaving out a trace, or an element of film or grid; by eye
-
-START_WEIGHT = 0.05  # crystals that the volume of an element from its radius counts as; set by eye
 
 # Score of a candidate: sum of these weights times its figures
 CHEMISTRY_WEIGHT = 1.2  # distance of the elements from those of the prototype, mean over the atoms

@@ -1,37 +1,12 @@
-"""Known structures as prototypes: groups of sites, classes of similar structures, volumes of elements."""
-
-from functools import cache
+"""Known structures as prototypes: groups of sites, classes of similar structures, sizes of atoms."""
 
 import numpy as np
-from scipy.optimize import nnls
 
-from xtalsk.crystals._contacts import _RADII
+from xtalsk.crystals._elements import element_volumes
 from xtalsk.crystals._faults import find_faults, main_atoms
 from xtalsk.library._chemistry import stabilise_variance
-from xtalsk.library._prototype_constants import (
-    ELECTRONEGATIVITY_UNIT,
-    MAX_ELEMENTS,
-    ORDER_UNIT,
-    RADIUS_UNIT,
-    START_WEIGHT,
-)
-from xtalsk.utils._formula import N_ELEMENTS, SYMBOLS, electronegativities
-
-
-@cache
-def element_distances():
-    """Return how different elements are as neighbours in crystals, (99, 99) by atomic number.
-
-    Differences of Pauling electronegativity, of covalent radius and of Mendeleev number count.
-    """
-    from pymatgen.core import Element  # slow to import
-
-    order = np.array([Element(symbol).mendeleev_no for symbol in SYMBOLS], dtype=float)
-    negativity = np.nan_to_num(electronegativities(), nan=2.5)
-    table = np.zeros((N_ELEMENTS + 1, N_ELEMENTS + 1))
-    columns = negativity / ELECTRONEGATIVITY_UNIT, np.log(_RADII[1:]) / RADIUS_UNIT, order / ORDER_UNIT
-    table[1:, 1:] = np.sqrt(sum((column[:, None] - column) ** 2 for column in columns))
-    return table
+from xtalsk.library._prototype_constants import MAX_ELEMENTS
+from xtalsk.utils._formula import N_ELEMENTS
 
 
 class PrototypeTable:
@@ -91,24 +66,6 @@ class PrototypeTable:
 def _stable_amounts(amounts):
     """Return amounts (n, 7) with errors of 1, see `stabilise_variance`."""
     return stabilise_variance(amounts, "fractions")
-
-
-def element_volumes(crystals):
-    """Return the volume of an atom of each element in Å³, (99,), fitted to the cells of crystals.
-
-    Non-negative least squares fit the relative errors of the cell volumes. The fit starts from the
-    cubes of the covalent radii, times one factor: elements that few crystals have stay near these.
-    """
-    counts = np.zeros((len(crystals), N_ELEMENTS + 1))
-    np.add.at(counts, (crystals.crystal_of_site, crystals.atomic_numbers.astype(int)), crystals.occupancies)
-    scaled = counts / crystals.volumes[:, None]
-    cubes = _RADII**3
-    shares = scaled @ cubes
-    start = cubes * (shares.sum() / (shares @ shares))
-    weights = np.sqrt(START_WEIGHT) / start
-    # normal equations: as many rows as elements
-    factor = np.linalg.cholesky(scaled.T @ scaled + np.diag(weights**2))
-    return nnls(factor.T, np.linalg.solve(factor, scaled.sum(axis=0) + weights**2 * start))[0]
 
 
 def _classes(crystals, amounts):
