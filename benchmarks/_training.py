@@ -326,7 +326,9 @@ def add_prototypes(pipeline, prototypes, specimens, **params):
     with_votes = PrototypeBlend(
         FrozenEstimator(blend.classifier_), FrozenEstimator(match), all_missing="missing"
     ).fit(X, labels)
-    settings = {name: getattr(blend, name) for name in ("weighting", "midpoint", "width", "max_weight")}
+    settings = {
+        name: getattr(blend, name) for name in ("weighting", "midpoint", "width", "max_weight", "agreement")
+    }
     both = LibraryBlend(
         FrozenEstimator(with_votes), FrozenEstimator(blend.library_), all_missing="missing", **settings
     ).fit(X, labels)

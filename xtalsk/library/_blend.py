@@ -5,6 +5,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of
+from xtalsk.library._constants import DOUBT
 from xtalsk.library._match import LibraryMatch
 from xtalsk.utils import (
     ALL_MISSING,
@@ -32,6 +33,11 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
       of the best entry alone: ``1 / (1 + exp((midpoint - s) / width))``. For measured powder patterns, an
       entry that is very similar is nearly always the right structure.
 
+    In rows with a profile, the probability of each label in the library is then multiplied by that of the
+    classifier to the power ``agreement``, and all are scaled to 1. So the library has less weight where the
+    classifier doubts its labels: a compound that is not in the library may resemble an entry by chance, but
+    seldom one that the classifier names as well.
+
     The default midpoint of 0.65 was chosen on 301 measured minerals: powder profiles of 1024 bins from 0.1
     to 0.9 1/Å, see "B. Measured patterns" in ``benchmarks/README.md``, where some thirty ways and strengths
     of blending were compared on these patterns. For ``width`` and ``max_weight`` no more is recorded.
@@ -53,6 +59,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         Range of similarity over which the weight rises.
     max_weight : float, default=0.9
         Largest weight of the library.
+    agreement : float, default=0.25
+        Power of the probability of the classifier that multiplies that of the library, 0 to 1.
     weight_without_profile : float, default=0.5
         Weight of the library for rows in which only chemistry was measured.
     all_missing : {"raise", "missing"}, default="raise"
@@ -100,7 +108,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     """
 
     # classifiers that were saved before these parameters existed
-    weighting, weight_without_profile = "similarity", 0.0
+    weighting, weight_without_profile, agreement = "similarity", 0.0, 0.0
 
     def __init__(
         self,
@@ -111,6 +119,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         midpoint=0.65,
         width=0.05,
         max_weight=0.9,
+        agreement=0.25,
         weight_without_profile=0.5,
         all_missing="raise",
     ):
@@ -120,6 +129,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         self.midpoint = midpoint
         self.width = width
         self.max_weight = max_weight
+        self.agreement = agreement
         self.weight_without_profile = weight_without_profile
         self.all_missing = all_missing
 
@@ -144,7 +154,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         """
         check_number(self.midpoint, "midpoint")
         check_number(self.width, "width", min_val=0, include_boundaries="neither")
-        for name in ("max_weight", "weight_without_profile"):
+        for name in ("max_weight", "agreement", "weight_without_profile"):
             check_number(getattr(self, name), name, min_val=0, max_val=1)
         check_option("weighting", self.weighting, ("auto", "probability", "similarity"))
         check_option("all_missing", self.all_missing, ALL_MISSING)
@@ -213,14 +223,26 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         has_chemistry = self.library_._has_chemistry(rows)
         weight = self._library_weight(similarity, by_label.sum(axis=1), has_chemistry)
         fits = ~np.isnan(from_library).any(axis=1)
-        weight[~self.library_._has_profile(rows) & fits] = self.weight_without_profile
-        weight[np.isnan(from_classifier).any(axis=1)] = 1
-        proba = np.zeros((len(weight), len(self.classes_)))
-        columns = np.searchsorted(self.classes_, self.library_.classes_)
-        proba[np.ix_(weight > 0, columns)] = weight[weight > 0, None] * from_library[weight > 0]
-        columns = np.searchsorted(self.classes_, self.classifier_.classes_)
-        proba[np.ix_(weight < 1, columns)] += (1 - weight[weight < 1, None]) * from_classifier[weight < 1]
-        return proba, np.where(fits, weight, 0)
+        has_profile = self.library_._has_profile(rows)
+        weight[~has_profile & fits] = self.weight_without_profile
+        answered = ~np.isnan(from_classifier).any(axis=1)
+        weight[~answered] = 1
+        own = self._of_all_classes(from_classifier, self.classifier_.classes_)
+        found = self._of_all_classes(from_library, self.library_.classes_)
+        if self.agreement:
+            compared = answered & has_profile
+            found[compared] *= (own[compared] + DOUBT) ** self.agreement
+        found *= weight[:, None]
+        proba = found + (1 - weight[:, None]) * own
+        proba[~answered & ~fits] = np.nan
+        total = proba.sum(axis=1)
+        return proba / total[:, None], found.sum(axis=1) / np.where(fits, total, 1)
+
+    def _of_all_classes(self, proba, classes):
+        """Return probabilities of some classes as those of all, with 0 in rows without answer."""
+        out = np.zeros((len(proba), len(self.classes_)))
+        out[:, np.searchsorted(self.classes_, classes)] = np.nan_to_num(proba)
+        return out
 
     def _library_weight(self, similarity, probability, has_chemistry):
         """Return the weight of the library for each similarity and probability; 0 if both are NaN."""

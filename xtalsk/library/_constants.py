@@ -81,6 +81,8 @@ FEW_CANDIDATES = (
     0.2  # a row that chemistry leaves a smaller share of the entries is compared with these alone
 )
 
+DOUBT = 1e-3  # probability that is added to those of the classifier in `_blend`, as none is sure; set by eye
+
 # Probabilities (`_probability`), without and with chemistry; "scaled_rings" are rings that are compared at
 # several line widths and scales. `OMP_NUM_THREADS=1 python benchmarks/bench_library.py probability` (4 min)
 # fits them on simulations of 1,000 AMCSD crystals of different compounds, against AMCSD with and without
