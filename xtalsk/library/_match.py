@@ -1,11 +1,9 @@
 """Search-match as a scikit-learn classifier."""
 
 import warnings
-from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xtalsk._levels import LevelsMixin, levels_of
@@ -14,6 +12,7 @@ from xtalsk.library._blocks import check_entries, use_of
 from xtalsk.library._probability import modality_of_blocks
 from xtalsk.library._scaled import choose_grids
 from xtalsk.library._search import LibrarySearch
+from xtalsk.library._search_answers import SearchAnswers
 from xtalsk.library._storage import LibraryStorage
 from xtalsk.utils import (
     check_classes,
@@ -26,7 +25,7 @@ from xtalsk.utils import (
 _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 
 
-class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, BaseEstimator):
+class LibraryMatch(SearchAnswers, LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, BaseEstimator):
     """Search-match: the labels of the library patterns that are most similar to a measured pattern.
 
     The rows given to `fit` are the library; `make_library` makes them from crystals. The same transformers
@@ -327,86 +326,6 @@ class LibraryMatch(LibrarySearch, LibraryStorage, LevelsMixin, ClassifierMixin, 
             Rows without answer have a missing label, see ``all_missing``.
         """
         return most_probable(self.predict_proba(X), self.classes_)
-
-    def candidates(self, X, n=5):
-        """Return the best entries of the library for each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        n : int
-            Number of entries for each row, at most ``n_best``.
-
-        Returns
-        -------
-        DataFrame
-            The best entries of each row of X. ``row`` counts the rows of X from 0 and ``rank`` the entries
-            from 1. Then follow the columns of ``entries_`` and the ``label``. ``score`` is the weight after
-            a softmax; the weights of the ``n_best`` entries add up to 1. ``similarity`` is that of the
-            profiles, NaN for rows without a profile. ``probability`` is that of its phase, which entries of
-            one phase share, see `match_probability`. ``scale`` is the measured q over the q of the entry, and
-            ``width`` the line width in 1/Å; they are NaN without ``line_widths``. Rows in which nothing was
-            measured, and rows that no entry fits, have no candidates.
-
-        Warns
-        -----
-        NotMeasuredWarning
-            If nothing was measured in some rows.
-        """
-        check_scalar(n, "n", Integral, min_val=1)
-        X = self._check_rows(X, "missing")
-        rows = np.flatnonzero(~self._empty_rows(X))
-        matches = self._match(X[rows])
-        probability = self._probability(X[rows], matches)
-        row, rank = np.nonzero(np.isfinite(matches.scores[:, :n]))
-        entries = matches.entries[row, rank]
-        table = self.entries_.iloc[entries].reset_index(drop=True)
-        table.insert(0, "row", rows[row])
-        table.insert(1, "rank", rank + 1)
-        table["label"] = self.classes_[self._labels[entries]]
-        return table.assign(
-            score=matches.weights[row, rank],
-            similarity=matches.similarity[row, rank],
-            probability=probability[row, rank],
-            scale=matches.scale[row, rank],
-            width=matches.width[row, rank],
-        )
-
-    def similarity(self, X):
-        """Return the similarity of the profiles to the most similar one of the best entries.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of float32, shape (n_samples,)
-            1 for identical patterns. NaN for rows without a profile, and for those whose chemistry excludes
-            every entry. If it is low, no entry of the library fits, whatever the probabilities are.
-        """
-        return self._search(self._check_rows(X, "missing"))[1]
-
-    def predict_proba_and_similarity(self, X):
-        """Return the results of `predict_proba` and `similarity` of one search, without warnings.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``. NaN for rows without answer.
-        similarity : ndarray of float32, shape (n_samples,)
-            NaN for rows without a profile or without answer.
-
-        Raises
-        ------
-        ValueError
-            If X has infinite values or other columns than the library.
-        """
-        return self._search(self._check_rows(X, None))[:2]
 
     def _check_rows(self, X, all_missing):
         """Return rows as float32; raise or warn if one has neither profile nor chemistry, None: neither."""
