@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.stats import lognorm, loguniform, norm
-from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 
@@ -19,12 +18,9 @@ from xtalsk import (
     ElementPresence,
     FormulaConditions,
     IndexingScores,
-    LibraryBlend,
     PolarImage,
     PowderConditions,
     PowderProfile,
-    PrototypeBlend,
-    PrototypeMatch,
     RadialProfile,
     RankedElements,
     RingConditions,
@@ -302,34 +298,3 @@ def without_fold(sets, fold):
         name: crystals[np.flatnonzero(~part)]
         for (name, crystals), part in zip(sets.items(), parts, strict=True)
     }
-
-
-def add_prototypes(pipeline, prototypes, specimens, **params):
-    """Return a published pipeline with `PrototypeMatch` as a voter beside the network and the library.
-
-    The network decides where no prototype fits, and the library where it holds the phase.
-
-    Parameters
-    ----------
-    pipeline : fitted Pipeline
-        Features and a `LibraryBlend` of fitted estimators.
-    prototypes : CrystalSet
-    specimens : DataFrame
-        A few specimens; they give the layout of the columns.
-    **params
-        Parameters of `PrototypeMatch`.
-    """
-    features, blend = pipeline[:-1], pipeline[-1]
-    X = features.transform(specimens)
-    match = PrototypeMatch(prototypes, all_missing="missing", **params).fit(X)
-    labels = np.resize(match.classes_, len(X))  # not used: all parts are fitted
-    with_votes = PrototypeBlend(
-        FrozenEstimator(blend.classifier_), FrozenEstimator(match), all_missing="missing"
-    ).fit(X, labels)
-    settings = {
-        name: getattr(blend, name) for name in ("weighting", "midpoint", "width", "max_weight", "agreement")
-    }
-    both = LibraryBlend(
-        FrozenEstimator(with_votes), FrozenEstimator(blend.library_), all_missing="missing", **settings
-    ).fit(X, labels)
-    return make_pipeline(features, both)

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import clone
+from train import network_of
 
 from xtalsk import (
     ElementFractions,
@@ -34,6 +35,7 @@ from xtalsk import (
     IndexingScores,
     LibraryMatch,
     PowderProfile,
+    PrototypeMatch,
     RadialProfile,
     RankedElements,
     load_amcsd,
@@ -48,6 +50,7 @@ STEPS = {
     "chemistry": (ElementFractions, ElementPresence, RankedElements),
     "network": (FusionClassifier,),
     "search-match": (LibraryMatch,),
+    "prototypes": (PrototypeMatch,),
 }
 """Classes of the steps of a pipeline; the rest of the time counts as "other"."""
 
@@ -258,7 +261,7 @@ def main():
         cold_start(modality, X, 3)
         if modality == "powder":
             features = np.asarray(pipeline[:-1].transform(X.iloc[: options.n]), dtype=np.float32)
-            network = pipeline[-1].classifier_.estimator
+            network = network_of(modality)
             print("network of this pipeline")
             predict_speed(network, np.resize(features, (2048, features.shape[1])), options.repeats)
             train_speed(network, np.resize(features, (2048, features.shape[1])), options.repeats)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from _materials_project import load_materials_project
 from _training import (
+    POWDER_GRID,
     ZONE_SHARES,
     crystal_weights,
     formula_conditions,
@@ -44,6 +45,8 @@ from xtalsk import (
     FusionClassifier,
     LibraryBlend,
     LibraryMatch,
+    PrototypeBlend,
+    PrototypeMatch,
     SpecimenColumns,
     load_amcsd,
     load_compounds,
@@ -121,6 +124,9 @@ BLEND = {"powder": {"max_weight": 0.8, "midpoint": 0.55, "width": 0.12}, "rings"
 minerals of protocol B, with this network and this library. Most of these minerals are in the library. For
 compounds that are not, the network alone is better, see "Hard pairs" in README.md."""
 
+SURE = 0.95
+"""Rows of which the network is so sure are not compared with prototypes, to save time. Set by eye."""
+
 N_LABELS = 20_000  # crystals drawn to count the shares of the space groups in the training
 
 CARDS = Path(__file__).parent / "models"
@@ -167,8 +173,10 @@ def network_parameters(options):
 def network_of(name):
     """Return the network in a pretrained model or in a file."""
     pipeline = xtalsk.load(name) if name.endswith(".xtalsk") else load_pretrained(name)
-    network = getattr(pipeline[-1], "classifier_", pipeline[-1])
-    return getattr(network, "estimator", network)  # blends have a frozen one
+    network = pipeline[-1]
+    while hasattr(network, "classifier_"):  # of a blend, frozen
+        network = getattr(network.classifier_, "estimator", network.classifier_)
+    return network
 
 
 def conditions_of(modality, chemistry):
@@ -220,11 +228,19 @@ def watcher(path, features):
     return watch
 
 
+def with_prototypes(model, X, y):
+    """Return a network for powders with the prototypes of the package beside it."""
+    match = PrototypeMatch(q_range=POWDER_GRID["q_range"], modality="powder", all_missing="missing")
+    parts = FrozenEstimator(model), FrozenEstimator(match.fit(X, y))
+    return PrototypeBlend(*parts, sure=SURE, all_missing="missing").fit(X, y)
+
+
 def make_published(model, stream, modality, labels):
     """Return a pipeline for specimens; the library is AMCSD and `load_experimental`, none for spot patterns.
 
-    With formulas, what `load_compounds` says of a composition joins in. ``labels`` are space groups with the
-    shares that they have in the training.
+    With formulas, what `load_compounds` says of a composition joins in, and for powders what prototypes with
+    its elements do, if the network is not sure. ``labels`` are space groups with the shares that they have in
+    the training.
 
     An absent column counts as not measured; a column that the pipeline does not know is an error. A row
     without any readable cell gets NaN as probabilities and 0 as space group, with a warning.
@@ -235,8 +251,10 @@ def make_published(model, stream, modality, labels):
     known = CrystalSet.concatenate([load_amcsd(), load_experimental()])
     entries = make_library(known, stream.features_, random_state=0)
     library = LibraryMatch(storage="int8", all_missing="missing").fit(*entries)
-    parts = FrozenEstimator(model), FrozenEstimator(library)
     X, y = stream.sample(1)
+    if modality == "powder" and "formula" in stream.columns_:
+        model = with_prototypes(model, X, y)
+    parts = FrozenEstimator(model), FrozenEstimator(library)
     blend = LibraryBlend(*parts, **BLEND[modality], all_missing="missing").fit(X, y)
     if "formula" in stream.columns_:
         X = X.iloc[np.resize(np.arange(len(X)), len(labels))]

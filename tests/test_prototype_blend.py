@@ -158,7 +158,7 @@ def test_library_and_prototypes_together(match, dummy, measured):
     X, y = measured
     library = LibraryMatch(all_missing="missing").fit(X[:1], y[:1])
     inner = PrototypeBlend(FrozenEstimator(dummy), FrozenEstimator(match)).fit(X, y)
-    both = LibraryBlend(FrozenEstimator(inner), FrozenEstimator(library)).fit(X, y)
+    both = LibraryBlend(FrozenEstimator(inner), FrozenEstimator(library), agreement=0).fit(X, y)
     np.testing.assert_array_equal(both.predict(X), y)
     np.testing.assert_allclose(both.weight(X)[0], 0.9, atol=0.01)
 
@@ -184,3 +184,32 @@ def test_carbon_and_copper_are_left_out_together():
     _, variants = make_species(shares, [6, 29])
     rest = {tuple(sorted(chosen)): cost for chosen, _, cost in variants if max(chosen) < 4}
     assert rest[1, 2] == 2 * rest[0, 1, 2]  # elements in order of their numbers: C, Na, Cl, Cu
+
+
+def test_rows_of_which_the_classifier_is_sure_are_not_searched(measured, match, monkeypatch):
+    class Sure(DummyClassifier):
+        def predict_proba(self, X):
+            return np.repeat([[0.97, 0.02, 0.01], [0.5, 0.3, 0.2], [np.nan] * 3], [1, 1, len(X) - 2], axis=0)
+
+    X, y = measured
+    classifier = Sure().fit(X, y)
+    searched = []
+    monkeypatch.setattr(PrototypeMatch, "_search", lambda self, X: searched.append(len(X)) or [None] * len(X))
+    for sure, n in ((0.95, 2), (1.0, 3), (0.4, 1)):
+        blend = PrototypeBlend(FrozenEstimator(classifier), FrozenEstimator(match), sure=sure).fit(X, y)
+        proba = blend.predict_proba(X)
+        assert searched.pop() == n
+        assert proba[0].max() == pytest.approx(0.97)
+        assert np.isfinite(proba).all()
+    with pytest.raises(ValueError, match="sure == 2"):
+        PrototypeBlend(classifier, match, sure=2).fit(X, y)
+
+
+def test_nothing_is_read_if_nothing_is_searched(measured, monkeypatch):
+    monkeypatch.setattr("xtalsk.library._prototype_match.packaged", lambda: pytest.fail("not needed"))
+    X, y = measured
+    match = PrototypeMatch(all_missing="missing").fit(X, y)
+    blend = PrototypeBlend(DummyClassifier(), FrozenEstimator(match)).fit(X, y)
+    alone = X.copy()
+    alone.loc[:, X.columns.str.startswith("chemistry__")] = np.nan
+    assert blend.predict_proba(alone).shape == (len(X), 3)

@@ -9,6 +9,7 @@ import torch
 from pymatgen.core import Lattice, Structure
 from sklearn.base import clone
 
+import xtalsk
 from xtalsk import (
     CrystalSet,
     ElementFractions,
@@ -26,6 +27,7 @@ from xtalsk.library._line_agreement import line_agreement
 from xtalsk.library._lines import features_of_lines
 from xtalsk.library._prototype_candidates import find_candidates, make_species
 from xtalsk.library._prototype_lines import FACTOR_STEP, PrototypeLines, factor_tables, invariant_strains
+from xtalsk.library._prototype_match import packaged
 from xtalsk.library._prototype_search import refined_lattice
 from xtalsk.library._prototype_table import PrototypeTable
 from xtalsk.utils import NotMeasuredWarning
@@ -313,9 +315,19 @@ def test_volumes_of_elements_predict_cells():
     assert np.isfinite(volumes).all()
 
 
-def test_packaged_prototypes_are_the_default(known, measured, monkeypatch):
+def test_packaged_prototypes_are_the_default_and_are_not_written(known, measured, monkeypatch, tmp_path):
+    packaged.cache_clear()
     monkeypatch.setattr("xtalsk.datasets._prototypes.load_prototypes", lambda: known)
-    assert PrototypeMatch().fit(measured[0]).prototypes_ is known
+    match, own = PrototypeMatch().fit(*measured[:2]), PrototypeMatch(known).fit(*measured[:2])
+    assert match.prototypes_ is known
+    np.testing.assert_array_equal(match.predict_proba(measured[0]), own.predict_proba(measured[0]))
+    for name, model in (("packaged", match), ("own", own)):
+        xtalsk.save(model, tmp_path / name)
+    assert (tmp_path / "packaged").stat().st_size < (tmp_path / "own").stat().st_size - 3000
+    packaged.cache_clear()
+    loaded = xtalsk.load(tmp_path / "packaged")
+    np.testing.assert_array_equal(loaded.predict_proba(measured[0]), own.predict_proba(measured[0]))
+    packaged.cache_clear()
 
 
 def test_impossible_structures_are_flagged(measured):

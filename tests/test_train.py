@@ -10,6 +10,7 @@ import pytest
 
 import xtalsk
 from xtalsk import PowderConditions, Profile, load_amcsd
+from xtalsk.library._prototype_table import PrototypeTable
 from xtalsk.utils import BrokenCellWarning, NotMeasuredWarning
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -23,6 +24,8 @@ def train(monkeypatch):
     crystals = load_amcsd()[:40]
     monkeypatch.setattr(train, "load_amcsd", lambda: crystals)
     monkeypatch.setattr(train, "load_experimental", lambda: crystals[:1])
+    packaged = crystals, PrototypeTable(crystals)
+    monkeypatch.setattr("xtalsk.library._prototype_match.packaged", lambda: packaged)
     compounds = pd.DataFrame({"formula": ["PbS", "CsCl"], "space_group": [225, 221]})
     for place in ("train.load_compounds", "xtalsk.datasets._compounds.load_compounds"):
         monkeypatch.setattr(place, lambda: compounds)

@@ -46,7 +46,8 @@ class EmbeddingDisplay:
         Parameters
         ----------
         model : fitted FusionClassifier, or Pipeline that ends with one
-            Of `load_pretrained`, ``pipeline[-1].classifier_.estimator`` is the network.
+            Blends hold their network in ``classifier_``, in a `sklearn.frozen.FrozenEstimator` if it was not
+            fitted with them.
         X : DataFrame or array-like of n_samples rows
             Input of the model. Rows in which nothing was measured are left out.
         y : array-like of int, shape (n_samples,)

@@ -10,6 +10,7 @@ from xtalsk.library._prototype_votes import blend_votes, vote_weights
 from xtalsk.utils import (
     ALL_MISSING,
     check_empty_rows,
+    check_number,
     check_option,
     groups_params,
     is_empty_row,
@@ -35,6 +36,9 @@ class PrototypeBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstim
         `sklearn.frozen.FrozenEstimator` is not fitted again.
     prototypes : PrototypeMatch or None, default=None
         None uses `PrototypeMatch` with its default parameters.
+    sure : float, default=1.0
+        Rows to which the classifier gives a larger probability are not compared with prototypes. It saves
+        time; 1 compares all.
     all_missing : {"raise", "missing"}, default="raise"
         What `predict_proba` and `predict` do with a row in which nothing was measured, see `LibraryBlend`.
 
@@ -77,9 +81,12 @@ class PrototypeBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstim
     array([225, 221])
     """
 
-    def __init__(self, classifier, prototypes=None, *, all_missing="raise"):
+    sure = 1.0  # of classifiers that were saved before this parameter existed
+
+    def __init__(self, classifier, prototypes=None, *, sure=1.0, all_missing="raise"):
         self.classifier = classifier
         self.prototypes = prototypes
+        self.sure = sure
         self.all_missing = all_missing
 
     def fit(self, X, y, groups=None):
@@ -102,6 +109,7 @@ class PrototypeBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstim
             If a parameter is out of range, or if the classifier or the prototypes raise.
         """
         check_option("all_missing", self.all_missing, ALL_MISSING)
+        check_number(self.sure, "sure", min_val=0, max_val=1)
         validate_data(self, X, y, skip_check_array=True)
         self.classifier_ = clone(self.classifier).fit(X, y, **groups_params(self.classifier, groups))
         prototypes = PrototypeMatch() if self.prototypes is None else self.prototypes
@@ -145,15 +153,19 @@ class PrototypeBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstim
         known = np.isin(self.classes_, self.classifier_.classes_)
         proba = np.zeros((len(own), len(self.classes_)))
         proba[:, known] = own
-        if match.prototypes_ is None:
+        unanswered = np.isnan(own).any(axis=1)
+        checked = match._check_rows(X, "missing")
+        is_open = unanswered | (match._can_search(checked) & ~(own.max(axis=1) > self.sure))
+        rows = np.flatnonzero(is_open & match._compares)
+        if not len(rows):
             return proba
         groups = match.prototypes_.space_groups
         prior = np.array([np.mean(groups == number) for number in self.classes_])
         weights = np.where(known & ~np.isnan(proba), vote_weights(proba, prior), 1)
-        unanswered = np.isnan(own).any(axis=1)
         proba[unanswered] = prior / prior.sum() if prior.any() else np.nan
-        matches = match._search(match._check_rows(X, "missing"))
-        return blend_votes(proba, self.classes_, matches, groups, match.modality_, weights)
+        matches = match._search(checked[rows])
+        proba[rows] = blend_votes(proba[rows], self.classes_, matches, groups, match.modality_, weights[rows])
+        return proba
 
     def predict(self, X):
         """Return the most probable class.

@@ -1,6 +1,7 @@
 """Structure prediction from known prototypes, as a scikit-learn classifier."""
 
 import warnings
+from functools import cache
 from numbers import Integral
 from weakref import WeakKeyDictionary
 
@@ -33,6 +34,15 @@ from xtalsk.utils._threads import in_threads
 
 _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 _prepared = WeakKeyDictionary()  # estimator -> (prototypes, PrototypeSearch)
+
+
+@cache
+def packaged():
+    """Return the prototypes of the package and their `PrototypeTable`; the first call takes seconds."""
+    from xtalsk.datasets import load_prototypes
+
+    crystals = load_prototypes()
+    return crystals, PrototypeTable(crystals)
 
 
 class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEstimator):
@@ -83,7 +93,8 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
     prior_ : ndarray of shape (n_classes,)
         Share of each class in the labels of `fit`, or among the prototypes.
     prototypes_ : CrystalSet or None
-        The known structures; None if the columns have no profile or no fractions.
+        The known structures; None if the columns have no profile or no fractions. Those of the package are
+        read when they are first used, and `xtalsk.save` does not write them.
     profile_block_, composition_block_ : str or None
         Names of the two blocks that are read.
     modality_ : {"powder", "rings"}
@@ -188,13 +199,13 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
         self.modality_ = self.modality or modality_of_blocks([self.profile_block_ or ""], {}) or "powder"
         self._fit_prototypes(names)
         if y is None:
-            if self.prototypes_ is None:
+            if not self._compares:
                 raise ValueError("without labels y, PrototypeMatch needs a profile and atomic fractions in X")
             y = self.prototypes_.space_groups.astype(int)
         self.classes_, counts = np.unique(y, return_counts=True)
         self.prior_ = counts / counts.sum()
         self.level_classes_ = levels_of(self.classes_)
-        if self.prototypes_ is not None and not self.level_classes_:
+        if self._compares and not self.level_classes_:
             raise ValueError(f"labels must be space-group numbers, got {self.classes_[:3].tolist()}")
         return self
 
@@ -268,10 +279,30 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
         ]
         return next(iter(profiles), None), next(iter(chemistry), None)
 
+    @property
+    def prototypes_(self):
+        """The known structures; None if the columns have no profile or no fractions."""
+        return self._known[0]
+
+    @property
+    def _table(self):
+        return self._known[1]
+
+    @property
+    def _compares(self):
+        """Whether the columns have a profile and fractions."""
+        return self._profile is not None and self._composition is not None
+
+    @property
+    def _known(self):
+        """The prototypes and their `PrototypeTable`; those of the package do not belong to the estimator."""
+        if not self._compares:
+            return None, None
+        return packaged() if self._own is None else (self._own, self._own_table)
+
     def _fit_prototypes(self, names):
-        """Set ``prototypes_`` and what belongs to them."""
-        self.prototypes_ = None
-        if self._profile is None or self._composition is None:
+        """Check and arrange the prototypes."""
+        if not self._compares:
             missing = (
                 "profile (q_0000, ...)" if self._profile is None else "block of atomic fractions (h, he, ...)"
             )
@@ -279,15 +310,13 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
                 f"X has no {missing}: every answer of PrototypeMatch is the prior", UserWarning, stacklevel=3
             )
             return
-        from xtalsk.datasets import load_prototypes
-
-        self.prototypes_ = load_prototypes() if self.prototypes is None else self.prototypes
-        if not len(self.prototypes_):
+        if self.prototypes is not None and not len(self.prototypes):
             raise ValueError("PrototypeMatch needs at least one prototype, got an empty CrystalSet")
         self._q = bin_centers(names[self._profile.columns], len(self._profile.columns), self.q_range)
         own = [name.split("__")[-1] for name in names[self._composition.columns]]
         self._numbers = element_columns(own)
-        self._table = PrototypeTable(self.prototypes_)
+        self._own = self.prototypes
+        self._own_table = None if self._own is None else PrototypeTable(self._own)
 
     def _prepare(self):
         """Return the search; it is kept as long as the estimator and its prototypes."""
@@ -303,7 +332,7 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
 
     def _search(self, X):
         """Return the `Match` of each checked row, None for rows without candidates."""
-        if self.prototypes_ is None:
+        if not self._compares:
             return [None] * len(X)
         search = self._prepare()
         shares = element_shares(X[:, self._composition.columns], self._numbers, "fractions")
@@ -320,7 +349,7 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
     def _probabilities(self, X, matches):
         """Return the probabilities of the classes."""
         out = np.tile(self.prior_, (len(X), 1))
-        if self.prototypes_ is not None:
+        if self._compares:
             groups = self.prototypes_.space_groups
             out = blend_votes(out, self.classes_, matches, groups, self.modality_)
         out[self._empty_rows(X)] = np.nan
@@ -328,6 +357,12 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
 
     def _empty_rows(self, X):
         return ~block_presence(X, self._blocks).any(axis=1)
+
+    def _can_search(self, X):
+        """Return which rows have both a profile and a composition."""
+        if not self._compares:
+            return np.zeros(len(X), dtype=bool)
+        return block_presence(X, [self._profile, self._composition]).all(axis=1)
 
     def _check_rows(self, X, all_missing):
         """Return rows as float32; raise or warn if nothing was measured in one."""

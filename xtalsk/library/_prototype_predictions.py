@@ -77,7 +77,7 @@ class PrototypePredictions:
         """
         X = self._check_rows(X, "missing")
         blocks = [self._profile, self._composition]
-        if self.prototypes_ is None:
+        if not self._compares:
             return np.full(len(X), np.nan)
         known = np.all([~np.isnan(X[:, block.columns]).all(axis=1) for block in blocks], axis=0)
         matches = self._search(X)
@@ -98,7 +98,7 @@ class PrototypePredictions:
         DataFrame of n_samples rows
             A column for each label that a prototype has; NaN where no candidate has it.
         """
-        groups = self.prototypes_.space_groups if self.prototypes_ is not None else self.classes_
+        groups = self.prototypes_.space_groups if self._compares else self.classes_
         labels = to_level(np.asarray(groups), level)
         columns = np.unique(labels)
         out = np.full((len(X), len(columns)), np.nan)

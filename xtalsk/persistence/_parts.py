@@ -206,7 +206,7 @@ def _put_table(tree, tensors):
 
 def _take_prototypes(match):
     state = {
-        name: value for name, value in _state_of(match).items() if name != "_table"
+        name: value for name, value in _state_of(match).items() if name != "_own_table"
     }  # follows from the rest
     return state, {}
 
@@ -214,8 +214,8 @@ def _take_prototypes(match):
 def _put_prototypes(state, _):
     match = import_module("xtalsk.library").PrototypeMatch()
     vars(match).update(state)
-    if getattr(match, "prototypes_", None) is not None:
-        match._table = import_module("xtalsk.library._prototype_table").PrototypeTable(match.prototypes_)
+    if state.get("_own") is not None:
+        match._own_table = import_module("xtalsk.library._prototype_table").PrototypeTable(match._own)
     return match
 
 
