@@ -10,6 +10,8 @@ compounds and tested on the other fifth. Each network learns from three specimen
 - and from as many specimens of these crystals with strained cells;
 - or from as many of `substitute_elements` of these crystals, each with other elements.
 
+A substituted crystal may have the formula of a compound of the test, whose own structure is in no training.
+
 All have as many updates of their weights; the first and the last are also trained twice as long.
 """
 

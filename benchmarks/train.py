@@ -71,8 +71,8 @@ SHARES = {
 """Share of the specimens from each source, before crystal systems get their shares. Before there were
 substituted crystals, AMCSD had 0.33, experimental structures 0.24, the Materials Project 0.25 and random ones
 0.18. The mixture of the first, third and last was decided on the 301 measured minerals of protocol B (see
-README.md), how is not recorded. The experimental structures took a quarter and the substituted ones a third,
-by eye; see "Crystals with substituted elements" in README.md."""
+README.md), how is not recorded. The shares of the experimental and the substituted ones are set by eye; see
+"Crystals with substituted elements" in README.md."""
 
 COMPOUND_SHARE = 0.08
 """Share of specimens that are formulas of `load_compounds`, besides those of the crystals; set by eye. With
@@ -231,7 +231,7 @@ def watcher(path, features):
 def with_prototypes(model, X, y):
     """Return a network for powders with the prototypes of the package beside it."""
     match = PrototypeMatch(q_range=POWDER_GRID["q_range"], modality="powder", all_missing="missing")
-    parts = FrozenEstimator(model), FrozenEstimator(match.fit(X, y))
+    parts = FrozenEstimator(model), FrozenEstimator(match.fit(X))
     return PrototypeBlend(*parts, sure=SURE, all_missing="missing").fit(X, y)
 
 

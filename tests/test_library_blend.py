@@ -79,8 +79,16 @@ def test_a_label_that_the_classifier_doubts_has_less_weight(library_rows):
     assert_allclose(blend.weight(mixed), joint.sum(axis=1) / total, atol=1e-6)
     doubted = LibraryBlend(Constant(), midpoint=0.5).fit(X, y)
     trusted = LibraryBlend(Constant(), midpoint=0.5, agreement=0).fit(X, y)
-    assert (doubted.weight(X) < trusted.weight(X)).all()
+    assert (doubted.weight(X[:2]) < trusted.weight(X[:2]) - 0.2).all()
     assert (doubted.predict(X) == y).all()  # identical patterns
+    assert_allclose(doubted.weight(X[2:]), trusted.weight(X[2:]), atol=0.01)  # labels that it does not know
+
+
+def test_blends_from_before_the_agreement(library_rows):
+    X, y = library_rows
+    blend, plain = (LibraryBlend(Constant(), agreement=a).fit(X, y) for a in (0.25, 0))
+    del vars(blend)["agreement"]
+    assert_allclose(blend.predict_proba(X), plain.predict_proba(X))
 
 
 def test_frozen_parts_are_kept_and_candidates_have_ids(library_rows):
@@ -209,6 +217,7 @@ def test_groups_reach_a_classifier_whose_fit_takes_them(library_rows):
     [
         ({"width": 0}, "width == 0"),
         ({"max_weight": 1.5}, "max_weight == 1.5"),
+        ({"agreement": 1.5}, "agreement == 1.5"),
         ({"midpoint": "x"}, "midpoint"),
     ],
 )

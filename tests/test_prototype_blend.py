@@ -201,8 +201,25 @@ def test_rows_of_which_the_classifier_is_sure_are_not_searched(measured, match, 
         assert searched.pop() == n
         assert proba[0].max() == pytest.approx(0.97)
         assert np.isfinite(proba).all()
-    with pytest.raises(ValueError, match="sure == 2"):
+    with pytest.raises(ValueError, match="sure"):
         PrototypeBlend(classifier, match, sure=2).fit(X, y)
+
+
+def test_rows_after_a_sure_one_get_their_own_votes(measured, match):
+    X, y = measured
+
+    class FirstSure(DummyClassifier):
+        def predict_proba(self, X):
+            return np.array([[0.98, 0.01, 0.01], [0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])
+
+    classifier = FrozenEstimator(FirstSure().fit(X, y))
+    some, every = (
+        PrototypeBlend(classifier, FrozenEstimator(match), sure=sure).fit(X, y).predict_proba(X)
+        for sure in (0.95, 1.0)
+    )
+    np.testing.assert_allclose(some[0], classifier.predict_proba(X)[0])
+    np.testing.assert_allclose(some[1:], every[1:])
+    assert not np.allclose(some[0], every[0])
 
 
 def test_nothing_is_read_if_nothing_is_searched(measured, monkeypatch):

@@ -30,6 +30,7 @@ from xtalsk.library._prototype_lines import FACTOR_STEP, PrototypeLines, factor_
 from xtalsk.library._prototype_match import packaged
 from xtalsk.library._prototype_search import refined_lattice
 from xtalsk.library._prototype_table import PrototypeTable
+from xtalsk.persistence._parts import _put_prototypes
 from xtalsk.utils import NotMeasuredWarning
 
 
@@ -316,18 +317,27 @@ def test_volumes_of_elements_predict_cells():
 
 
 def test_packaged_prototypes_are_the_default_and_are_not_written(known, measured, monkeypatch, tmp_path):
-    packaged.cache_clear()
-    monkeypatch.setattr("xtalsk.datasets._prototypes.load_prototypes", lambda: known)
+    monkeypatch.setattr("xtalsk.library._prototype_match.packaged", lambda: (known, PrototypeTable(known)))
     match, own = PrototypeMatch().fit(*measured[:2]), PrototypeMatch(known).fit(*measured[:2])
     assert match.prototypes_ is known
     np.testing.assert_array_equal(match.predict_proba(measured[0]), own.predict_proba(measured[0]))
     for name, model in (("packaged", match), ("own", own)):
         xtalsk.save(model, tmp_path / name)
     assert (tmp_path / "packaged").stat().st_size < (tmp_path / "own").stat().st_size - 3000
-    packaged.cache_clear()
     loaded = xtalsk.load(tmp_path / "packaged")
     np.testing.assert_array_equal(loaded.predict_proba(measured[0]), own.predict_proba(measured[0]))
-    packaged.cache_clear()
+
+
+def test_the_prototypes_of_the_package_are_read_once():
+    crystals, table = packaged()
+    assert len(crystals) == len(table.n_groups) > 36_000
+    assert packaged()[0] is crystals
+
+
+def test_files_from_before_the_packaged_prototypes_were_left_out(match, measured):
+    state = {k: v for k, v in vars(match).items() if k not in ("_own", "_own_table")}
+    loaded = _put_prototypes(state | {"prototypes_": match.prototypes_}, None)
+    np.testing.assert_array_equal(loaded.predict_proba(measured[0]), match.predict_proba(measured[0]))
 
 
 def test_impossible_structures_are_flagged(measured):

@@ -145,6 +145,7 @@ def test_elements_without_amounts_are_presence_only(cell):
 
 def test_symbols_that_spell_a_unit_are_no_unit():
     assert as_dict(parse_formula("NpPm3")) == pytest.approx({"Np": 0.25, "Pm": 0.75})
+    assert as_dict(parse_formula("O4PPm")) == pytest.approx({"O": 2 / 3, "P": 1 / 6, "Pm": 1 / 6})
 
 
 def test_unknown_elements_in_a_list():
@@ -159,6 +160,7 @@ def test_unknown_elements_in_a_list():
         ("Fe70Ni30 (wt.%)", "it gives weights"),
         ("Fe 50 weight percent Ni 50 weight percent", "it gives weights"),
         ("Fe 500 ppm", "it gives weights"),
+        ("Fe 500 wppm", "it gives weights"),
         ("50% Fe 50% Ni", "of weight or of atoms"),
         ("Fe 50Ni 50", "ambiguous"),
         ("Ba, Ti, O3", "'Ba' in a list separated by commas"),

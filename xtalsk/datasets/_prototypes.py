@@ -13,7 +13,7 @@ _DATA = files("xtalsk.datasets") / "data"
 
 
 def load_prototypes(*, unique=False, return_descr=False):
-    """Load 36,000 known inorganic structures, or one of each structure type.
+    """Load 37,000 known inorganic structures, or one of each structure type.
 
     Measured structures come first: those of `load_amcsd` and `load_experimental`. Then come computed ones of
     the Materials Project, in standard cells and without displacements. Faulty structures are left out.

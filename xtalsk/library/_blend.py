@@ -34,9 +34,10 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
       entry that is very similar is nearly always the right structure.
 
     In rows with a profile, the probability of each label in the library is then multiplied by that of the
-    classifier to the power ``agreement``, and all are scaled to 1. So the library has less weight where the
-    classifier doubts its labels: a compound that is not in the library may resemble an entry by chance, but
-    seldom one that the classifier names as well.
+    classifier, plus 0.001, to the power ``agreement``, and all are scaled to 1. So the library has less
+    weight where the classifier doubts its labels: a compound that is not in the library may resemble an entry
+    by chance, but seldom one that the classifier names as well. Labels that the classifier does not know keep
+    their probability.
 
     The default midpoint of 0.65 was chosen on 301 measured minerals: powder profiles of 1024 bins from 0.1
     to 0.9 1/Å, see "B. Measured patterns" in ``benchmarks/README.md``, where some thirty ways and strengths
@@ -60,7 +61,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
     max_weight : float, default=0.9
         Largest weight of the library.
     agreement : float, default=0.25
-        Power of the probability of the classifier that multiplies that of the library, 0 to 1.
+        Power of the probability of the classifier that multiplies that of the library, 0 to 1. See "Hard
+        pairs" in ``benchmarks/README.md`` for what it was chosen on.
     weight_without_profile : float, default=0.5
         Weight of the library for rows in which only chemistry was measured.
     all_missing : {"raise", "missing"}, default="raise"
@@ -230,7 +232,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         own = self._of_all_classes(from_classifier, self.classifier_.classes_)
         found = self._of_all_classes(from_library, self.library_.classes_)
         if self.agreement:
-            compared = answered & has_profile
+            known = np.isin(self.classes_, self.classifier_.classes_)
+            compared = np.ix_(answered & has_profile, known)
             found[compared] *= (own[compared] + DOUBT) ** self.agreement
         found *= weight[:, None]
         proba = found + (1 - weight[:, None]) * own

@@ -1,5 +1,6 @@
 """Structure prediction from known prototypes, as a scikit-learn classifier."""
 
+import threading
 import warnings
 from functools import cache
 from numbers import Integral
@@ -36,9 +37,17 @@ _ACCEPTED = {"dtype": [np.float32, np.float64], "ensure_all_finite": False}
 _prepared = WeakKeyDictionary()  # estimator -> (prototypes, PrototypeSearch)
 
 
-@cache
+_reading = threading.Lock()
+
+
 def packaged():
     """Return the prototypes of the package and their `PrototypeTable`; the first call takes seconds."""
+    with _reading:
+        return _read_packaged()
+
+
+@cache
+def _read_packaged():
     from xtalsk.datasets import load_prototypes
 
     crystals = load_prototypes()
@@ -65,7 +74,7 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
     Parameters
     ----------
     prototypes : CrystalSet or None, default=None
-        Known structures. None: the 36,000 of `load_prototypes`. Similar compounds among them count:
+        Known structures. None: the 37,000 of `load_prototypes`. Similar compounds among them count:
         with one structure of each type only, far fewer answers are right.
     q_range : (float, float) or None, default=None
         Ends of the bins of the profile in 1/Å. None infers them from the names of the default columns of
@@ -94,7 +103,7 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
         Share of each class in the labels of `fit`, or among the prototypes.
     prototypes_ : CrystalSet or None
         The known structures; None if the columns have no profile or no fractions. Those of the package are
-        read when they are first used, and `xtalsk.save` does not write them.
+        read when they are first used, and are no part of a saved or pickled estimator.
     profile_block_, composition_block_ : str or None
         Names of the two blocks that are read.
     modality_ : {"powder", "rings"}
@@ -282,6 +291,8 @@ class PrototypeMatch(PrototypePredictions, LevelsMixin, ClassifierMixin, BaseEst
     @property
     def prototypes_(self):
         """The known structures; None if the columns have no profile or no fractions."""
+        if not hasattr(self, "_profile"):
+            raise AttributeError("prototypes_ exists after fit")
         return self._known[0]
 
     @property

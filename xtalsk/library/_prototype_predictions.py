@@ -76,13 +76,9 @@ class PrototypePredictions:
             a composition.
         """
         X = self._check_rows(X, "missing")
-        blocks = [self._profile, self._composition]
-        if not self._compares:
-            return np.full(len(X), np.nan)
-        known = np.all([~np.isnan(X[:, block.columns]).all(axis=1) for block in blocks], axis=0)
         matches = self._search(X)
         answers = [answer_probability(match, self.modality_) if match else 0.0 for match in matches]
-        return np.where(known, answers, np.nan)
+        return np.where(self._can_search(X), answers, np.nan)
 
     def level_similarity(self, X, level="crystal_system"):
         """Return the similarity of the best candidate of each label of a level: evidence for other models.

@@ -11,7 +11,7 @@ from xtalsk.utils import check_number
 
 
 class SearchAnswers:
-    """Public methods of `LibraryMatch`; they use those of `LibrarySearch`."""
+    """Methods of `LibraryMatch` that users call besides `predict`; they use those of `LibrarySearch`."""
 
     def candidates(self, X, n=5):
         """Return the best entries of the library for each row.

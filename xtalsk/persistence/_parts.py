@@ -213,6 +213,8 @@ def _take_prototypes(match):
 
 def _put_prototypes(state, _):
     match = import_module("xtalsk.library").PrototypeMatch()
+    if "prototypes_" in state:  # of files that were written before `_own` existed
+        state["_own"] = state.pop("prototypes_")
     vars(match).update(state)
     if state.get("_own") is not None:
         match._own_table = import_module("xtalsk.library._prototype_table").PrototypeTable(match._own)

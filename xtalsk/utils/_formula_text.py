@@ -18,7 +18,7 @@ _WATER = re.compile(rf"\.(\s*(?:\d+/\d+|\d+\.\d+|\d+)?\s*{_MOLECULE})$")
 _DOTS = "·•⋅∙*×・‧⸱●"
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼ⁿ^"
 _SUBSCRIPT_MARKS = re.compile(r"</?sub>|_\{([\d.]+)\}|_([\d.]+)_?|\$", re.IGNORECASE)
-_WEIGHTS = re.compile(r"(?:w|wt|weight|mass|m)[-.\s]*%|%[-.\s]*(?:w|wt|mass)\b|(?<![A-Z])ppm", re.IGNORECASE)
+_WEIGHTS = re.compile(r"(?:w|wt|weight|mass|m)[-.\s]*%|%[-.\s]*(?:w|wt|mass)\b|(?-i:ppm|PPM)", re.IGNORECASE)
 _ATOMS = re.compile(r"\(?\s*(?:at|atom|atoms|atomic|mol|mole)[-.\s]*%\s*\)?", re.IGNORECASE)
 _BRACKET = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 
