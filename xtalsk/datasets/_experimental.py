@@ -39,7 +39,7 @@ def load_experimental(*, return_descr=False):
     >>> from xtalsk import CrystalSet, load_amcsd, load_experimental
     >>> crystals = CrystalSet.concatenate([load_amcsd(), load_experimental()])
     >>> len(crystals)
-    11508
+    11507
     """
     with as_file(_DATA / "experimental.npz") as path:
         crystals = CrystalSet.load(path)
