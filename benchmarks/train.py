@@ -119,7 +119,10 @@ through its training named 7 points more of crystal systems and 4 more of space 
 and 9 and 5 more from one with its formula (768 specimens of the held-out fold). Profile and polar image of
 one zone say too little to have two votes of three."""
 
-BLEND = {"powder": {"max_weight": 0.8, "midpoint": 0.55, "width": 0.12}, "rings": {}}
+BLEND = {
+    "powder": {"max_weight": 0.8, "midpoint": 0.55, "width": 0.12, "agreement": 0.0},
+    "rings": {"agreement": 0.0},
+}
 """Parameters of `LibraryBlend`. Those of powders have the best likelihood of 34 triples on the 301 measured
 minerals of protocol B, with this network and this library. Most of these minerals are in the library. For
 compounds that are not, the network alone is better, see "Hard pairs" in README.md."""
