@@ -121,7 +121,7 @@ one zone say too little to have two votes of three."""
 
 BLEND = {
     "powder": {"max_weight": 0.98, "midpoint": 0.6, "width": 0.12, "agreement": 0.25},
-    "rings": {"agreement": 0.0},
+    "rings": {},
 }
 """Parameters of `LibraryBlend`. Those of powders have, of 216 sets, the best sum of the mean log-likelihood
 on the 301 measured minerals of protocol B and a fifth of that on 586 simulated powders of compounds that the

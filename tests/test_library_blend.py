@@ -42,7 +42,7 @@ def library_rows():
 
 def test_the_library_predicts_its_own_patterns_and_the_classifier_the_others(library_rows):
     X, y = library_rows
-    blend = LibraryBlend(Constant(), midpoint=0.9, agreement=0).fit(X, y)
+    blend = LibraryBlend(Constant(), midpoint=0.9).fit(X, y)
     assert blend.classes_.tolist() == [2, 14, 62, 167, 225]
     assert (blend.predict(X) == y).all()
     other_patterns = make_patterns(8, 1)
@@ -56,7 +56,7 @@ def test_probabilities_are_the_weighted_mean(library_rows):
     X, y = library_rows
     forest, library = ExtraTreesClassifier(random_state=0), LibraryMatch(sharpness=5)
     blend = LibraryBlend(
-        forest, library, weighting="similarity", midpoint=0.9, width=0.1, max_weight=0.6, agreement=0
+        forest, library, weighting="similarity", midpoint=0.9, width=0.1, max_weight=0.6
     ).fit(X, y)
     mixed = 0.5 * X + 0.5 * X.iloc[::-1].to_numpy()
     share = 0.6 / (1 + np.exp((0.9 - blend.library_.similarity(mixed)) / 0.1))
@@ -68,7 +68,7 @@ def test_probabilities_are_the_weighted_mean(library_rows):
 def test_a_label_that_the_classifier_doubts_has_less_weight(library_rows):
     X, y = library_rows
     forest = ExtraTreesClassifier(random_state=0)
-    plain = LibraryBlend(forest, midpoint=0.9, width=0.1, agreement=0).fit(X, y)
+    plain = LibraryBlend(forest, midpoint=0.9, width=0.1).fit(X, y)
     blend = LibraryBlend(forest, midpoint=0.9, width=0.1, agreement=0.5).fit(X, y)
     mixed = 0.7 * X + 0.3 * X.iloc[::-1].to_numpy()
     own, share = plain.classifier_.predict_proba(mixed), plain.weight(mixed)[:, None]
@@ -77,8 +77,8 @@ def test_a_label_that_the_classifier_doubts_has_less_weight(library_rows):
     total = expected.sum(axis=1)
     assert_allclose(blend.predict_proba(mixed), expected / total[:, None], atol=1e-6)
     assert_allclose(blend.weight(mixed), joint.sum(axis=1) / total, atol=1e-6)
-    doubted = LibraryBlend(Constant(), midpoint=0.5).fit(X, y)
-    trusted = LibraryBlend(Constant(), midpoint=0.5, agreement=0).fit(X, y)
+    doubted = LibraryBlend(Constant(), midpoint=0.5, agreement=0.25).fit(X, y)
+    trusted = LibraryBlend(Constant(), midpoint=0.5).fit(X, y)
     assert (doubted.weight(X[:2]) < trusted.weight(X[:2]) - 0.2).all()
     assert (doubted.predict(X) == y).all()  # identical patterns
     assert_allclose(doubted.weight(X[2:]), trusted.weight(X[2:]), atol=0.01)  # labels that it does not know
@@ -191,16 +191,16 @@ def test_the_classifier_predicts_rows_that_no_entry_fits(library_rows):
     X, y = library_rows
     fractions = ElementFractions().set_output(transform="pandas")
     X = pd.concat([X, fractions.fit_transform(["NaCl", "KCl"] * 4).add_prefix("eds__")], axis=1)
-    blend = LibraryBlend(Constant(), LibraryMatch(isostructural=False), agreement=0).fit(X, y)
+    blend = LibraryBlend(Constant(), LibraryMatch(isostructural=False)).fit(X, y)
     iron = X.copy()
     iron.loc[2, X.columns.str.startswith("eds__")] = fractions.transform(["Fe"]).to_numpy()
     assert blend.weight(iron)[2] == 0
     assert blend.predict(iron)[[1, 2, 3]].tolist() == [2, 225, 14]
     assert blend.nothing_fits(iron)[2]
-    similar = LibraryBlend(Constant(), agreement=0).fit(X, y)
+    similar = LibraryBlend(Constant()).fit(X, y)
     assert 0.5 < similar.weight(iron)[2] < 0.9  # the structure of other elements has the same pattern
     assert similar.predict(iron)[2] == 14
-    by_similarity = LibraryBlend(Constant(), weighting="similarity", agreement=0).fit(X, y)
+    by_similarity = LibraryBlend(Constant(), weighting="similarity").fit(X, y)
     assert similar.weight(X).min() > 0.85
     assert not np.allclose(similar.weight(X), by_similarity.weight(X), atol=1e-3)
 

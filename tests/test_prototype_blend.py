@@ -158,7 +158,7 @@ def test_library_and_prototypes_together(match, dummy, measured):
     X, y = measured
     library = LibraryMatch(all_missing="missing").fit(X[:1], y[:1])
     inner = PrototypeBlend(FrozenEstimator(dummy), FrozenEstimator(match)).fit(X, y)
-    both = LibraryBlend(FrozenEstimator(inner), FrozenEstimator(library), agreement=0).fit(X, y)
+    both = LibraryBlend(FrozenEstimator(inner), FrozenEstimator(library)).fit(X, y)
     np.testing.assert_array_equal(both.predict(X), y)
     np.testing.assert_allclose(both.weight(X)[0], 0.9, atol=0.01)
 

@@ -33,11 +33,11 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
       of the best entry alone: ``1 / (1 + exp((midpoint - s) / width))``. For measured powder patterns, an
       entry that is very similar is nearly always the right structure.
 
-    In rows with a profile, the probability of each label in the library is then multiplied by that of the
-    classifier, plus 0.001, to the power ``agreement``, and all are scaled to 1. So the library has less
-    weight where the classifier doubts its labels: a compound that is not in the library may resemble an entry
-    by chance, but seldom one that the classifier names as well. Labels that the classifier does not know keep
-    their probability.
+    With ``agreement``, and in rows with a profile, the probability of each label in the library is then
+    multiplied by that of the classifier, plus 0.001, to this power, and all are scaled to 1. So the library
+    has less weight where the classifier doubts its labels: a compound that is not in the library may resemble
+    an entry by chance, but seldom one that the classifier names as well. Labels that the classifier does not
+    know keep their probability.
 
     The default midpoint of 0.65 was chosen on 301 measured minerals: powder profiles of 1024 bins from 0.1
     to 0.9 1/Å, see "B. Measured patterns" in ``benchmarks/README.md``, where some thirty ways and strengths
@@ -60,9 +60,10 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         Range of similarity over which the weight rises.
     max_weight : float, default=0.9
         Largest weight of the library.
-    agreement : float, default=0.25
-        Power of the probability of the classifier that multiplies that of the library, 0 to 1. See "Hard
-        pairs" in ``benchmarks/README.md`` for what it was chosen on.
+    agreement : float, default=0.0
+        Power of the probability of the classifier that multiplies that of the library, 0 to 1. The packaged
+        powder model has 0.25, see "Hard pairs" in ``benchmarks/README.md``. A classifier that is never sure
+        takes weight from the library in this way, too.
     weight_without_profile : float, default=0.5
         Weight of the library for rows in which only chemistry was measured.
     all_missing : {"raise", "missing"}, default="raise"
@@ -121,7 +122,7 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         midpoint=0.65,
         width=0.05,
         max_weight=0.9,
-        agreement=0.25,
+        agreement=0.0,
         weight_without_profile=0.5,
         all_missing="raise",
     ):
