@@ -153,15 +153,14 @@ def load_crystals(folder, cache, n_random, systems, fold=None, experimental=None
     if fold is not None:
         sets = without_fold(sets, fold)
     published = list(sets.values())
+    known = CrystalSet.concatenate(published)
     if n_substituted:
         weights = crystal_weights(published, [SHARES[name] for name in sets], systems)
-        known = CrystalSet.concatenate(published)
         rows = np.sort(np.random.default_rng(0).choice(len(known), n_substituted, p=weights))
         sets["substituted"] = substitute_elements(known[rows], random_state=0)
     if n_random:
         numbers = random_space_groups(n_random, published, np.random.default_rng(0), systems)
-        reference = CrystalSet.concatenate(published)
-        sets["random"] = make_random_crystals(numbers, reference=reference, random_state=0, verbose=1)
+        sets["random"] = make_random_crystals(numbers, reference=known, random_state=0, verbose=1)
     weights = crystal_weights(list(sets.values()), [SHARES[name] for name in sets], systems)
     counts = {name: len(crystals) for name, crystals in sets.items()}
     return CrystalSet.concatenate(list(sets.values())), weights, counts

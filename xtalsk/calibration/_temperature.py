@@ -30,6 +30,7 @@ from xtalsk.utils import (
     groups_params,
     most_probable,
     name_rows,
+    of_all_classes,
     select_rows,
 )
 
@@ -220,8 +221,7 @@ class SymmetryCalibration(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, Base
             lost.extend(test[~is_known].tolist())
             test = test[is_known]
             part, specimens = answers(fitted, select_rows(X, test), self.modalities)
-            proba = np.zeros((len(test), len(self.classes_)))
-            proba[:, np.searchsorted(self.classes_, fitted.classes_)] = part
+            proba = of_all_classes(part, fitted.classes_, self.classes_)
             parts.append((proba, specimens, y[test]))
         self.estimator_.fit(X, y, **groups_params(self.estimator, groups))
         if lost:

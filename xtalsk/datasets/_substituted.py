@@ -9,6 +9,7 @@ from xtalsk.crystals import CrystalSet
 from xtalsk.crystals._elements import element_distances, element_volumes
 from xtalsk.crystals._formulas import formula_of
 from xtalsk.datasets._constants import LEAST_ATOMS, SMALLEST_ATOM
+from xtalsk.simulation.reflections._strain import average_over_group
 from xtalsk.utils import check_number
 from xtalsk.utils._formula import electronegativities
 
@@ -110,9 +111,8 @@ def _weights(numbers, distance):
     """Return the weight of each element (column) in place of another (row), by atomic number."""
     weights = np.exp(-element_distances() / distance)
     weights[:, np.bincount(numbers, minlength=len(weights)) < LEAST_ATOMS] = 0
-    inert = np.flatnonzero(np.isnan(electronegativities())) + 1
-    for kept in (1, *inert):  # hydrogen and helium, neon, argon: they stay, and nothing becomes one of them
-        weights[:, kept] = weights[kept] = 0
+    kept = [1, *np.flatnonzero(np.isnan(electronegativities())) + 1]  # hydrogen, helium, neon and argon
+    weights[kept] = weights[:, kept] = 0  # they stay, and nothing becomes one of them
     np.fill_diagonal(weights, 1)
     return weights
 
@@ -128,13 +128,8 @@ def _draw(elements, weights, rng):
 
 
 def _strained(crystals, strain, rng):
-    """Return the lattices with random strains that keep the rotations of the crystals."""
-    lattices = np.empty_like(crystals.lattices)
-    for i, (lattice, rotations) in enumerate(zip(crystals.lattices, crystals.rotation_index, strict=True)):
-        change = strain * rng.standard_normal((3, 3))
-        change = (change + change.T) / 2
-        change -= np.eye(3) * np.trace(change) / 3
-        # rotations of fractional coordinates, in the Cartesian basis
-        turn = lattice.T @ crystals.rotation_sets[rotations] @ np.linalg.inv(lattice.T)
-        lattices[i] = lattice @ (np.eye(3) + np.mean(turn.transpose(0, 2, 1) @ change @ turn, axis=0))
-    return lattices
+    """Return the lattices with random strains that keep the volumes and the rotations of the crystals."""
+    changes = strain * rng.standard_normal((len(crystals), 3, 3))
+    changes = (changes + changes.transpose(0, 2, 1)) / 2
+    changes -= np.trace(changes, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)
+    return crystals.lattices @ (np.eye(3) + average_over_group(changes, crystals, np.arange(len(crystals))))

@@ -15,6 +15,7 @@ from xtalsk.utils import (
     groups_params,
     is_empty_row,
     most_probable,
+    of_all_classes,
     select_rows,
 )
 
@@ -230,8 +231,8 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         weight[~has_profile & fits] = self.weight_without_profile
         answered = ~np.isnan(from_classifier).any(axis=1)
         weight[~answered] = 1
-        own = self._of_all_classes(from_classifier, self.classifier_.classes_)
-        found = self._of_all_classes(from_library, self.library_.classes_)
+        parts = (from_classifier, self.classifier_.classes_), (from_library, self.library_.classes_)
+        own, found = (np.nan_to_num(of_all_classes(*part, self.classes_)) for part in parts)
         if self.agreement:
             known = np.isin(self.classes_, self.classifier_.classes_)
             compared = np.ix_(answered & has_profile, known)
@@ -241,12 +242,6 @@ class LibraryBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimat
         proba[~answered & ~fits] = np.nan
         total = proba.sum(axis=1)
         return proba / total[:, None], found.sum(axis=1) / np.where(fits, total, 1)
-
-    def _of_all_classes(self, proba, classes):
-        """Return probabilities of some classes as those of all, with 0 in rows without answer."""
-        out = np.zeros((len(proba), len(self.classes_)))
-        out[:, np.searchsorted(self.classes_, classes)] = np.nan_to_num(proba)
-        return out
 
     def _library_weight(self, similarity, probability, has_chemistry):
         """Return the weight of the library for each similarity and probability; 0 if both are NaN."""

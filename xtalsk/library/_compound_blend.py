@@ -23,6 +23,7 @@ from xtalsk.utils import (
     groups_params,
     is_empty_row,
     most_probable,
+    of_all_classes,
     select_rows,
 )
 
@@ -299,11 +300,7 @@ class CompoundBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstima
 
     def _of_classes(self, estimator, X):
         """Return the probabilities of an estimator, in the order of ``classes_``."""
-        proba = estimator.predict_proba(X)
-        out = np.zeros((len(proba), len(self.classes_)))
-        out[:, np.searchsorted(self.classes_, estimator.classes_)] = proba
-        out[np.isnan(proba).any(axis=1)] = np.nan
-        return out
+        return of_all_classes(estimator.predict_proba(X), estimator.classes_, self.classes_)
 
     def _look_up(self, compositions):
         """Return the shares of the classes among similar compounds, and the smallest misfit of each row."""

@@ -15,6 +15,7 @@ from xtalsk.utils import (
     groups_params,
     is_empty_row,
     most_probable,
+    of_all_classes,
     select_rows,
 )
 
@@ -151,8 +152,7 @@ class PrototypeBlend(LevelsMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstim
         """Return the probabilities of measured rows."""
         own, match = self.classifier_.predict_proba(X), self.prototypes_
         known = np.isin(self.classes_, self.classifier_.classes_)
-        proba = np.zeros((len(own), len(self.classes_)))
-        proba[:, known] = own
+        proba = of_all_classes(own, self.classifier_.classes_, self.classes_)
         unanswered = np.isnan(own).any(axis=1)
         checked = match._check_rows(X, "missing")
         is_open = unanswered | (match._can_search(checked) & ~(own.max(axis=1) > self.sure))

@@ -10,6 +10,7 @@ from xtalsk.utils._not_measured import (
     is_empty_row,
     missing_label,
     most_probable,
+    of_all_classes,
 )
 from xtalsk.utils._parallel import LostWorkerError
 from xtalsk.utils._validation import (
@@ -42,6 +43,7 @@ __all__ = [
     "missing_label",
     "most_probable",
     "name_rows",
+    "of_all_classes",
     "select_rows",
     "to_float32",
 ]

@@ -88,6 +88,28 @@ def most_probable(proba, classes):
     return labels
 
 
+def of_all_classes(proba, classes, all_classes):
+    """Return the probabilities of some classes as those of all, with 0 for the others.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n, n_classes)
+        Rows without answer are NaN.
+    classes : ndarray of shape (n_classes,)
+    all_classes : ndarray of shape (n_all,)
+        Sorted; all of ``classes`` are among them.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n_all)
+        Rows without answer are NaN.
+    """
+    out = np.zeros((len(proba), len(all_classes)))
+    out[:, np.searchsorted(all_classes, classes)] = proba
+    out[np.isnan(proba).any(axis=1)] = np.nan
+    return out
+
+
 def is_empty_row(X):
     """Return for each row of a table whether all of its values are missing; False if it is no table."""
     values = X if isinstance(X, pd.DataFrame) else np.asarray(X)

@@ -34,15 +34,33 @@ def draw_strains(reflections, rows, magnitude, rng):
     strains = rng.standard_normal((len(rows), 3, 3))
     strains = (strains + strains.transpose(0, 2, 1)) / np.where(np.eye(3) > 0, 2, np.sqrt(2))
     strains *= magnitude[:, None, None]
-    index = reflections.rotation_index[rows]
+    return average_over_group(strains, reflections, rows)[:, *VOIGT]
+
+
+def average_over_group(tensors, crystals, rows):
+    """Average tensors over the point groups of crystals.
+
+    Parameters
+    ----------
+    tensors : ndarray of shape (n, 3, 3)
+        In the Cartesian frame of the lattice vectors.
+    crystals : Reflections or CrystalSet
+    rows : ndarray of int, shape (n,)
+        The crystal of each tensor.
+
+    Returns
+    -------
+    ndarray of shape (n, 3, 3)
+    """
+    out, index = np.empty_like(tensors), crystals.rotation_index[rows]
     for k in np.unique(index):
         members = index == k
-        lattices = reflections.lattices[rows[members]].transpose(0, 2, 1)
-        rotations = reflections.rotation_sets[k].astype(float)
+        lattices = crystals.lattices[rows[members]].transpose(0, 2, 1)
+        rotations = crystals.rotation_sets[k].astype(float)
         cartesian = lattices[:, None] @ rotations @ np.linalg.inv(lattices)[:, None]
-        images = cartesian @ strains[members][:, None] @ cartesian.transpose(0, 1, 3, 2)
-        strains[members] = images.mean(axis=1)
-    return strains[:, *VOIGT]
+        images = cartesian @ tensors[members][:, None] @ cartesian.transpose(0, 1, 3, 2)
+        out[members] = images.mean(axis=1)
+    return out
 
 
 def strain_tensors(strains):
