@@ -18,12 +18,15 @@ There are three protocols. Each prints one table; ``--save`` writes every fold t
 
 ``python benchmarks/bench_accuracy.py c FOLDER --cache FILE.npz``
     Structures of the Materials Project (tables ``mp_*.csv.gz`` in FOLDER) whose compounds are in no training
-    part. The models are trained on all others and on AMCSD. The rest is as in protocol a.
+    part. The models are trained on all others and on AMCSD. Patterns and formulas have typical errors.
+    ``--conditions harsh`` takes harsh patterns, ``--modality powder`` powder patterns.
+    "Fusion" is `PrototypeBlend` of a network, which also learns from `substitute_elements` of the training
+    crystals, and of the training crystals as prototypes. McNemar's test compares it with each other model.
 
-"Fusion" is the weighted geometric mean of a network, search-match in the training crystals and trees on
-chemistry. It is repeated with diffraction only (network, search-match) and chemistry only (network, trees).
-It learns from ``--n-replicas`` specimens of each crystal. The others learn from ``--peer-replicas`` of them,
-because their time and memory grow faster. Search-match needs none.
+In protocol a, "fusion" is the weighted geometric mean of a network, search-match in the training crystals and
+trees on chemistry. It is repeated with diffraction only (network, search-match) and chemistry only (network,
+trees). It learns from ``--n-replicas`` specimens of each crystal. The others learn from ``--peer-replicas``
+of them, because their time and memory grow faster. Search-match needs none.
 
 ``--quick`` uses a few hundred structures, two folds and three epochs, and takes a minute or two. Features and
 each finished fold are written to the folder ``--work``, and the same command continues there; use another
@@ -32,20 +35,19 @@ folder after a change of the models.
 Protocol a renders each replica of all minerals in two minutes of one core. One fold then takes a quarter of
 an hour for fusion with its two parts (ten epochs, eight replicas), ten minutes for the convolutional network
 and five for all others. Protocol b takes half an hour with ``--peers`` and three minutes without. Protocol c
-takes hours.
+takes one to two hours of one core for each fold and modality.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from _materials_project import load_materials_project
 from _protocol_models import chosen_of, make_models, protocol_blocks
 from _protocols import Job, choose, harsh_conditions, make_splits, summarise, without_faults
 
-from xtalsk import CrystalSet, load_amcsd, make_library, paired_test
+from xtalsk import load_amcsd, make_library, paired_test
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -66,14 +68,8 @@ def results_folder(options):
     return "_".join(parts)
 
 
-def cross_validate(options, protocol, crystals, only=None):
-    """Simulate, run all models on all folds and print the table.
-
-    Parameters
-    ----------
-    only : ndarray of str or None
-        Ids of the crystals for the test; None for all.
-    """
+def cross_validate(options, protocol, crystals):
+    """Simulate, run all models on all folds and print the table."""
     crystals = without_faults(crystals)
     job = Job(specimens_folder(options, protocol, len(crystals)))
     features = protocol_blocks(options.modality, options.chemistry)
@@ -89,7 +85,6 @@ def cross_validate(options, protocol, crystals, only=None):
         n_folds=options.n_folds,
         folds_run=options.folds_run,
         random_split=options.random_split,
-        only=None if only is None else np.isin(crystals.ids.astype(str), only)[X.index],
     )
     split = "at random" if options.random_split else "by compound"
     print(f"{len(X)} specimens, {len(set(y))} space groups, {len(set(groups))} compounds; folds {split}")
@@ -159,8 +154,13 @@ def protocol_c(options):
     computed = load_materials_project(options.folder, cache=options.cache, n_jobs=options.n_jobs, verbose=1)
     computed = choose(computed, options.n_mp if options.n_mp is not None else options.n)
     print(f"tested on {computed!r}, {len(set(computed.formulas))} formulas")
-    crystals = CrystalSet.concatenate([choose(load_amcsd(), options.n), computed])
-    cross_validate(options, "c", crystals, only=computed.ids.astype(str))
+    from _computed import run
+
+    minerals = choose(load_amcsd(), options.n)
+    n = len(minerals) + len(computed)
+    folder = specimens_folder(options, f"c_{options.conditions}", n)
+    table = run(options, computed, minerals, folder)
+    report(options, "c", table, n)
 
 
 def parse(arguments=None):
@@ -175,13 +175,16 @@ def parse(arguments=None):
         add(
             "--n-replicas",
             type=int,
-            default=8 if name == "a" else 1,
+            default={"a": 8, "b": 1, "c": 3}[name],
             help="training specimens of each crystal",
         )
         add("--epochs", type=int, help="epochs of the fused network")
-        add("--park-epochs", type=int, help="epochs of the convolutional network")
         add("--n-trees", type=int, default=300)
-        add("--only", nargs="+", metavar="NAME", help="beginnings of the names of models; all by default")
+        if name == "c":
+            command.set_defaults(park_epochs=None, random_split=False)
+        else:
+            add("--park-epochs", type=int, help="epochs of the convolutional network")
+            add("--only", nargs="+", metavar="NAME", help="beginnings of the names of models; all by default")
         add("--n-jobs", type=int, default=2)
         add("--work", type=Path, default=Path(tempfile.gettempdir()) / "xtalsk_bench_accuracy")
         add("--quick", action="store_true", help="a small part, to test that it works")
@@ -197,8 +200,10 @@ def parse(arguments=None):
         add("--size", type=int, default=256, help="rows and columns of an image")
         add("--n-folds", type=int, default=5)
         add("--folds-run", type=int, help="number of folds to run; all by default")
-        add("--random-split", action="store_true", help="allow a compound in both parts of a split")
-        if name == "c":
+        if name == "a":
+            add("--random-split", action="store_true", help="allow a compound in both parts of a split")
+        else:
+            add("--conditions", choices=("typical", "harsh"), default="typical", help="of the patterns")
             add("--cache", type=Path, help="file of the structures, .npz")
             add("--n-mp", type=int, help="number of Materials Project crystals")
     options = parser.parse_args(arguments)

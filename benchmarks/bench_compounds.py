@@ -69,7 +69,7 @@ def is_listed(formulas, groups, compounds):
 
 def only(table, kind):
     """Return the features with the columns of diffraction or of chemistry alone."""
-    is_diffraction = table.columns.str.startswith(("diffraction", "lattice"))
+    is_diffraction = table.columns.str.startswith(("diffraction", "lattice", "spots"))
     hidden = table.copy()
     hidden.loc[:, is_diffraction if kind == "chemistry" else ~is_diffraction] = np.nan
     return hidden

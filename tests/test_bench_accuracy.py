@@ -21,6 +21,7 @@ from xtalsk.crystals import BrokenEntryWarning
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import _computed
 import _measured
 import _misses
 import _protocol_models
@@ -151,6 +152,47 @@ def test_a_job_goes_on_where_it_ended(job, capsys):
     assert "space group" in _protocols.summarise(first)
     with pytest.raises(ValueError, match="other crystals"):
         job.specimens(crystals[:4], features, conditions, n_replicas=2)
+
+
+@pytest.fixture(scope="module")
+def fold_of(tmp_path_factory):
+    """One fold of protocol C, with some small crystals of AMCSD as computed ones, and what it answers."""
+    crystals = load_amcsd()
+    small = np.flatnonzero((crystals.volumes < 120) & np.isin(crystals.space_groups, (62, 225, 227)))[:90]
+    minerals, computed = crystals[small[::2]], crystals[small[1::2]]
+    arguments = "--modality powder --folds-run 1 --epochs 1 --n-replicas 2 --n-trees 5 --n-folds 3"
+    options = bench_accuracy.parse(["c", "no folder", *arguments.split()])
+    return options, computed, minerals, tmp_path_factory.mktemp("computed")
+
+
+def test_protocol_c_tests_computed_crystals_of_other_compounds(fold_of, monkeypatch):
+    options, computed, minerals, folder = fold_of
+    folds = []
+    monkeypatch.setattr(_computed.Fold, "answers", lambda fold: folds.append(fold) or {})
+    _computed.cross_validate(
+        options, folder, type(computed).concatenate([minerals, computed]), computed.ids.astype(str)
+    )
+    (fold,) = folds
+    tested = fold.crystals[fold.seen.index]
+    assert set(tested.ids) <= set(computed.ids)
+    assert len(set(tested.ids)) == len(tested) > 0
+    assert not set(tested.formulas) & set(fold.sources.formulas)
+    assert set(fold.sources.ids) & set(minerals.ids)
+    X, y = fold.with_substituted
+    assert len(X) == len(y) == 2 * len(fold.own[1])  # as many specimens of other crystals
+    assert fold.truth.tolist() == tested.space_groups.tolist()
+
+
+def test_protocol_c_answers_and_goes_on_where_it_ended(fold_of, capsys):
+    options, computed, minerals, folder = fold_of
+    table = _computed.run(options, computed, minerals, folder)
+    assert {"fusion", "network (chemistry only)", "extra trees on all blocks"} < set(table["model"])
+    printed = capsys.readouterr().out
+    assert printed.count("fold 0") == len(table)
+    assert "fusion and network: only the first is right for" in printed
+    again = _computed.run(options, computed, minerals, folder)
+    pd.testing.assert_frame_equal(table, again)
+    assert "fold 0" not in capsys.readouterr().out
 
 
 def test_support_is_taken_off_the_composition():
