@@ -13,7 +13,7 @@ from xtalsk.neural._blocks import branch_of, measure_block
 from xtalsk.neural._branches import scale_rows, standardise_rows
 from xtalsk.neural._disturbances import stretch
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
-from xtalsk.neural._mixing import choose_kept
+from xtalsk.neural._mixing import choose_kept, dropout_events
 from xtalsk.neural._random import own_generator, own_random_numbers, rand, seed_generators
 from xtalsk.utils import check_device
 
@@ -91,13 +91,37 @@ def test_validation_split_leaves_rare_classes_in_training():
 def test_modality_dropout_keeps_one_block_of_each_row():
     torch.manual_seed(0)
     present = torch.tensor([[True, True, True], [False, True, False], [True, False, True]]).repeat(2000, 1)
-    kept = choose_kept(present, 0.5)
+    alone = torch.eye(3, dtype=torch.bool)
+    kept = choose_kept(present, 0.5, alone)
     assert not (kept & ~present).any()
     assert kept.any(1).all()
     assert kept[1::3, 1].all()
     # of three: 1/2, and a third of the 1/8 that would keep nothing
     torch.testing.assert_close(kept[::3].float().mean(0), torch.full((3,), 0.5 + 1 / 24), atol=0.04, rtol=0)
-    assert torch.equal(choose_kept(present, 0.0), present)
+    assert torch.equal(choose_kept(present, 0.0, alone), present)
+
+
+def test_blocks_of_a_modality_are_dropped_together():
+    torch.manual_seed(0)
+    blocks = ["profile", "lattice", "fractions", "spots"]
+    value = {("profile", "lattice"): 0.3, "fractions": 0.6, "lattice": 0.1}
+    probability, members = dropout_events(value, blocks)
+    # lattice alone, fractions alone, spots never, both together
+    np.testing.assert_allclose(probability[0], [0.1, 0.6, 0, 0.3])
+    assert members.astype(int).tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 1, 0, 0]]
+    present = torch.ones(20000, 4, dtype=torch.bool)
+    present[:, 3] = False
+    present[1::2, 2] = False
+    kept = choose_kept(present, torch.as_tensor(probability[0]), torch.as_tensor(members))
+    assert not (kept & ~present).any()
+    assert kept.any(1).all()
+    of_all = kept[::2]
+    both, chemistry = of_all[:, 0] & of_all[:, 1], of_all[:, 2]
+    assert (both & chemistry).float().mean() == pytest.approx(0.7 * 0.9 * 0.4, abs=0.015)
+    assert (~of_all[:, 0] & ~of_all[:, 1]).float().mean() == pytest.approx(0.3 * 0.4 + 0.18 / 3, abs=0.015)
+    # of a modality that is the only one, the tuple is kept whole or one of its blocks
+    assert kept[1::2, :2].any(1).all()
+    assert kept[1::2, 0].float().mean() == pytest.approx(0.7 + 0.3 / 2, abs=0.015)
 
 
 def test_augmentation_amounts():

@@ -12,7 +12,7 @@ from torch import nn
 from xtalsk.neural import _module
 from xtalsk.neural._batches import Batches, Rows
 from xtalsk.neural._disturbances import stretch
-from xtalsk.neural._mixing import draw_mix, dropout_range, mix_rows
+from xtalsk.neural._mixing import draw_mix, dropout_events, mix_rows
 
 N_BINS = 64
 SPACE_GROUPS = np.array([2, 14, 62, 225])
@@ -140,19 +140,20 @@ def test_modality_dropout_changes_in_the_course_of_fit(incomplete_data, record, 
     X, y = incomplete_data
     seen = record(_module, "choose_kept")
     model = tiny(modality_dropout=(0.5, 0.1)).fit(X, y)
-    course = np.array([p.tolist() for _, p in seen])
+    course = np.array([p.tolist() for _, p, _ in seen])
     expected = 0.5 - 0.4 * np.arange(18) / 18
     np.testing.assert_allclose(course, np.column_stack([expected, expected]), atol=1e-6)
     seen.clear()
     model.partial_fit(X, y)
-    np.testing.assert_allclose([p.tolist() for _, p in seen], 0.1, atol=1e-6)
+    np.testing.assert_allclose([p.tolist() for _, p, _ in seen], 0.1, atol=1e-6)
 
 
 def test_modality_dropout_by_block(incomplete_data, tiny):
     X, y = incomplete_data
-    probability = dropout_range({"formula": 0.7, "rings": (0.0, 0.2)}, ["rings", "formula"])
+    probability, members = dropout_events({"formula": 0.7, "rings": (0.0, 0.2)}, ["rings", "formula"])
+    np.testing.assert_array_equal(members, np.eye(2))
     np.testing.assert_allclose(probability, [[0.0, 0.7], [0.2, 0.7]])
-    np.testing.assert_allclose(dropout_range({"formula": 0.7}, ["rings", "formula"])[0], [0, 0.7])
+    np.testing.assert_allclose(dropout_events({"formula": 0.7}, ["rings", "formula"])[0][0], [0, 0.7])
     same = [
         tiny(modality_dropout=d).fit(X, y).predict_proba(X)
         for d in (0.3, (0.3, 0.3), {"rings": 0.3, "formula": 0.3}, {"formula": 0.3})
@@ -161,7 +162,7 @@ def test_modality_dropout_by_block(incomplete_data, tiny):
     np.testing.assert_array_equal(same[0], same[2])
     assert np.abs(same[0] - same[3]).max() > 1e-4
     with pytest.raises(ValueError, match=r"modality_dropout: no column belongs to block 'ring'; blocks are"):
-        tiny(modality_dropout={"ring": 0.3}).fit(X, y)
+        tiny(modality_dropout={("rings", "ring"): 0.3}).fit(X, y)
     tiny(modality_dropout={"formula": 0.3}, branches={"formula": "drop"}, max_epochs=1).fit(X[:5], y[:5])
 
 
@@ -231,7 +232,7 @@ def test_residual_blocks_and_precision_of_convolutions(incomplete_data, tiny):
         {"augment": [None, AMOUNTS]},
         {"mixup": [0.0, 0.3], "sampling": [None, "balanced"]},
         {"weight_averaging": [None, 0.9], "n_test_time_scales": [0, 3]},
-        {"modality_dropout": [0.2, (0.4, 0.0), {"formula": 0.5}]},
+        {"modality_dropout": [0.2, (0.4, 0.0), {"formula": 0.5}, {("formula", "rings"): 0.2}]},
         {"n_residual": [0, 2], "precision": ["float32", "bfloat16"]},
     ],
 )
@@ -256,6 +257,7 @@ def test_grid_search_over_training(incomplete_data, grid, tiny):
         ({"modality_dropout": 1.0}, "modality_dropout must be a probability"),
         ({"modality_dropout": (0.1, 0.2, 0.3)}, "modality_dropout must be a probability"),
         ({"modality_dropout": {"rings": -1}}, "modality_dropout of block 'rings' must be a probability"),
+        ({"modality_dropout": {("rings", "rings"): 0.1}}, "must hold two or more different blocks"),
         ({"augment": {"masks": 1.0}}, "augment: masks must be at most 0.9"),
     ],
 )

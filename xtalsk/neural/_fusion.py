@@ -69,11 +69,13 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         blocks distinguish more crystals, but need more data and time.
     dropout : float, default=0.2
         Probability that a hidden unit is dropped in training.
-    modality_dropout : float, (float, float) or dict of {block: either}, default=0.2
+    modality_dropout : float, (float, float) or dict of {block or tuple of blocks: either}, default=0.2
         Probability that a block of a row is dropped in training; each row keeps at least one block. The
         network thus learns to classify specimens with a missing modality. With (start, end), the
         probability changes linearly during `fit`; `partial_fit` uses the end. Blocks that are absent from a
-        dict are kept.
+        dict are kept. The blocks of a tuple are dropped together. Use tuples if a modality has several
+        blocks: ``{("profile", "lattice"): 0.2, ("fractions", "ranked"): 0.2}``. If all are dropped one by
+        one, few rows lose all blocks of a modality, and the network hardly learns the other one alone.
     block_loss : float, default=1.0
         With several blocks, each block also has its own classifier. This is the weight of their losses; the
         joint classifier has weight 1. With 0 the network learns mainly from the easiest block, usually

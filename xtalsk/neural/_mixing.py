@@ -20,24 +20,34 @@ def _check_range(value, label):
 
 
 def check_modality_dropout(value):
-    """Return the parameter ``modality_dropout`` as (start, end) of all blocks or as a dict of these by block.
+    """Return the parameter ``modality_dropout`` as (start, end) of all blocks, or of blocks by their names.
+
+    The names are tuples in the returned dict.
 
     Raises
     ------
     ValueError
-        If a probability is not at least 0 and below 1.
+        If a probability is not at least 0 and below 1, or a tuple holds fewer than two different blocks.
     """
-    if isinstance(value, dict):
-        return {b: _check_range(p, f"modality_dropout of block {b!r}") for b, p in value.items()}
-    return _check_range(value, "modality_dropout")
+    if not isinstance(value, dict):
+        return _check_range(value, "modality_dropout")
+    for names in value:
+        if isinstance(names, tuple) and len(set(names)) < max(2, len(names)):
+            raise ValueError(f"modality_dropout: {names!r} must hold two or more different blocks")
+    return {
+        names if isinstance(names, tuple) else (names,): _check_range(
+            p, f"modality_dropout of {'blocks' if isinstance(names, tuple) else 'block'} {names!r}"
+        )
+        for names, p in value.items()
+    }
 
 
-def dropout_range(value, blocks, dropped=()):
-    """Return the dropout probability of each block, at the start and at the end of training.
+def dropout_events(value, blocks, dropped=()):
+    """Return the events that drop blocks in training: which blocks, and how probable.
 
     Parameters
     ----------
-    value : float, (float, float), or dict of {block: float or (float, float)}
+    value : float, (float, float), or dict of {block or tuple of blocks: float or (float, float)}
         Blocks that are absent from a dict are not dropped.
     blocks : sequence of str
     dropped : sequence of str
@@ -45,7 +55,11 @@ def dropout_range(value, blocks, dropped=()):
 
     Returns
     -------
-    ndarray of float32, shape (2, n_blocks)
+    probability : ndarray of float32, shape (2, n_events)
+        At the start and at the end of training. There is an event for each block alone, unless it is in a
+        tuple and not named alone, and one for each tuple.
+    members : ndarray of bool, shape (n_events, n_blocks)
+        Blocks of each event.
 
     Raises
     ------
@@ -54,32 +68,47 @@ def dropout_range(value, blocks, dropped=()):
     """
     ranges = check_modality_dropout(value)
     if not isinstance(ranges, dict):
-        ranges = dict.fromkeys(blocks, ranges)
-    for block in ranges:
+        ranges = dict.fromkeys(((block,) for block in blocks), ranges)
+    for block in (name for names in ranges for name in names):
         if block not in blocks and block not in dropped:
             raise ValueError(
                 f"modality_dropout: no column belongs to block {block!r}; blocks are {list(blocks)}"
             )
-    return np.array([ranges.get(block, (0.0, 0.0)) for block in blocks], dtype=np.float32).T.copy()
+    tuples = [names for names in ranges if len(names) > 1]
+    in_tuples = {name for names in tuples for name in names}
+    alone = [(block,) for block in blocks if (block,) in ranges or block not in in_tuples]
+    probability = np.array([ranges.get(names, (0.0, 0.0)) for names in alone + tuples], dtype=np.float32)
+    members = np.array([np.isin(blocks, names) for names in alone + tuples])
+    return probability.T.copy(), members
 
 
-def choose_kept(present, probability):
+def choose_kept(present, probability, members):
     """Drop blocks of each row at random and return which are kept.
 
     Parameters
     ----------
     present : bool tensor of shape (n, n_blocks)
-    probability : float, or tensor of shape (n_blocks,)
-        Probability to drop a block. A row that would lose all its blocks keeps one, chosen at random.
+    probability : float, or tensor of shape (n_events,)
+        Probability of each event. A row that would lose all its blocks keeps those of one event, chosen at
+        random.
+    members : bool tensor of shape (n_events, n_blocks)
+        Blocks that each event drops.
 
     Returns
     -------
     bool tensor of shape (n, n_blocks)
     """
-    kept = present & (rand(*present.shape, like=present) >= probability)
-    draws = torch.where(present, rand(*present.shape, like=present), -1.0)
-    one = nn.functional.one_hot(draws.argmax(1), present.shape[1]).bool() & present
-    return torch.where(kept.any(1, keepdim=True), kept, one)
+    shape = len(present), len(members)
+    happens = rand(*shape, like=present) < probability
+    kept = present & ~_blocks_of(happens, members)
+    draws = torch.where(_blocks_of(present, members.T), rand(*shape, like=present), -1.0)
+    one = nn.functional.one_hot(draws.argmax(1), len(members)).bool()
+    return torch.where(kept.any(1, keepdim=True), kept, _blocks_of(one, members) & present)
+
+
+def _blocks_of(events, members):
+    """Return for each row and column of ``members`` whether one of the row's events has it."""
+    return (events.float() @ members.float()) > 0
 
 
 def draw_mix(present, alpha):

@@ -46,8 +46,10 @@ class FusionModule(nn.Module):
     precision : torch.dtype
         Precision of each profile's convolutions in training.
     dropout : float
-    modality_dropout : ndarray of shape (2, n_blocks)
-        Dropout probability of each block at the start and at the end of training.
+    modality_dropout : ndarray of shape (2, n_events)
+        Probability of each event of `dropout_events` at the start and at the end of training.
+    dropped_together : ndarray of bool, shape (n_events, n_blocks)
+        Blocks that each event drops.
     mixup : float
         Parameter of the beta distribution of `draw_mix`; 0 for no mixing.
     augment : dict
@@ -63,6 +65,8 @@ class FusionModule(nn.Module):
        CVPR (2020).
     """
 
+    dropped_together = None  # of networks that were saved before it existed: each block alone
+
     def __init__(
         self,
         blocks,
@@ -74,6 +78,7 @@ class FusionModule(nn.Module):
         precision,
         dropout,
         modality_dropout,
+        dropped_together,
         mixup,
         augment,
         profile_vote,
@@ -82,6 +87,7 @@ class FusionModule(nn.Module):
         self.progress = 1.0  # share of training that is done
         self.drops_blocks, self.mixup = bool(modality_dropout.any()), mixup
         self.register_buffer("dropout_range", torch.as_tensor(modality_dropout), persistent=False)
+        self.dropped_together = torch.as_tensor(dropped_together)
         self.first_bins = {i: block.first for i, block in enumerate(blocks) if block.layout == "profile"}
         self.embedding_size = embedding_size
         self.branches = nn.ModuleList()
@@ -138,7 +144,11 @@ class FusionModule(nn.Module):
             embeddings = [mix_rows(e, *mix) for e in embeddings]
         kept = present
         if self.drops_blocks:
-            kept = choose_kept(present, torch.lerp(*self.dropout_range, self.progress))
+            together = self.dropped_together
+            if together is None:
+                together = torch.eye(present.shape[1], dtype=torch.bool)
+            probability = torch.lerp(*self.dropout_range, self.progress)
+            kept = choose_kept(present, probability, together.to(present.device))
         scores = self._join(embeddings, kept)
         alone = [head(embeddings[i]) for i, head in enumerate(self.block_heads)]
         return scores, alone, present, *mix

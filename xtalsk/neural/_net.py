@@ -19,7 +19,7 @@ from xtalsk.neural._constants import FEW_ROWS, PREDICT_ROWS, SCALE_RANGE
 from xtalsk.neural._distributed import average_over_processes, n_processes, own_share
 from xtalsk.neural._layers import fold
 from xtalsk.neural._loss import LevelsLoss, check_hierarchy_weights, level_index
-from xtalsk.neural._mixing import dropout_range
+from xtalsk.neural._mixing import dropout_events
 from xtalsk.neural._module import FusionModule
 from xtalsk.neural._random import OwnInitialWeights, own_random_numbers, seed_generators
 from xtalsk.utils import check_device
@@ -260,6 +260,8 @@ def make_net(model, blocks):
         `FusionNet.start` makes its weights.
     """
     levels = check_hierarchy_weights(model.hierarchy, model.hierarchy_weights)
+    names = [block.name for block in blocks]
+    probability, dropped_together = dropout_events(model.modality_dropout, names, model.branches or ())
     return FusionNet(
         FusionModule,
         module__blocks=blocks,
@@ -270,9 +272,8 @@ def make_net(model, blocks):
         module__n_residual=model.n_residual,
         module__precision=getattr(torch, model.precision),
         module__dropout=model.dropout,
-        module__modality_dropout=dropout_range(
-            model.modality_dropout, [block.name for block in blocks], model.branches or ()
-        ),
+        module__modality_dropout=probability,
+        module__dropped_together=dropped_together,
         module__mixup=float(model.mixup),
         module__augment=check_augment(model.augment),
         module__profile_vote=model.profile_vote and model.block_loss > 0,
