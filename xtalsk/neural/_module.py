@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -48,8 +49,6 @@ class FusionModule(nn.Module):
     dropout : float
     modality_dropout : ndarray of shape (2, n_events)
         Probability of each event of `dropout_events` at the start and at the end of training.
-    dropped_together : ndarray of bool, shape (n_events, n_blocks)
-        Blocks that each event drops.
     mixup : float
         Parameter of the beta distribution of `draw_mix`; 0 for no mixing.
     augment : dict
@@ -58,14 +57,14 @@ class FusionModule(nn.Module):
         Whether the result is the normalised geometric mean of the joint classifier and the classifiers of the
         measured profiles and images. A profile's own classifier generalises to new compounds, while the
         joint classifier may recognise compounds of the training set.
+    dropped_together : ndarray of bool, shape (n_events, n_blocks), or None
+        Blocks that each event drops; None: each block alone.
 
     References
     ----------
     .. [1] W. Wang, D. Tran and M. Feiszli, "What makes training multi-modal classification networks hard?",
        CVPR (2020).
     """
-
-    dropped_together = None  # of networks that were saved before it existed: each block alone
 
     def __init__(
         self,
@@ -78,16 +77,18 @@ class FusionModule(nn.Module):
         precision,
         dropout,
         modality_dropout,
-        dropped_together,
         mixup,
         augment,
         profile_vote,
+        dropped_together=None,  # of networks that were saved before it existed
     ):
         super().__init__()
         self.progress = 1.0  # share of training that is done
         self.drops_blocks, self.mixup = bool(modality_dropout.any()), mixup
         self.register_buffer("dropout_range", torch.as_tensor(modality_dropout), persistent=False)
-        self.dropped_together = torch.as_tensor(dropped_together)
+        alone = np.eye(len(blocks), dtype=bool)
+        together = torch.as_tensor(alone if dropped_together is None else dropped_together)
+        self.register_buffer("dropped_together", together, persistent=False)
         self.first_bins = {i: block.first for i, block in enumerate(blocks) if block.layout == "profile"}
         self.embedding_size = embedding_size
         self.branches = nn.ModuleList()
@@ -144,11 +145,8 @@ class FusionModule(nn.Module):
             embeddings = [mix_rows(e, *mix) for e in embeddings]
         kept = present
         if self.drops_blocks:
-            together = self.dropped_together
-            if together is None:
-                together = torch.eye(present.shape[1], dtype=torch.bool)
             probability = torch.lerp(*self.dropout_range, self.progress)
-            kept = choose_kept(present, probability, together.to(present.device))
+            kept = choose_kept(present, probability, self.dropped_together)
         scores = self._join(embeddings, kept)
         alone = [head(embeddings[i]) for i, head in enumerate(self.block_heads)]
         return scores, alone, present, *mix
