@@ -51,6 +51,7 @@ NETWORK = {
     "all_missing": "missing",
     "random_state": 0,
 }
+DIFFRACTION = ("diffraction", "lattice", "spots")
 NEAR = 0.05  # share of the atoms by which compositions of one compound may differ
 
 
@@ -69,7 +70,7 @@ def is_listed(formulas, groups, compounds):
 
 def only(table, kind):
     """Return the features with the columns of diffraction or of chemistry alone."""
-    is_diffraction = table.columns.str.startswith(("diffraction", "lattice", "spots"))
+    is_diffraction = table.columns.str.startswith(DIFFRACTION)
     hidden = table.copy()
     hidden.loc[:, is_diffraction if kind == "chemistry" else ~is_diffraction] = np.nan
     return hidden

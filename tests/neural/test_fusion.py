@@ -1,5 +1,6 @@
 """What the classifier learns: blocks, missing modalities, levels, labels."""
 
+import gemmi
 import numpy as np
 import pandas as pd
 import pytest
@@ -210,3 +211,18 @@ def test_profiles_vote_where_they_were_measured(data, small):
     expected = mean / mean.sum(axis=1, keepdims=True)
     measured = X[profile].notna().any(axis=1).to_numpy()
     np.testing.assert_allclose(model.predict_proba(X)[measured], expected[measured], atol=1e-4)
+
+
+def test_profiles_have_no_vote_where_elements_were_measured(data, small):
+    X, y, _ = data
+    symbols = [element.name.lower() for element in map(gemmi.Element, range(1, 99))]
+    fractions = pd.DataFrame(0.0, index=X.index, columns=[f"fractions__{symbol}" for symbol in symbols])
+    fractions.iloc[np.arange(len(y)), 20 + np.unique(y, return_inverse=True)[1]] = 1.0
+    X = pd.concat([X.filter(like="rings__"), fractions], axis=1)
+    model, joint = (small(profile_vote=vote, random_state=0).fit(X, y) for vote in (True, False))
+    assert model.blocks_ == {"rings": "conv1d", "fractions": "elements"}
+    both = X[X.filter(like="rings__").notna().any(axis=1)]
+    np.testing.assert_allclose(model.predict_proba(both), joint.predict_proba(both), atol=1e-6)
+    alone = both.copy()
+    alone[fractions.columns] = np.nan
+    assert np.abs(model.predict_proba(alone) - joint.predict_proba(alone)).max() > 1e-3

@@ -91,14 +91,13 @@ def test_validation_split_leaves_rare_classes_in_training():
 def test_modality_dropout_keeps_one_block_of_each_row():
     torch.manual_seed(0)
     present = torch.tensor([[True, True, True], [False, True, False], [True, False, True]]).repeat(2000, 1)
-    alone = torch.eye(3, dtype=torch.bool)
-    kept = choose_kept(present, 0.5, alone)
+    kept = choose_kept(present, 0.5)
     assert not (kept & ~present).any()
     assert kept.any(1).all()
     assert kept[1::3, 1].all()
     # of three: 1/2, and a third of the 1/8 that would keep nothing
     torch.testing.assert_close(kept[::3].float().mean(0), torch.full((3,), 0.5 + 1 / 24), atol=0.04, rtol=0)
-    assert torch.equal(choose_kept(present, 0.0, alone), present)
+    assert torch.equal(choose_kept(present, 0.0), present)
 
 
 def test_blocks_of_a_modality_are_dropped_together():

@@ -81,9 +81,11 @@ class FusionClassifier(LevelsMixin, ClassifierMixin, BaseEstimator):
         joint classifier has weight 1. With 0 the network learns mainly from the easiest block, usually
         chemistry, and the other blocks learn little [3]_.
     profile_vote : bool, default=True
-        True: the probabilities are the normalised geometric mean of the joint classifier and the classifiers
-        of the diffraction blocks (profiles along q or d, and images). This needs several blocks and
-        ``block_loss`` above 0. It is more accurate for compounds that are not in the training set.
+        True: in rows without elements and spectra, the probabilities are the normalised geometric mean of
+        the joint classifier and the classifiers of the diffraction blocks (profiles along q or d, and
+        images). This needs several blocks and ``block_loss`` above 0. It is more accurate for measured
+        patterns. Where elements or a spectrum were measured as well, the joint classifier decides alone; the
+        votes of diffraction would take weight from the chemistry.
     augment : None, float or dict, default=1.0
         Augmentation of profiles in training: a strength that multiplies the default amounts, or a dict of
         amounts, in which an absent amount is 0. The disturbance of each row is random, up to these amounts:

@@ -82,7 +82,7 @@ def dropout_events(value, blocks, dropped=()):
     return probability.T.copy(), members
 
 
-def choose_kept(present, probability, members):
+def choose_kept(present, probability, members=None):
     """Drop blocks of each row at random and return which are kept.
 
     Parameters
@@ -91,13 +91,15 @@ def choose_kept(present, probability, members):
     probability : float, or tensor of shape (n_events,)
         Probability of each event. A row that would lose all its blocks keeps those of one event, chosen at
         random.
-    members : bool tensor of shape (n_events, n_blocks)
-        Blocks that each event drops.
+    members : bool tensor of shape (n_events, n_blocks) or None
+        Blocks that each event drops; None: each event one block.
 
     Returns
     -------
     bool tensor of shape (n, n_blocks)
     """
+    if members is None:
+        members = torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
     shape = len(present), len(members)
     happens = rand(*shape, like=present) < probability
     kept = present & ~_blocks_of(happens, members)

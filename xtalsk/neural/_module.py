@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -54,9 +53,9 @@ class FusionModule(nn.Module):
     augment : dict
         Amounts for `ProfileAugment`.
     profile_vote : bool
-        Whether the result is the normalised geometric mean of the joint classifier and the classifiers of the
-        measured profiles and images. A profile's own classifier generalises to new compounds, while the
-        joint classifier may recognise compounds of the training set.
+        Whether the result is, in rows without elements and spectra, the normalised geometric mean of the
+        joint classifier and the classifiers of the measured profiles and images. A profile's own classifier
+        generalises to new compounds, while the joint classifier may recognise compounds of the training set.
     dropped_together : ndarray of bool, shape (n_events, n_blocks), or None
         Blocks that each event drops; None: each block alone.
 
@@ -86,8 +85,7 @@ class FusionModule(nn.Module):
         self.progress = 1.0  # share of training that is done
         self.drops_blocks, self.mixup = bool(modality_dropout.any()), mixup
         self.register_buffer("dropout_range", torch.as_tensor(modality_dropout), persistent=False)
-        alone = np.eye(len(blocks), dtype=bool)
-        together = torch.as_tensor(alone if dropped_together is None else dropped_together)
+        together = None if dropped_together is None else torch.as_tensor(dropped_together)
         self.register_buffer("dropped_together", together, persistent=False)
         self.first_bins = {i: block.first for i, block in enumerate(blocks) if block.layout == "profile"}
         self.embedding_size = embedding_size
@@ -106,7 +104,10 @@ class FusionModule(nn.Module):
         n_alone = len(blocks) if len(blocks) > 1 else 0
         self.block_heads = nn.ModuleList(nn.Linear(embedding_size, n_classes) for _ in range(n_alone))
         others = ("table", "elements")
-        diffraction = [i for i in range(n_alone) if blocks[i].layout not in others and blocks[i].axis != "e"]
+        of_energy = [block.axis == "e" for block in blocks]
+        tables = [block.layout in others for block in blocks]
+        self.chemistry = [i for i, block in enumerate(blocks) if block.layout == "elements" or of_energy[i]]
+        diffraction = [i for i in range(n_alone) if not (tables[i] or of_energy[i])]
         self.voters = diffraction if profile_vote else []
         joined = len(blocks) * embedding_size
         self.norm = nn.LayerNorm(joined)
@@ -197,9 +198,11 @@ class FusionModule(nn.Module):
         return self.head(self._concatenate(embeddings, kept))
 
     def _vote(self, scores, embeddings, present):
-        """Return the mean log-probability of the joint classifier and of each measured profile or image."""
+        """Return the mean log-probability of the joint classifier and of the blocks that vote."""
         total = torch.log_softmax(scores, dim=1)
-        for i in self.voters:
+        alone = ~present[:, self.chemistry].any(1, keepdim=True)
+        counts = present[:, self.voters] & alone
+        for i, counted in zip(self.voters, counts.T, strict=True):
             vote = torch.log_softmax(self.block_heads[i](embeddings[i]), dim=1)
-            total = total + torch.where(present[:, i : i + 1], vote, 0.0)
-        return total / (1 + present[:, self.voters].sum(1, keepdim=True))
+            total = total + torch.where(counted[:, None], vote, 0.0)
+        return total / (1 + counts.sum(1, keepdim=True))
