@@ -124,6 +124,21 @@ def test_training_goes_on_as_without_a_file(tmp_path):
     assert loaded.loss_curve_ == model.loss_curve_
 
 
+def test_dicts_with_tuples_as_keys(tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(40, 4)), columns=["a__0", "b__0", "c__0", "c__1"])
+    y = np.repeat([62, 225], 20)
+    dropout = {("a", "b"): (0.0, 0.3), "c": 0.2}
+    model = FusionClassifier(modality_dropout=dropout, max_epochs=1, random_state=0).fit(X, y)
+    xtalsk.save(model, tmp_path / "model.xtalsk")
+    loaded = xtalsk.load(tmp_path / "model.xtalsk")
+    assert loaded.modality_dropout == model.modality_dropout == dropout
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(
+        loaded.partial_fit(X, y).predict_proba(X), model.partial_fit(X, y).predict_proba(X)
+    )
+
+
 def test_parameters_that_an_old_estimator_lacks_are_written(tmp_path):
     model = small_network().fit(X_TABLE, Y_TABLE)
     del model.pool  # the class has another value than the constructor

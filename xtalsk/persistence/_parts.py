@@ -1,7 +1,8 @@
 """Estimators taken apart: what skops writes, and tensors; and put together again.
 
-skops writes estimators of scikit-learn and plain values. It does not know networks, tables, crystals or
-tensors, and it is slow for long lists of names. Each of these is a part: a dict for skops, and tensors.
+skops writes estimators of scikit-learn and plain values. It does not know networks, tables, crystals, tensors
+or dicts with tuples as keys, and it is slow for long lists of names. Each of these is a part: a dict for
+skops, and tensors.
 """
 
 import json
@@ -112,6 +113,8 @@ def _kind_of(value):
     """Return the kind of part that a value is, or None."""
     if isinstance(value, _TENSOR_TYPES):
         return "tensor"
+    if type(value) is dict and any(type(key) is tuple for key in value):  # skops writes keys that JSON knows
+        return "pairs"
     if type(value) is np.ndarray and value.dtype == object and value.size:
         return "texts" if all(type(v) is str for v in value.flat) else None
     name = f"{type(value).__module__}.{type(value).__qualname__}"
@@ -233,6 +236,7 @@ def _put_crystals(texts, tensors):
 
 
 _KINDS = {
+    "pairs": (lambda value: (list(value.items()), {}), lambda pairs, _: dict(pairs)),
     "texts": (_take_texts, _put_texts),
     "tensor": (lambda tensor: ({}, {"tensor": tensor}), lambda _, tensors: tensors["tensor"]),
     "network": (_take_network, _put_network),
