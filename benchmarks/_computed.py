@@ -7,6 +7,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
+from _protocol_models import q_range_of
 from _protocols import SHOWN, Job, make_splits, without_faults
 from _training import make_blocks
 from bench_compounds import DIFFRACTION, only
@@ -150,8 +151,8 @@ class Fold:
     def _trees(self, kind):
         X, y = self.with_substituted if kind == "substituted" else self.own
         if kind == "all":  # of few replicas: time and memory grow faster than those of the network
-            rows = np.arange(self.options.peer_replicas * len(self.sources))
-            X, y = X.iloc[rows], y[rows]
+            n_rows = self.options.peer_replicas * len(self.sources)
+            X, y = X.iloc[:n_rows], y[:n_rows]
         else:
             X = X[[name for name in X.columns if name.split("__")[0] in CHEMISTRY]]
         n = self.options.n_trees
@@ -165,13 +166,8 @@ class Fold:
         return proba, trees.classes_
 
     def _prior(self):
-        classes, counts = np.unique(self.own[1], return_counts=True)
-        return np.tile(counts / counts.sum(), (len(self.truth), 1)), classes
-
-
-def q_range_of(features):
-    """Return the ends of the bins of the profiles in 1/Å."""
-    return next(part.q_range for block, part, _ in features.transformers if block == "diffraction")
+        prior = make_baseline("prior").fit(*self.own)
+        return prior.predict_proba(self.seen), prior.classes_
 
 
 def cross_validate(options, folder, crystals, tested):

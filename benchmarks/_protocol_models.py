@@ -161,6 +161,11 @@ def protocol_blocks(modality, chemistry):
     return make_features(**blocks)
 
 
+def q_range_of(features):
+    """Return the ends of the bins of the profiles, in 1/Å, of a table of features."""
+    return next(profile.q_range for block, profile, _ in features.transformers if block == "diffraction")
+
+
 def make_peers(modality, q_range, *, park_epochs=None, n_trees=300, n_jobs=2):
     """Return the published methods by name, see `_peers`; their input are profiles.
 
@@ -237,8 +242,7 @@ def make_models(modality, features, entries, *, epochs=None, n_jobs=2, **options
         Their input is a table from `Job.specimens`.
     """
     blocks = {block: column for block, _, column in features.transformers}
-    q_range = next(profile.q_range for block, profile, _ in features.transformers if block == "diffraction")
-    peers = make_peers(modality, q_range, n_jobs=n_jobs, **options)
+    peers = make_peers(modality, q_range_of(features), n_jobs=n_jobs, **options)
     match = InLibrary(LibraryMatch(), entries)
     boosted = make_baseline("hist_gradient_boosting", random_state=0)
     others = {
